@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * xenmgr: one machine per pod. The only door to libxl, xenstore and the set-up
+ * of namespaces: nobody else knows which driver is behind a machine.
+ *
+ *   xen    the product: a Xen domain made by libxl
+ *   local  the same agent in fresh Linux namespaces; NO security boundary
+ *
+ * Thread rules: every function may be called from any thread; calls on one
+ * machine are serialized inside. A machine outlives the daemon: after a
+ * restart machine_adopt() finds it again.
+ */
+#ifndef GI_XENMGR_H
+#define GI_XENMGR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct xenmgr;
+struct machine;
+
+struct xenmgr_config {
+    const char *driver;       /* "local" or "xen" */
+    const char *run_dir;      /* volatile: sockets, pid records; 0700 */
+    const char *state_dir;    /* scratch space of containers */
+    const char *agent_path;   /* local: gpu-isolated-agent */
+    const char *libvgpu_path; /* local: libcuda.so.1 put into GPU containers */
+    const char *oci_runtime;  /* local: "auto", or a path to crun or runc */
+};
+
+int xenmgr_open(const struct xenmgr_config *config, struct xenmgr **ret_mgr, struct gi_error *err);
+void xenmgr_close(struct xenmgr *mgr); /* machines run on */
+
+/* One line for Status and the log: "local: runc 1.1.5, cgroup v1, NOT a security boundary". */
+const char *xenmgr_describe(const struct xenmgr *mgr);
+
+struct machine_config {
+    const char *id; /* the sandbox id */
+    const char *hostname;
+    const char *const *sysctls; /* "key=value" strings, NULL-terminated; NULL: none */
+    const char *netns_path;     /* network namespace to join; NULL: a fresh one with loopback up */
+    const char *gpu_socket;     /* gpu-proxy's socket of this zone; NULL: no GPU */
+    const char *cgroup_parent;  /* from the pod, may be NULL */
+    uint64_t memory_bytes;      /* 0: driver's default */
+    unsigned vcpus;             /* 0: driver's default */
+};
+
+/* Builds and starts the machine; returns when its agent accepts connections or
+ * the time is up. On failure nothing is left behind. ALREADY_EXISTS when the
+ * id is in use. */
+int machine_create(struct xenmgr *mgr, const struct machine_config *config, int timeout_ms,
+                   struct machine **ret_machine, struct gi_error *err);
+
+/* The ids of all machines of this driver that exist now, adopted or not; heap
+ * array of heap strings. */
+int machine_list(struct xenmgr *mgr, char ***ret_ids, size_t *ret_n, struct gi_error *err);
+
+/* Takes up a machine that an earlier daemon made. NOT_FOUND when it is gone. */
+int machine_adopt(struct xenmgr *mgr, const char *id, struct machine **ret_machine,
+                  struct gi_error *err);
+
+/* A new stream to the machine's agent; the caller owns the descriptor. */
+int machine_connect_agent(struct machine *m, int timeout_ms, int *ret_fd, struct gi_error *err);
+
+/* Makes the unpacked image at HOST_ROOTFS (a read-only folder tree; for xen the
+ * EROFS file beside it) visible to the machine; *ret_name (heap) is what
+ * agent_container_spec.image_rootfs expects. */
+int machine_share_image(struct machine *m, const char *host_rootfs, char **ret_name,
+                        struct gi_error *err);
+
+/* A number the host assigned: the zone id gpu-proxy knows this machine by. */
+uint32_t machine_zone_id(const struct machine *m);
+const char *machine_id(const struct machine *m);
+/* Host pid of the zone's init (local), 0 for xen. */
+int machine_pid(const struct machine *m);
+/* Path to the network namespace as the host sees it (local), NULL for xen. */
+const char *machine_netns(const struct machine *m);
+
+/* Calls FN once, on xenmgr's own thread, when the machine is no more. */
+int machine_watch(struct machine *m, void (*fn)(void *data, struct machine *m, const char *reason),
+                  void *data, struct gi_error *err);
+
+bool machine_alive(struct machine *m);
+
+/* Graceful end with GRACE_MS, then by force; all its resources (mounts,
+ * namespaces, cgroups, scratch) are gone on return. Idempotent. */
+int machine_destroy(struct machine *m, int grace_ms, struct gi_error *err);
+/* Frees the handle only. */
+void machine_put(struct machine *m);
+
+/* Sweeps what a crash left of machines that no longer live (mounts, cgroups,
+ * folders), except those whose id KEEP returns true for. */
+int xenmgr_sweep(struct xenmgr *mgr, bool (*keep)(void *data, const char *id), void *data,
+                 struct gi_error *err);
+
+#endif
