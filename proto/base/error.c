@@ -106,7 +106,14 @@ int gi_prefix(struct gi_error *err, const char *fmt, ...)
     size_t used = n < 0 ? 0 : (size_t)n < sizeof(head) ? (size_t)n : sizeof(head) - 1;
     char tail[GI_ERROR_MESSAGE_SIZE];
     memcpy(tail, err->message, sizeof(tail));
-    snprintf(err->message, sizeof(err->message), "%.*s: %.*s", (int)used, head,
-             (int)(sizeof(tail) - 1), tail);
+    size_t room = sizeof(err->message) - 1;
+    size_t tail_len = strnlen(tail, sizeof(tail) - 1);
+    size_t head_len = used < room - 2 ? used : room - 2;
+    if (tail_len > room - 2 - head_len)
+        tail_len = room - 2 - head_len;
+    memcpy(err->message, head, head_len);
+    memcpy(err->message + head_len, ": ", 2);
+    memcpy(err->message + head_len + 2, tail, tail_len);
+    err->message[head_len + 2 + tail_len] = '\0';
     return err->code ? -(int)err->code : -GI_INTERNAL;
 }
