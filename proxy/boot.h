@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the broker tells a worker at its start: arguments that an operator can
+ * read in ps, and the descriptors of spawn.h. */
+#ifndef GI_PROXY_BOOT_H
+#define GI_PROXY_BOOT_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "spawn.h"
+
+/* X(name): the numbers. All of them must be given. */
+#define WORKER_BOOT_NUMBERS(X)                                                                     \
+    X(zone)                                                                                        \
+    X(client)                                                                                      \
+    X(slot)                                                                                        \
+    X(uid)                                                                                         \
+    X(gid)                                                                                         \
+    X(parent)                                                                                      \
+    X(memory_quota)                                                                                \
+    X(host_memory)                                                                                 \
+    X(max_handles)                                                                                 \
+    X(compute_weight)
+
+struct worker_boot {
+    const char *driver;
+#define WORKER_BOOT_NUMBER(name) uint64_t name;
+    WORKER_BOOT_NUMBERS(WORKER_BOOT_NUMBER)
+#undef WORKER_BOOT_NUMBER
+};
+
+struct worker_args {
+    char text[WORKER_MAX_ARGS][64];
+    char driver[4096];
+    char *argv[WORKER_MAX_ARGS + 1];
+};
+
+int worker_args_make(const struct worker_boot *boot, struct worker_args *ret_args,
+                     struct gi_error *err);
+/* *ret_boot's driver is ARGV's. */
+int worker_args_parse(int argc, char **argv, struct worker_boot *ret_boot, struct gi_error *err);
+
+/* The worker process, from its exec to its end. */
+int worker_main(int argc, char **argv);
+
+#endif

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a client. Each transition of README.md's diagram is the one
+ * function that sets the state:
+ *   client_accept        -> ACCEPTED
+ *   start_worker            ACCEPTED -> STARTING
+ *   on_ready                STARTING -> RUNNING
+ *   client_end              any -> ENDING, or gone when there is no worker
+ *   client_gone             -> gone
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "boot.h"
+#include "broker.h"
+#include "channel.h"
+#include "spawn.h"
+
+struct text {
+    char s[24];
+};
+
+static struct text number(uint64_t n)
+{
+    struct text t;
+    snprintf(t.s, sizeof(t.s), "%" PRIu64, n);
+    return t;
+}
+
+static void say(const struct client *c, enum gi_log_level level, const char *msg, const char *key,
+                const char *value)
+{
+    gi_log(level, msg, "zone", number(c->zone->number).s, "label", c->zone->label, "client",
+           number(c->id).s, key, value, NULL);
+}
+
+static void set_state(struct client *c, enum client_state state)
+{
+    c->state = state;
+    c->since_ns = gi_monotonic_ns();
+}
+
+static uint32_t free_slot(const struct zone *z)
+{
+    bool used[PAGE_SLOTS] = {false};
+    for (const struct client *c = z->clients; c; c = c->next)
+        used[c->slot] = true;
+    uint32_t slot = 0;
+    while (slot < PAGE_SLOTS - 1 && used[slot])
+        slot++;
+    return slot;
+}
+
+static uint64_t add(uint64_t a, uint64_t b)
+{
+    return b > UINT64_MAX - a ? UINT64_MAX : a + b;
+}
+
+/* Keeps what the client counted and gives back what it held. */
+static void settle(struct client *c)
+{
+    struct zone *z = c->zone;
+    struct page_counters last;
+    page_read(z->page, c->slot, &last);
+#define KEEP(name) z->totals.name = add(z->totals.name, last.name);
+    PAGE_COUNTERS(KEEP)
+#undef KEEP
+    page_clear(z->page, c->slot);
+    z->channel_bytes -= c->channel_bytes;
+}
+
+static void client_gone(struct client *c)
+{
+    struct zone *z = c->zone;
+    struct broker *b = z->broker;
+    settle(c);
+    struct client **at = &z->clients;
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
+    z->n_clients--;
+    b->n_clients--;
+    worker_log_stop(&c->log);
+    loop_drop(b->loop, &c->worker);
+    loop_drop(b->loop, &c->status);
+    /* Last: who sees this connection end finds the memory given back. */
+    loop_drop(b->loop, &c->handover);
+    loop_free_later(b->loop, c);
+    zone_audit(z);
+    zone_release(z);
+    broker_clients_changed(b);
+}
+
+void client_end(struct client *c, const char *why)
+{
+    if (c->state == CLIENT_ENDING)
+        return;
+    say(c, c->pid ? GI_LOG_INFO : GI_LOG_DEBUG, "client ends", "why", why);
+    if (!c->pid) {
+        client_gone(c);
+        return;
+    }
+    set_state(c, CLIENT_ENDING);
+    loop_drop(c->zone->broker->loop, &c->status);
+    /* Not reaped yet, so the number is still this worker's. */
+    kill(c->pid, SIGKILL);
+}
+
+/* Like client_end, for what a hostile or broken peer brought about. */
+static void refuse(struct client *c, const struct gi_error *err)
+{
+    struct zone *z = c->zone;
+    if (err->code == GI_RESOURCE_EXHAUSTED)
+        z->broker_quota_refusals++;
+    else
+        z->broker_protocol_errors++;
+    audit_refused(&z->audit, z->number, z->label, err->message);
+    channel_reply(c->handover.fd, err);
+    client_end(c, err->message);
+}
+
+static const char *exit_text(int status, char *buf, size_t size)
+{
+    if (WIFSIGNALED(status))
+        snprintf(buf, size, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else
+        snprintf(buf, size, "exit code %d", WEXITSTATUS(status));
+    return buf;
+}
+
+/* The pidfd is readable: the worker is dead. */
+static void on_worker_death(struct source *s, uint32_t events)
+{
+    struct client *c = s->owner;
+    int status = 0;
+    pid_t got = waitpid(c->pid, &status, WNOHANG);
+    if (got == 0)
+        return;
+    bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    char text[64];
+    exit_text(status, text, sizeof(text));
+    if (c->state != CLIENT_ENDING && !clean) {
+        c->zone->worker_crashes++;
+        say(c, GI_LOG_ERROR, "worker crashed", "how", text);
+    } else {
+        say(c, GI_LOG_INFO, "worker ended", "how", text);
+    }
+    c->pid = 0;
+    client_gone(c);
+}
+
+static void on_ready(struct source *s, uint32_t events)
+{
+    struct client *c = s->owner;
+    char byte;
+    ssize_t n = read(s->fd, &byte, 1);
+    if (n < 0)
+        return;
+    loop_drop(c->zone->broker->loop, s);
+    if (n == 0)
+        return; /* it died before: on_worker_death tells */
+    set_state(c, CLIENT_RUNNING);
+    say(c, GI_LOG_INFO, "client running", "worker", number((uint64_t)c->pid).s);
+    if (channel_reply(c->handover.fd, NULL) < 0)
+        client_end(c, "the agent is gone");
+}
+
+static int worker_pipes(int ret_status[2], int ret_log[2], struct gi_error *err)
+{
+    int status[2];
+    int log[2];
+    if (pipe2(status, O_CLOEXEC | O_NONBLOCK) < 0)
+        return gi_fail_errno(err, errno, "pipe");
+    if (pipe2(log, O_CLOEXEC | O_NONBLOCK) < 0) {
+        int saved = errno;
+        close(status[0]);
+        close(status[1]);
+        return gi_fail_errno(err, saved, "pipe");
+    }
+    memcpy(ret_status, status, sizeof(status));
+    memcpy(ret_log, log, sizeof(log));
+    return 0;
+}
+
+static int spawn(struct client *c, const struct channel *ch, int status, int log, int *ret_pidfd,
+                 struct gi_error *err)
+{
+    struct zone *z = c->zone;
+    const struct proxy_options *o = z->broker->options;
+    cleanup_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0)
+        return gi_fail_errno(err, errno, "/dev/null");
+    int fds[WORKER_FD_CHANNEL + CHANNEL_FDS] = {null, null, log, status, z->page_fd};
+    memcpy(fds + WORKER_FD_CHANNEL, ch->fds, sizeof(ch->fds));
+    struct worker_boot boot = {.zone = z->number,
+                               .client = c->id,
+                               .slot = c->slot,
+                               .driver = o->driver,
+                               .uid = o->worker_uid,
+                               .gid = o->worker_gid,
+                               .parent = getpid(),
+                               .memory_quota = z->quota.memory_bytes,
+                               .host_memory = o->worker_memory,
+                               .max_handles = z->quota.max_handles,
+                               .compute_weight = z->quota.compute_weight};
+    struct worker_args args;
+    int rc = worker_args_make(&boot, &args, err);
+    if (rc < 0)
+        return rc;
+    return worker_spawn(args.argv, fds, GI_ARRAY_SIZE(fds), &z->broker->parent_mask, &c->pid,
+                        ret_pidfd, err);
+}
+
+/* ACCEPTED -> STARTING. The channel's descriptors stay the caller's. */
+static int start_worker(struct client *c, const struct channel *ch, struct gi_error *err)
+{
+    struct loop *loop = c->zone->broker->loop;
+    int status[2];
+    int log[2];
+    int rc = worker_pipes(status, log, err);
+    if (rc < 0)
+        return rc;
+    cleanup_close int status_in = status[0];
+    cleanup_close int status_out = status[1];
+    cleanup_close int log_in = log[0];
+    cleanup_close int log_out = log[1];
+    cleanup_close int pidfd = -1;
+    rc = spawn(c, ch, status_out, log_out, &pidfd, err);
+    if (rc < 0)
+        return rc;
+    set_state(c, CLIENT_STARTING);
+    rc = loop_add(loop, &c->worker, pidfd, EPOLLIN, on_worker_death, c, err);
+    if (rc < 0) {
+        /* Unwatched it must not live. */
+        kill(c->pid, SIGKILL);
+        waitpid(c->pid, NULL, 0);
+        c->pid = 0;
+        return rc;
+    }
+    (void)TAKE_FD(pidfd);
+    rc = loop_add(loop, &c->status, status_in, EPOLLIN, on_ready, c, err);
+    if (rc < 0)
+        return rc;
+    (void)TAKE_FD(status_in);
+    rc = worker_log_start(&c->log, loop, log_in, c->zone->number, c->id, err);
+    if (rc == 0)
+        (void)TAKE_FD(log_in);
+    return rc;
+}
+
+static int admit(struct client *c, const struct channel *ch, struct gi_error *err)
+{
+    struct zone *z = c->zone;
+    if (ch->bytes > z->quota.max_channel_bytes ||
+        z->channel_bytes > z->quota.max_channel_bytes - ch->bytes)
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED,
+                       "channel of %" PRIu64 " bytes: the zone has %" PRIu64 " of %" PRIu64
+                       " in use",
+                       ch->bytes, z->channel_bytes, z->quota.max_channel_bytes);
+    z->channel_bytes += ch->bytes;
+    c->channel_bytes = ch->bytes;
+    int rc = start_worker(c, ch, err);
+    if (rc == 0)
+        z->clients_total++;
+    return rc;
+}
+
+/* The agent's connection: the hand-over, and later nothing but its end. */
+static void on_handover(struct source *s, uint32_t events)
+{
+    struct client *c = s->owner;
+    if (c->state != CLIENT_ACCEPTED) {
+        char byte;
+        ssize_t n = recv(s->fd, &byte, 1, MSG_DONTWAIT);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        client_end(c, n > 0 ? "the agent spoke out of turn" : "the client has closed its channel");
+        /* Still readable; its worker's end closes it. */
+        loop_mute(c->zone->broker->loop, s);
+        return;
+    }
+    struct gi_error err = GI_ERROR_INIT;
+    struct channel ch;
+    int rc = channel_receive(s->fd, &ch, &err);
+    if (rc == -GI_UNAVAILABLE) {
+        client_end(c, "closed before a channel was handed over");
+        return;
+    }
+    if (rc == 0) {
+        rc = admit(c, &ch, &err);
+        channel_close(&ch);
+    }
+    if (rc < 0)
+        refuse(c, &err);
+}
+
+void client_accept(struct zone *z, int fd)
+{
+    struct broker *b = z->broker;
+    struct client *c = calloc(1, sizeof(*c));
+    if (!c) {
+        close(fd);
+        return;
+    }
+    c->zone = z;
+    c->id = ++b->next_client_id;
+    c->slot = free_slot(z);
+    c->handover = c->status = c->worker = c->log.source = SOURCE_OFF;
+    c->log.loop = b->loop;
+    c->accepted_ns = gi_monotonic_ns();
+    struct gi_error err = GI_ERROR_INIT;
+    if (loop_add(b->loop, &c->handover, fd, EPOLLIN | EPOLLRDHUP, on_handover, c, &err) < 0) {
+        gi_log(GI_LOG_ERROR, "client", "why", err.message, NULL);
+        close(fd);
+        free(c);
+        return;
+    }
+    set_state(c, CLIENT_ACCEPTED);
+    c->next = z->clients;
+    z->clients = c;
+    z->n_clients++;
+    b->n_clients++;
+    broker_clients_changed(b);
+}
+
+void client_tick(struct client *c, int64_t now_ns)
+{
+    const struct proxy_options *o = c->zone->broker->options;
+    int64_t ms = (now_ns - c->since_ns) / 1000000;
+    if (c->state == CLIENT_ACCEPTED && ms > o->handover_timeout_ms) {
+        struct gi_error err = GI_ERROR_INIT;
+        gi_fail(&err, GI_DEADLINE_EXCEEDED, "no channel handed over in %d ms",
+                o->handover_timeout_ms);
+        refuse(c, &err);
+    } else if (c->state == CLIENT_STARTING && ms > o->start_timeout_ms) {
+        c->zone->worker_crashes++;
+        client_end(c, "its worker didn't get ready in time");
+    }
+}
+
+void client_stats(const struct client *c, struct control_client_stats *ret_stats)
+{
+    struct page_slot *slot = &c->zone->page->slots[c->slot];
+    *ret_stats = (struct control_client_stats){
+        .id = c->id,
+        .pid = (uint32_t)c->pid,
+        .state = (uint32_t)c->state,
+        .handles = (uint32_t)atomic_load(&slot->handles),
+        .age_ns = (uint64_t)(gi_monotonic_ns() - c->accepted_ns),
+        .calls = atomic_load(&slot->calls),
+        .launches = atomic_load(&slot->launches),
+        .memory_used = atomic_load(&slot->memory_used),
+        .channel_bytes = c->channel_bytes,
+        .gpu_ns = atomic_load(&slot->gpu_ns),
+    };
+}

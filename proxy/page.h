@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A zone's page: counters and memory reservations in a memfd that the broker
+ * and all workers of the zone map. One slot per client, written by its worker
+ * alone; the broker reads slots as hints and clears one when its worker is dead.
+ *
+ * Reservation (invariant: the sum over the slots never exceeds the quota when
+ * every worker follows the protocol): a worker first adds to its own slot, then
+ * sums all slots, and takes its addition back when the sum is too large. With
+ * sequentially consistent atomics, of two racing workers the one whose addition
+ * is later in the total order sees both, so never both succeed past the quota.
+ * No lock, so a worker killed at any instruction blocks nobody, and clearing
+ * its slot is all there is to giving its memory back.
+ *
+ * A worker taken over by its client could lie here, about its own zone only.
+ */
+#ifndef GI_PROXY_PAGE_H
+#define GI_PROXY_PAGE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "control/control.h"
+
+#define PAGE_SLOTS CONTROL_MAX_CLIENTS
+
+/* X(counter): what a worker counts. The broker adds a dead client's counters
+ * to its zone's totals. */
+#define PAGE_COUNTERS(X)                                                                           \
+    X(calls)                                                                                       \
+    X(launches)                                                                                    \
+    X(bytes_to_device)                                                                             \
+    X(bytes_from_device)                                                                           \
+    X(gpu_ns)                                                                                      \
+    X(refused_handles)                                                                             \
+    X(refused_addresses)                                                                           \
+    X(protocol_errors)                                                                             \
+    X(quota_refusals)
+
+struct page_counters {
+#define PAGE_COUNTER(name) uint64_t name;
+    PAGE_COUNTERS(PAGE_COUNTER)
+#undef PAGE_COUNTER
+};
+
+struct page_slot {
+    _Alignas(64) _Atomic uint64_t memory_used;
+    _Atomic uint64_t handles;
+#define PAGE_COUNTER(name) _Atomic uint64_t name;
+    PAGE_COUNTERS(PAGE_COUNTER)
+#undef PAGE_COUNTER
+};
+
+struct zone_page {
+    _Atomic uint64_t memory_quota;
+    _Atomic uint32_t compute_weight;
+    struct page_slot slots[PAGE_SLOTS];
+};
+
+/* A new page in a memfd whose size is sealed. The caller owns both. */
+int page_create(const char *name, uint64_t memory_quota, uint32_t compute_weight, int *ret_fd,
+                struct zone_page **ret_page, struct gi_error *err);
+/* Maps the page of an inherited descriptor (the worker's side). */
+int page_map(int fd, struct zone_page **ret_page, struct gi_error *err);
+void page_unmap(struct zone_page *page);
+
+/* Bytes reserved over all slots, saturating. */
+uint64_t page_memory_used(struct zone_page *page);
+
+/* Worker SLOT's side. */
+bool page_reserve(struct zone_page *page, uint32_t slot, uint64_t bytes);
+void page_release(struct zone_page *page, uint32_t slot, uint64_t bytes);
+
+/* The broker's side: a snapshot of a slot, and its end. */
+void page_read(struct zone_page *page, uint32_t slot, struct page_counters *ret_counters);
+void page_clear(struct zone_page *page, uint32_t slot);
+
+#endif

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The control protocol, from the codec to a running gpu-proxy. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "control/messages.h"
+#include "harness.h"
+#include "minitest.h"
+
+static const char *program;
+static struct proxy proxy;
+
+static const struct control_quota quota = {.memory_bytes = 64 << 20,
+                                           .max_clients = 3,
+                                           .max_handles = 100,
+                                           .max_channel_bytes = 8 << 20,
+                                           .compute_weight = 7};
+
+static void test_codec_round_trip(void)
+{
+    static union control_any back;
+    static uint8_t wire[CONTROL_MAX_MESSAGE];
+    struct control_create_zone m = {.zone = 0xfffffffe, .label = "ns/pod \"x\"", .quota = quota};
+    m.quota.memory_bytes = UINT64_MAX;
+    int n = control_encode(CONTROL_CALL_create_zone, 77, &m, wire, sizeof(wire), NULL);
+    REQUIRE(n > 0);
+    struct control_header h;
+    REQUIRE(control_decode(wire, (size_t)n, &h, &back, NULL) == 0);
+    EXPECT_EQ(h.type, CONTROL_CALL_create_zone);
+    EXPECT_EQ(h.seq, 77);
+    EXPECT_EQ(back.create_zone.zone, 0xfffffffe);
+    EXPECT(strcmp(back.create_zone.label, m.label) == 0);
+    EXPECT(back.create_zone.quota.memory_bytes == UINT64_MAX);
+    EXPECT_EQ(back.create_zone.quota.compute_weight, 7);
+    /* No room, then every shorter piece of the message. */
+    EXPECT_EQ(control_encode(CONTROL_CALL_create_zone, 1, &m, wire, (size_t)n - 1, NULL),
+              -GI_OUT_OF_RANGE);
+    for (int cut = 0; cut < n; cut++)
+        EXPECT(control_decode(wire, (size_t)cut, &h, &back, NULL) < 0);
+}
+
+static void test_codec_full_lists(void)
+{
+    static union control_any m;
+    static union control_any back;
+    static uint8_t wire[CONTROL_MAX_MESSAGE];
+    struct control_header h;
+    memset(&m, 0, sizeof(m));
+    m.zone_list.n_zones = CONTROL_MAX_ZONES;
+    for (uint32_t i = 0; i < CONTROL_MAX_ZONES; i++)
+        m.zone_list.zones[i].zone = i * 3;
+    uint16_t type = CONTROL_CALL_list_zones | CONTROL_RESPONSE;
+    int n = control_encode(type, 1, &m, wire, sizeof(wire), NULL);
+    REQUIRE(n > 0 && control_decode(wire, (size_t)n, &h, &back, NULL) == 0);
+    EXPECT_EQ(back.zone_list.zones[CONTROL_MAX_ZONES - 1].zone, 3 * (CONTROL_MAX_ZONES - 1));
+    m.zone_list.n_zones++;
+    EXPECT_EQ(control_encode(type, 1, &m, wire, sizeof(wire), NULL), -GI_INVALID_ARGUMENT);
+    memset(&m, 0, sizeof(m));
+    m.client_list.n_clients = CONTROL_MAX_CLIENTS;
+    type = CONTROL_CALL_list_clients | CONTROL_RESPONSE;
+    EXPECT(control_encode(type, 1, &m, wire, sizeof(wire), NULL) > 0);
+}
+
+static void test_codec_refuses_bad_text(void)
+{
+    static union control_any back;
+    static uint8_t wire[CONTROL_MAX_MESSAGE];
+    struct control_header h;
+    struct control_create_zone m = {.zone = 1, .label = "two\nlines", .quota = quota};
+    EXPECT_EQ(control_encode(CONTROL_CALL_create_zone, 1, &m, wire, sizeof(wire), NULL),
+              -GI_INVALID_ARGUMENT);
+    snprintf(m.label, sizeof(m.label), "label");
+    int n = control_encode(CONTROL_CALL_create_zone, 1, &m, wire, sizeof(wire), NULL);
+    REQUIRE(n > 0);
+    uint8_t *text = memmem(wire, (size_t)n, "label", 5);
+    REQUIRE(text);
+    text[2] = 0; /* a NUL inside would make two readings of one name */
+    EXPECT_EQ(control_decode(wire, (size_t)n, &h, &back, NULL), -GI_INVALID_ARGUMENT);
+}
+
+static void test_zone_life(void)
+{
+    char path[128];
+    char again[128];
+    struct stat st;
+    struct gi_error err = GI_ERROR_INIT;
+    char *other = NULL;
+    REQUIRE(proxy_zone(&proxy, 7, &quota, path, sizeof(path)));
+    REQUIRE(stat(path, &st) == 0);
+    EXPECT(S_ISSOCK(st.st_mode));
+    EXPECT_EQ(st.st_mode & 07777, 0660);
+    EXPECT(stat(proxy.control, &st) == 0 && (st.st_mode & 07777) == 0660);
+    /* Idempotent: same zone, same quota, same answer. */
+    EXPECT(proxy_zone(&proxy, 7, &quota, again, sizeof(again)));
+    EXPECT(strcmp(path, again) == 0);
+    struct control_quota larger = quota;
+    larger.memory_bytes++;
+    EXPECT_EQ(control_create_zone(proxy.client, 7, "x", &larger, &other, &err), -GI_ALREADY_EXISTS);
+    EXPECT_EQ(control_create_zone(proxy.client, 0, "x", &quota, &other, &err),
+              -GI_INVALID_ARGUMENT);
+    EXPECT(!other);
+    struct control_zone_info info;
+    REQUIRE(control_zone_info(proxy.client, 7, &info, &err) == 0);
+    EXPECT(strcmp(info.label, "test/pod-7") == 0);
+    EXPECT(strcmp(info.path, path) == 0);
+    EXPECT_EQ(info.quota.max_handles, 100);
+    EXPECT_EQ(proxy_stats(&proxy, 7).memory_quota, 64 << 20);
+    EXPECT_EQ(control_drop_zone(proxy.client, 7, &err), 0);
+    EXPECT(stat(path, &st) < 0);
+    EXPECT_EQ(control_drop_zone(proxy.client, 7, &err), 0);
+    EXPECT_EQ(control_zone_info(proxy.client, 7, &info, &err), -GI_NOT_FOUND);
+}
+
+static void test_defaults_are_the_same_quota(void)
+{
+    char path[128];
+    struct control_quota none = {0};
+    struct control_zone_info info;
+    REQUIRE(proxy_zone(&proxy, 8, &none, path, sizeof(path)));
+    REQUIRE(control_zone_info(proxy.client, 8, &info, NULL) == 0);
+    EXPECT_EQ(info.quota.memory_bytes, 1 << 30);
+    EXPECT_EQ(info.quota.compute_weight, 100);
+    /* Naming the defaults asks for the same zone. */
+    EXPECT(proxy_zone(&proxy, 8, &info.quota, path, sizeof(path)));
+    control_drop_zone(proxy.client, 8, NULL);
+}
+
+static void test_many_zones(void)
+{
+    char path[128];
+    uint32_t *zones = NULL;
+    uint32_t n = 0;
+    for (uint32_t i = 1; i <= CONTROL_MAX_ZONES; i++)
+        REQUIRE(proxy_zone(&proxy, 1000 + i, &quota, path, sizeof(path)));
+    char *none = NULL;
+    EXPECT_EQ(control_create_zone(proxy.client, 999, "one too many", &quota, &none, NULL),
+              -GI_RESOURCE_EXHAUSTED);
+    REQUIRE(control_list_zones(proxy.client, &zones, &n, NULL) == 0);
+    EXPECT_EQ(n, CONTROL_MAX_ZONES);
+    for (uint32_t i = 0; i < n; i++)
+        EXPECT_EQ(control_drop_zone(proxy.client, zones[i], NULL), 0);
+    free(zones);
+    zones = NULL;
+    REQUIRE(control_list_zones(proxy.client, &zones, &n, NULL) == 0);
+    EXPECT_EQ(n, 0);
+    free(zones);
+}
+
+/* Sends raw bytes; what comes back (0: closed, -1: nothing in time). */
+static ssize_t raw_call(int fd, const void *data, size_t len, void *out, size_t size)
+{
+    if (send(fd, data, len, MSG_NOSIGNAL) < 0)
+        return 0;
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    if (poll(&p, 1, 5000) <= 0)
+        return -1;
+    ssize_t n = recv(fd, out, size, 0);
+    return n < 0 ? 0 : n;
+}
+
+static void test_hostile_bytes(void)
+{
+    static uint8_t wire[CONTROL_MAX_MESSAGE * 2];
+    static uint8_t out[CONTROL_MAX_MESSAGE];
+    static union control_any body;
+    struct control_header h;
+    struct control_zone req = {.zone = 1};
+    int n = control_encode(CONTROL_CALL_zone_stats, 9, &req, wire, sizeof(wire), NULL);
+    REQUIRE(n > 0);
+
+    /* Another version is answered with what is wrong. */
+    int fd = proxy_connect(proxy.control);
+    REQUIRE(fd >= 0);
+    wire[4] = 2;
+    ssize_t got = raw_call(fd, wire, (size_t)n, out, sizeof(out));
+    REQUIRE(got > 0 && control_decode(out, (size_t)got, &h, &body, NULL) == 0);
+    EXPECT_EQ(h.type, CONTROL_FAILURE);
+    EXPECT_EQ(h.seq, 9);
+    EXPECT_EQ(body.error.code, GI_UNIMPLEMENTED);
+    wire[4] = 1;
+    /* An unknown call, and a length that lies, too; the connection lives on. */
+    wire[6] = 200;
+    got = raw_call(fd, wire, (size_t)n, out, sizeof(out));
+    REQUIRE(got > 0 && control_decode(out, (size_t)got, &h, &body, NULL) == 0);
+    EXPECT_EQ(body.error.code, GI_UNIMPLEMENTED);
+    wire[6] = CONTROL_CALL_zone_stats;
+    got = raw_call(fd, wire, (size_t)n - 1, out, sizeof(out));
+    REQUIRE(got > 0 && control_decode(out, (size_t)got, &h, &body, NULL) == 0);
+    EXPECT_EQ(body.error.code, GI_INVALID_ARGUMENT);
+    got = raw_call(fd, wire, (size_t)n, out, sizeof(out));
+    REQUIRE(got > 0 && control_decode(out, (size_t)got, &h, &body, NULL) == 0);
+    EXPECT_EQ(body.error.code, GI_NOT_FOUND);
+    /* A response is no request: the connection ends. */
+    wire[7] = 0x80;
+    EXPECT_EQ(raw_call(fd, wire, (size_t)n, out, sizeof(out)), 0);
+    close(fd);
+
+    /* Noise, an overlong packet, a descriptor: each ends its own connection. */
+    memset(wire, 0xa5, sizeof(wire));
+    for (size_t len = 1; len <= sizeof(wire); len = len * 7 + 1) {
+        fd = proxy_connect(proxy.control);
+        REQUIRE(fd >= 0);
+        EXPECT_EQ(raw_call(fd, wire, len, out, sizeof(out)), 0);
+        close(fd);
+    }
+    fd = proxy_connect(proxy.control);
+    REQUIRE(fd >= 0);
+    n = control_encode(CONTROL_CALL_info, 1, NULL, wire, sizeof(wire), NULL);
+    EXPECT(gi_send_fds(fd, wire, (size_t)n, &fd, 1) == n);
+    EXPECT_EQ(recv(fd, out, sizeof(out), 0), 0);
+    close(fd);
+    char *info = NULL;
+    EXPECT_EQ(control_info(proxy.client, &info, NULL), 0);
+    EXPECT(info && strstr(info, "driver"));
+    free(info);
+}
+
+/* Connections beyond the limit push the oldest out; a call of the client whose
+ * connection was taken comes through all the same. */
+static void test_many_control_connections(void)
+{
+    int fds[200];
+    for (size_t i = 0; i < 200; i++) {
+        fds[i] = proxy_connect(proxy.control);
+        EXPECT(fds[i] >= 0);
+    }
+    char *info = NULL;
+    EXPECT_EQ(control_info(proxy.client, &info, NULL), 0);
+    free(info);
+    for (size_t i = 0; i < 200; i++)
+        close(fds[i]);
+}
+
+/* A peer that sends and never reads is cut off, and nobody waits for it. */
+static void test_deaf_control_peer(void)
+{
+    uint8_t wire[64];
+    int n = control_encode(CONTROL_CALL_list_zones, 1, NULL, wire, sizeof(wire), NULL);
+    int fd = proxy_connect(proxy.control);
+    REQUIRE(fd >= 0 && n > 0);
+    int sent = 0;
+    while (sent < 100000 && send(fd, wire, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) == n)
+        sent++;
+    char *info = NULL;
+    EXPECT_EQ(control_info(proxy.client, &info, NULL), 0);
+    free(info);
+    close(fd);
+}
+
+static void test_reconnects_after_restart(void)
+{
+    struct proxy p;
+    char path[128];
+    REQUIRE(proxy_start(&p, program, "libcuda-none.so", NULL));
+    EXPECT(proxy_zone(&p, 5, &quota, path, sizeof(path)));
+    /* Killed, not stopped: its sockets stay behind and must not be in the way. */
+    kill(p.pid, SIGKILL);
+    struct proxy second = p;
+    char *info = NULL;
+    struct gi_error err = GI_ERROR_INIT;
+    EXPECT(WAIT_FOR(2000, control_info(p.client, &info, &err) == -GI_UNAVAILABLE));
+    proxy_stop(&p);
+    REQUIRE(proxy_start(&second, program, "libcuda-none.so", NULL));
+    EXPECT_EQ(proxy_stop(&second), 0);
+}
+
+static void test_second_proxy_is_refused(void)
+{
+    struct stat st;
+    char cmd[512];
+    char path[128];
+    EXPECT(proxy_zone(&proxy, 3, &quota, path, sizeof(path)));
+    snprintf(cmd, sizeof(cmd), "%s --driver x --control %s --zones-dir %s 2>/dev/null", program,
+             proxy.control, proxy.zones);
+    int rc = system(cmd); /* NOLINT(bugprone-command-processor,cert-env33-c) */
+    EXPECT(WIFEXITED(rc) && WEXITSTATUS(rc) == 1);
+    EXPECT(stat(path, &st) == 0); /* the first one's zones are untouched */
+    control_drop_zone(proxy.client, 3, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    program = argc > 1 ? argv[1] : "gpu-proxy";
+    MT_RUN(test_codec_round_trip);
+    MT_RUN(test_codec_full_lists);
+    MT_RUN(test_codec_refuses_bad_text);
+    if (!proxy_start(&proxy, program, "libcuda-none.so", NULL))
+        return 1;
+    MT_RUN(test_zone_life);
+    MT_RUN(test_defaults_are_the_same_quota);
+    MT_RUN(test_many_zones);
+    MT_RUN(test_hostile_bytes);
+    MT_RUN(test_many_control_connections);
+    MT_RUN(test_deaf_control_peer);
+    MT_RUN(test_second_proxy_is_refused);
+    EXPECT_EQ(proxy_stop(&proxy), 0);
+    MT_RUN(test_reconnects_after_restart);
+    return mt_done();
+}
