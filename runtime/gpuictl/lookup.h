@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From what a person types to an id. */
+#ifndef GPUICTL_LOOKUP_H
+#define GPUICTL_LOOKUP_H
+
+#include "ctl.h"
+
+enum { LOOKUP_POD = 1, LOOKUP_CONTAINER = 2 };
+
+struct lookup {
+    int kind;  /* LOOKUP_POD or LOOKUP_CONTAINER */
+    char *id;  /* heap; lookup_free */
+    char *uid; /* of a pod, else NULL */
+};
+
+/* TEXT: a whole id, an id's beginning (with or without the "gi-"), a pod's name
+ * or "namespace/name", a container's name. KINDS is a mask. An exact id wins,
+ * then names, then beginnings. NOT_FOUND; INVALID_ARGUMENT when several fit. */
+int lookup(struct ctl *ctl, const char *text, int kinds, struct lookup *ret, struct gi_error *err);
+
+/* The container TEXT names, or the only container of the pod it names. */
+int lookup_container(struct ctl *ctl, const char *text, struct lookup *ret, struct gi_error *err);
+
+void lookup_free(struct lookup *l);
+#define cleanup_lookup __attribute__((cleanup(lookup_free)))
+
+#endif
