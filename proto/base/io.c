@@ -275,7 +275,14 @@ ssize_t gi_recv_fds(int sock, void *buf, size_t len, int *fds, size_t *nfds)
         close_all(got, count);
         return -EMSGSIZE;
     }
-    memcpy(fds, got, count * sizeof(int));
+    if (n == 0) {
+        /* An empty packet reads like the peer's end; callers of an end look for
+         * no descriptors, so it brings none. */
+        close_all(got, count);
+        count = 0;
+    }
+    if (count)
+        memcpy(fds, got, count * sizeof(int));
     *nfds = count;
     return n;
 }

@@ -172,6 +172,12 @@ static void descriptors_travel_and_too_many_are_closed(void)
     n = 2;
     EXPECT_EQ(gi_recv_fds(pair[1], text, sizeof(text), in, &n), -EMSGSIZE);
     EXPECT_EQ(open_fds(), before);
+    /* Nor do they come with an empty message, which reads like the end. */
+    EXPECT_EQ(gi_send_fds(pair[0], "", 0, out, 2), 0);
+    n = 4;
+    EXPECT_EQ(gi_recv_fds(pair[1], text, sizeof(text), in, &n), 0);
+    EXPECT_EQ(n, 0);
+    EXPECT_EQ(open_fds(), before);
     close(pair[0]);
     n = 2;
     EXPECT_EQ(gi_recv_fds(pair[1], text, sizeof(text), in, &n), 0);
