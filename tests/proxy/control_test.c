@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -254,21 +256,111 @@ static void test_deaf_control_peer(void)
     close(fd);
 }
 
-static void test_reconnects_after_restart(void)
+/* Killed, not stopped: its sockets stay behind and must not be in the way, and
+ * the client, whose connection is dead, gets through without being told. */
+static void test_restart_after_kill(void)
 {
-    struct proxy p;
+    struct stat st;
     char path[128];
-    REQUIRE(proxy_start(&p, program, "libcuda-none.so", NULL));
-    EXPECT(proxy_zone(&p, 5, &quota, path, sizeof(path)));
-    /* Killed, not stopped: its sockets stay behind and must not be in the way. */
-    kill(p.pid, SIGKILL);
-    struct proxy second = p;
+    uint32_t *zones = NULL;
+    uint32_t n = 9;
+    EXPECT(proxy_zone(&proxy, 5, &quota, path, sizeof(path)));
+    REQUIRE(proxy_restart(&proxy, program, "libcuda-none.so", NULL));
+    EXPECT(stat(path, &st) < 0); /* it led nowhere */
+    REQUIRE(control_list_zones(proxy.client, &zones, &n, NULL) == 0);
+    EXPECT_EQ(n, 0);
+    free(zones);
+    EXPECT(proxy_zone(&proxy, 5, &quota, path, sizeof(path)));
+    EXPECT(stat(path, &st) == 0);
+    control_drop_zone(proxy.client, 5, NULL);
+}
+
+static void test_no_proxy(void)
+{
+    struct control_client *c = NULL;
     char *info = NULL;
     struct gi_error err = GI_ERROR_INIT;
-    EXPECT(WAIT_FOR(2000, control_info(p.client, &info, &err) == -GI_UNAVAILABLE));
-    proxy_stop(&p);
-    REQUIRE(proxy_start(&second, program, "libcuda-none.so", NULL));
-    EXPECT_EQ(proxy_stop(&second), 0);
+    REQUIRE(control_client_new("/nonexistent/control.sock", &c, &err) == 0);
+    EXPECT_EQ(control_info(c, &info, &err), -GI_UNAVAILABLE);
+    EXPECT(!info);
+    control_client_free(c);
+}
+
+/* Runs gpu-proxy with ARGS; its output in OUT, its exit code back. */
+static int run(const char *args, char *out, size_t size)
+{
+    char cmd[512];
+    snprintf(cmd, sizeof(cmd), "%s %s 2>&1", program, args);
+    FILE *f = popen(cmd, "r"); /* NOLINT(bugprone-command-processor,cert-env33-c) */
+    if (!f)
+        return -1;
+    size_t n = fread(out, 1, size - 1, f);
+    out[n] = '\0';
+    int rc = pclose(f);
+    return WIFEXITED(rc) ? WEXITSTATUS(rc) : -1;
+}
+
+static void test_command_line(void)
+{
+    char out[8192];
+    EXPECT_EQ(run("--version", out, sizeof(out)), 0);
+    EXPECT(strncmp(out, "gpu-proxy ", 10) == 0);
+    EXPECT_EQ(run("--help", out, sizeof(out)), 0);
+    EXPECT(strstr(out, "--default-memory") && strstr(out, "--worker-uid"));
+    EXPECT_EQ(run("", out, sizeof(out)), 2);
+    EXPECT(strstr(out, "--driver is missing"));
+    EXPECT_EQ(run("--drivr x", out, sizeof(out)), 2);
+    EXPECT(strstr(out, "unknown option --drivr"));
+    EXPECT_EQ(run("--driver x --max-clients 0", out, sizeof(out)), 2);
+    EXPECT_EQ(run("--driver x --default-memory 1Qi", out, sizeof(out)), 2);
+    EXPECT(strstr(out, "unknown unit"));
+    EXPECT_EQ(run("--driver x --default-memory 99999999Ti", out, sizeof(out)), 2);
+    EXPECT_EQ(run("--driver x --worker-uid 0", out, sizeof(out)), 2);
+    EXPECT_EQ(run("--stats --control /nonexistent", out, sizeof(out)), 1);
+    EXPECT(strstr(out, "gpu-proxy: connect to gpu-proxy"));
+}
+
+static void test_operators_view(void)
+{
+    char out[8192];
+    char path[128];
+    char args[192];
+    REQUIRE(proxy_zone(&proxy, 41, &quota, path, sizeof(path)));
+    snprintf(args, sizeof(args), "--stats --control %s", proxy.control);
+    EXPECT_EQ(run(args, out, sizeof(out)), 0);
+    EXPECT(strstr(out, "zone 41  test/pod-41"));
+    EXPECT(strstr(out, "0 B of 64.0 MiB"));
+    snprintf(args, sizeof(args), "--stats --json --control %s", proxy.control);
+    EXPECT_EQ(run(args, out, sizeof(out)), 0);
+    EXPECT(strstr(out, "\"label\": \"test/pod-41\""));
+    EXPECT(strstr(out, "\"memory_quota\": 67108864"));
+    EXPECT(strstr(out, "\"clients\": []"));
+    control_drop_zone(proxy.client, 41, NULL);
+}
+
+/* sd_notify: READY=1 and STOPPING=1 arrive at NOTIFY_SOCKET. */
+static void test_notify(void)
+{
+    struct proxy p;
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    char text[256];
+    snprintf(at.sun_path, sizeof(at.sun_path), "/tmp/gi-notify-%d.sock", (int)getpid());
+    unlink(at.sun_path);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct timeval tv = {.tv_sec = 5};
+    REQUIRE(fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+    setenv("NOTIFY_SOCKET", at.sun_path, 1);
+    bool started = proxy_start(&p, program, "libcuda-none.so", NULL);
+    unsetenv("NOTIFY_SOCKET");
+    REQUIRE(started);
+    ssize_t n = recv(fd, text, sizeof(text), 0);
+    EXPECT(n > 7 && strncmp(text, "READY=1", 7) == 0);
+    EXPECT_EQ(proxy_stop(&p), 0);
+    n = recv(fd, text, sizeof(text), 0);
+    EXPECT(n > 10 && strncmp(text, "STOPPING=1", 10) == 0);
+    close(fd);
+    unlink(at.sun_path);
 }
 
 static void test_second_proxy_is_refused(void)
@@ -301,7 +393,11 @@ int main(int argc, char **argv)
     MT_RUN(test_many_control_connections);
     MT_RUN(test_deaf_control_peer);
     MT_RUN(test_second_proxy_is_refused);
+    MT_RUN(test_operators_view);
+    MT_RUN(test_restart_after_kill);
     EXPECT_EQ(proxy_stop(&proxy), 0);
-    MT_RUN(test_reconnects_after_restart);
+    MT_RUN(test_no_proxy);
+    MT_RUN(test_command_line);
+    MT_RUN(test_notify);
     return mt_done();
 }

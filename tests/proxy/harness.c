@@ -42,17 +42,9 @@ static bool answers(struct proxy *p)
     return ok;
 }
 
-bool proxy_start(struct proxy *p, const char *program, const char *driver, const char *const *extra)
+static bool spawn(struct proxy *p, const char *program, const char *driver,
+                  const char *const *extra)
 {
-    memset(p, 0, sizeof(*p));
-    snprintf(p->dir, sizeof(p->dir), "/tmp/gi-proxy-test-XXXXXX");
-    if (!mkdtemp(p->dir))
-        return false;
-    snprintf(p->control, sizeof(p->control), "%s/control.sock", p->dir);
-    snprintf(p->zones, sizeof(p->zones), "%s/zones", p->dir);
-    snprintf(p->log, sizeof(p->log), "%s/log", p->dir);
-    if (control_client_new(p->control, &p->client, NULL) < 0)
-        return false;
     p->pid = fork();
     if (p->pid == 0)
         exec_proxy(p, program, driver, extra);
@@ -64,6 +56,28 @@ bool proxy_start(struct proxy *p, const char *program, const char *driver, const
     free(log);
     proxy_stop(p);
     return false;
+}
+
+bool proxy_start(struct proxy *p, const char *program, const char *driver, const char *const *extra)
+{
+    memset(p, 0, sizeof(*p));
+    snprintf(p->dir, sizeof(p->dir), "/tmp/gi-proxy-test-XXXXXX");
+    if (!mkdtemp(p->dir))
+        return false;
+    snprintf(p->control, sizeof(p->control), "%s/control.sock", p->dir);
+    snprintf(p->zones, sizeof(p->zones), "%s/zones", p->dir);
+    snprintf(p->log, sizeof(p->log), "%s/log", p->dir);
+    if (control_client_new(p->control, &p->client, NULL) < 0)
+        return false;
+    return spawn(p, program, driver, extra);
+}
+
+bool proxy_restart(struct proxy *p, const char *program, const char *driver,
+                   const char *const *extra)
+{
+    kill(p->pid, SIGKILL);
+    waitpid(p->pid, NULL, 0);
+    return spawn(p, program, driver, extra);
 }
 
 int proxy_stop(struct proxy *p)

@@ -23,6 +23,9 @@ struct proxy {
  * NULL) and waits until it answers. False, with the reason on stderr. */
 bool proxy_start(struct proxy *p, const char *program, const char *driver,
                  const char *const *extra);
+/* Kills it with SIGKILL and starts another in the same folder. */
+bool proxy_restart(struct proxy *p, const char *program, const char *driver,
+                   const char *const *extra);
 /* SIGTERM; its exit code (128+n: killed by signal n; -1: it had to be killed). */
 int proxy_stop(struct proxy *p);
 /* Its log so far, heap. */
