@@ -221,8 +221,8 @@ static int spawn(struct client *c, const struct channel *ch, int status, int log
 static int start_worker(struct client *c, const struct channel *ch, struct gi_error *err)
 {
     struct loop *loop = c->zone->broker->loop;
-    int status[2];
-    int log[2];
+    int status[2] = {-1, -1};
+    int log[2] = {-1, -1};
     int rc = worker_pipes(status, log, err);
     if (rc < 0)
         return rc;

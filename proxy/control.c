@@ -27,9 +27,9 @@ static int op_info(void *data, const struct control_nothing *req, struct control
 static int op_create_zone(void *data, const struct control_create_zone *req,
                           struct control_path *ret, struct gi_error *err)
 {
-    struct zone *z;
+    struct zone *z = NULL;
     int rc = zone_create(data, req->zone, req->label, &req->quota, &z, err);
-    if (rc == 0)
+    if (z)
         memcpy(ret->path, z->path, sizeof(ret->path));
     return rc;
 }
@@ -43,23 +43,22 @@ static int op_drop_zone(void *data, const struct control_zone *req, struct contr
     return 0;
 }
 
-static int find(struct broker *b, uint32_t number, struct zone **ret_zone, struct gi_error *err)
+static struct zone *find(struct broker *b, uint32_t number, struct gi_error *err)
 {
     struct zone *z = zone_find(b, number);
     if (!z)
-        return gi_fail(err, GI_NOT_FOUND, "no zone %u", number);
-    *ret_zone = z;
-    return 0;
+        gi_fail(err, GI_NOT_FOUND, "no zone %u", number);
+    return z;
 }
 
 static int op_zone_stats(void *data, const struct control_zone *req, struct control_zone_stats *ret,
                          struct gi_error *err)
 {
-    struct zone *z;
-    int rc = find(data, req->zone, &z, err);
-    if (rc == 0)
-        zone_stats(z, ret);
-    return rc;
+    struct zone *z = find(data, req->zone, err);
+    if (!z)
+        return -GI_NOT_FOUND;
+    zone_stats(z, ret);
+    return 0;
 }
 
 static int op_list_zones(void *data, const struct control_nothing *req,
@@ -76,10 +75,9 @@ static int op_list_zones(void *data, const struct control_nothing *req,
 static int op_zone_info(void *data, const struct control_zone *req, struct control_zone_info *ret,
                         struct gi_error *err)
 {
-    struct zone *z;
-    int rc = find(data, req->zone, &z, err);
-    if (rc < 0)
-        return rc;
+    struct zone *z = find(data, req->zone, err);
+    if (!z)
+        return -GI_NOT_FOUND;
     ret->zone = z->number;
     memcpy(ret->label, z->label, sizeof(ret->label));
     memcpy(ret->path, z->path, sizeof(ret->path));
@@ -90,10 +88,9 @@ static int op_zone_info(void *data, const struct control_zone *req, struct contr
 static int op_list_clients(void *data, const struct control_zone *req,
                            struct control_client_list *ret, struct gi_error *err)
 {
-    struct zone *z;
-    int rc = find(data, req->zone, &z, err);
-    if (rc < 0)
-        return rc;
+    struct zone *z = find(data, req->zone, err);
+    if (!z)
+        return -GI_NOT_FOUND;
     for (struct client *c = z->clients; c && ret->n_clients < CONTROL_MAX_CLIENTS; c = c->next)
         client_stats(c, &ret->clients[ret->n_clients++]);
     return 0;

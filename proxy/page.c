@@ -22,9 +22,9 @@ int page_create(const char *name, uint64_t memory_quota, uint32_t compute_weight
     if (ftruncate(fd, sizeof(struct zone_page)) < 0 ||
         fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
         return gi_fail_errno(err, errno, "size of %s", name);
-    struct zone_page *page;
+    struct zone_page *page = NULL;
     int rc = page_map(fd, &page, err);
-    if (rc < 0)
+    if (!page)
         return rc;
     atomic_store(&page->memory_quota, memory_quota);
     atomic_store(&page->compute_weight, compute_weight);

@@ -157,7 +157,7 @@ int stats_print(const char *control_socket, bool json, struct gi_error *err)
         rc = control_info(c, &info, err);
     if (rc == 0)
         rc = control_list_zones(c, &zones, &n, err);
-    if (rc < 0)
+    if (!info || rc < 0)
         return rc;
     cleanup_buf struct gi_buf out = GI_BUF_INIT(OUTPUT_MAX);
     if (json) {

@@ -85,17 +85,16 @@ const char *control_call_name(uint16_t type)
     return c ? c->name : "unknown";
 }
 
-static int record_of_type(uint16_t type, struct record *ret_record, struct gi_error *err)
+/* size 0: we have no such type. */
+static struct record record_of_type(uint16_t type, struct gi_error *err)
 {
-    if (type == CONTROL_FAILURE) {
-        *ret_record = record_error();
-        return 0;
-    }
+    if (type == CONTROL_FAILURE)
+        return record_error();
     const struct call *c = find_call(type);
-    if (!c)
-        return gi_fail(err, GI_UNIMPLEMENTED, "control message of unknown type %u", type);
-    *ret_record = type & CONTROL_RESPONSE ? c->response() : c->request();
-    return 0;
+    if (c)
+        return type & CONTROL_RESPONSE ? c->response() : c->request();
+    gi_fail(err, GI_UNIMPLEMENTED, "control message of unknown type %u", type);
+    return (struct record){0};
 }
 
 /* A position in a message: writing when OUT is set, else reading IN. */
@@ -240,16 +239,15 @@ static bool walk_header(struct cursor *c, struct wire_header *h)
 int control_encode(uint16_t type, uint32_t seq, const void *body, void *out, size_t out_size,
                    struct gi_error *err)
 {
-    struct record r;
-    int rc = record_of_type(type, &r, err);
-    if (rc < 0)
-        return rc;
+    struct record r = record_of_type(type, err);
+    if (!r.size)
+        return -GI_UNIMPLEMENTED;
     if (out_size < CONTROL_HEADER_SIZE)
         return gi_fail(err, GI_OUT_OF_RANGE, "no room for a control header");
     size_t room = out_size < CONTROL_MAX_MESSAGE ? out_size : CONTROL_MAX_MESSAGE;
     struct cursor c = {.out = out, .pos = CONTROL_HEADER_SIZE, .size = room};
     /* An encoding cursor only reads the body. */
-    rc = walk(&c, &r, (uint8_t *)(uintptr_t)body, err);
+    int rc = walk(&c, &r, (uint8_t *)(uintptr_t)body, err);
     if (rc < 0)
         return rc;
     struct wire_header h = {.magic = CONTROL_MAGIC,
@@ -275,14 +273,13 @@ int control_decode(const void *data, size_t len, struct control_header *ret_head
     if (h.payload_len > CONTROL_MAX_PAYLOAD || h.payload_len != len - CONTROL_HEADER_SIZE)
         return gi_fail(err, GI_INVALID_ARGUMENT, "control message of %zu bytes says %u", len,
                        h.payload_len);
-    struct record r;
-    int rc = record_of_type(ret_header->type, &r, err);
-    if (rc < 0)
-        return rc;
+    struct record r = record_of_type(ret_header->type, err);
+    if (!r.size)
+        return -GI_UNIMPLEMENTED;
     cleanup_free union control_any *body = calloc(1, sizeof(*body));
     if (!body)
         return gi_fail_errno(err, ENOMEM, "control message");
-    rc = walk(&c, &r, (uint8_t *)body, err);
+    int rc = walk(&c, &r, (uint8_t *)body, err);
     if (rc < 0)
         return rc == -GI_OUT_OF_RANGE ? gi_fail(err, GI_INVALID_ARGUMENT, "%s is cut short", r.name)
                                       : rc;

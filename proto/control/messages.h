@@ -147,7 +147,8 @@ struct control_header {
 
 /* Encodes BODY, the struct control_* that TYPE calls for (NULL for `nothing`),
  * as one message into OUT and returns its length. INVALID_ARGUMENT for text or
- * a list past its limit or an unknown type, OUT_OF_RANGE when OUT is too small. */
+ * a list past its limit, UNIMPLEMENTED for an unknown type, OUT_OF_RANGE when OUT
+ * is too small. */
 int control_encode(uint16_t type, uint32_t seq, const void *body, void *out, size_t out_size,
                    struct gi_error *err);
 
