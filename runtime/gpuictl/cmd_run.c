@@ -105,6 +105,15 @@ static int status(struct job *j, Runtime__V1__ContainerStatusResponse **ret, str
 /* A runtime that restarts is waited for: its containers run on. */
 #define UNAVAILABLE_PATIENCE_NS (30 * INT64_C(1000000000))
 
+/* An exit code says enough; "OOMKilled" or a message says more. */
+static void say_why(const struct job *j, const Runtime__V1__ContainerStatus *s)
+{
+    bool plain = strcmp(s->reason, "Completed") == 0 || strcmp(s->reason, "Error") == 0;
+    if (!j->o.quiet && *s->reason && (!plain || *s->message))
+        fprintf(stderr, "container ended: %s%s%s\n", s->reason, *s->message ? ": " : "",
+                s->message);
+}
+
 /* Copies the log to our outputs until the container ended and all was read. */
 static int follow(struct job *j, int *ret_exit_code, struct gi_error *err)
 {
@@ -136,8 +145,7 @@ static int follow(struct job *j, int *ret_exit_code, struct gi_error *err)
             return rc;
         if (r->status->state == RUNTIME__V1__CONTAINER_STATE__CONTAINER_EXITED) {
             *ret_exit_code = r->status->exit_code;
-            if (!j->o.quiet && *r->status->reason && strcmp(r->status->reason, "Completed") != 0)
-                fprintf(stderr, "container ended: %s %s\n", r->status->reason, r->status->message);
+            say_why(j, r->status);
             return 0;
         }
         /* Short programs are noticed at once, long ones cost little. */

@@ -77,7 +77,8 @@ int lookup(struct ctl *ctl, const char *text, int kinds, struct lookup *ret, str
                      pods->items[i]->metadata ? pods->items[i]->metadata->uid : NULL,
                      pod_name_fits(pods->items[i]->metadata, text));
     }
-    if (kinds & LOOKUP_CONTAINER) {
+    /* `run` gives a pod and its container one name: the pod is meant then. */
+    if ((kinds & LOOKUP_CONTAINER) && s.rank < 2) {
         Runtime__V1__ListContainersRequest r = RUNTIME__V1__LIST_CONTAINERS_REQUEST__INIT;
         int rc = ctl_call(ctl, "ListContainers", &r.base, -1, &containers, err);
         if (rc < 0)
@@ -97,19 +98,19 @@ int lookup(struct ctl *ctl, const char *text, int kinds, struct lookup *ret, str
 
 int lookup_container(struct ctl *ctl, const char *text, struct lookup *ret, struct gi_error *err)
 {
-    cleanup_lookup struct lookup first = {0};
-    int rc = lookup(ctl, text, LOOKUP_POD | LOOKUP_CONTAINER, &first, err);
-    if (rc < 0)
+    cleanup_lookup struct lookup pod = {0};
+    int rc = lookup(ctl, text, LOOKUP_CONTAINER, ret, err);
+    if (rc != -GI_NOT_FOUND)
         return rc;
-    if (first.kind == LOOKUP_CONTAINER) {
-        *ret = first;
-        first = (struct lookup){0};
-        return 0;
-    }
+    rc = lookup(ctl, text, LOOKUP_POD, &pod, err);
+    if (rc < 0)
+        return rc == -GI_NOT_FOUND
+                   ? gi_fail(err, GI_NOT_FOUND, "no container or pod is called \"%.100s\"", text)
+                   : rc;
     Runtime__V1__ContainerFilter filter = RUNTIME__V1__CONTAINER_FILTER__INIT;
     Runtime__V1__ListContainersRequest r = RUNTIME__V1__LIST_CONTAINERS_REQUEST__INIT;
     cleanup_message Runtime__V1__ListContainersResponse *list = NULL;
-    filter.pod_sandbox_id = first.id;
+    filter.pod_sandbox_id = pod.id;
     r.filter = &filter;
     rc = ctl_call(ctl, "ListContainers", &r.base, -1, &list, err);
     if (rc < 0)

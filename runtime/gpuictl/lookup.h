@@ -15,7 +15,8 @@ struct lookup {
 
 /* TEXT: a whole id, an id's beginning (with or without the "gi-"), a pod's name
  * or "namespace/name", a container's name. KINDS is a mask. An exact id wins,
- * then names, then beginnings. NOT_FOUND; INVALID_ARGUMENT when several fit. */
+ * then names (a pod's before a container's), then beginnings. NOT_FOUND;
+ * INVALID_ARGUMENT when several fit. */
 int lookup(struct ctl *ctl, const char *text, int kinds, struct lookup *ret, struct gi_error *err);
 
 /* The container TEXT names, or the only container of the pod it names. */

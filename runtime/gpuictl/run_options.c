@@ -198,6 +198,7 @@ static int set_gpu_memory(const struct command *self, struct run_options *o, con
 
 static void set_host_network(struct run_options *o)
 {
+    o->host_network = true;
     Runtime__V1__LinuxSandboxSecurityContext *s =
         build_new(&runtime__v1__linux_sandbox_security_context__descriptor);
     s->namespace_options = build_new(&runtime__v1__namespace_option__descriptor);
@@ -299,7 +300,9 @@ static void complete(struct ctl *ctl, struct run_options *o, char **command)
         build_set(&o->pod->metadata->name, text);
     }
     build_set(&o->container->metadata->name, o->pod->metadata->name);
-    build_set(&o->pod->hostname, o->pod->metadata->name);
+    /* A pod on the host's network has the host's name. */
+    if (!o->host_network)
+        build_set(&o->pod->hostname, o->pod->metadata->name);
     snprintf(text, sizeof(text), "%s/%s", ctl->log_root, o->uid);
     build_set(&o->pod->log_directory, text);
     build_set(&o->container->log_path, "container.log");

@@ -12,7 +12,7 @@ struct run_options {
     const char *handler;
     const char *gpu_memory; /* as typed, NULL: none */
     enum { PULL_MISSING, PULL_ALWAYS, PULL_NEVER } pull;
-    bool gpu, keep, detach, quiet;
+    bool gpu, host_network, keep, detach, quiet;
     char uid[33];
 };
 
