@@ -159,12 +159,12 @@ static void test_tail(void **state)
 
 static int parse(struct run_options *o, ...)
 {
-    static char texts[16][128];
-    char *argv[17] = {(char *)"gpuictl run"};
+    static char texts[32][128];
+    char *argv[33] = {(char *)"gpuictl run"};
     int argc = 1;
     va_list ap;
     va_start(ap, o);
-    for (const char *a; argc < 16 && (a = va_arg(ap, const char *)) != NULL; argc++) {
+    for (const char *a; argc < 32 && (a = va_arg(ap, const char *)) != NULL; argc++) {
         snprintf(texts[argc], sizeof(texts[argc]), "%s", a);
         argv[argc] = texts[argc];
     }
