@@ -20,7 +20,7 @@ struct images_registry {
     const char *host;           /* "docker.io", "127.0.0.1:5000", ... */
     const char *const *mirrors; /* NULL-terminated "http://host:port" tried in order, then the host
                                    itself; NULL: none */
-    bool plain_http;
+    bool plain_http;            /* loopback hosts without an entry here use plain http too */
     bool insecure_skip_verify;
     const char *ca_file; /* NULL: system store */
 };
@@ -34,10 +34,19 @@ struct images_config {
     uint64_t max_image_bytes;  /* unpacked; 0: 64 GiB */
     uint64_t max_entries;      /* files in an image; 0: 4 million */
     const char *platform_arch; /* NULL: this machine's, as Go names it */
+    bool discard_layers;       /* delete compressed layers once unpacked: less disk, but layers
+                                  that images share are downloaded again */
+    unsigned attempts;         /* of a failing request; 0: 5 */
+    unsigned retry_delay_ms;   /* before the second attempt, then doubled; 0: 500 */
+    unsigned stall_seconds;    /* a transfer below 1 KB/s for so long is cut; 0: 30 */
 };
 
+/* Opens (makes) the store and sweeps what a killed process left half done.
+ * CONFIG is copied. FAILED_PRECONDITION: another process has the store open. A
+ * record that can't be read is logged and left out. */
 int images_open(const struct images_config *config, struct images **ret_images,
                 struct gi_error *err);
+/* No other call may be under way. */
 void images_close(struct images *s);
 
 struct images_auth { /* CRI AuthConfig; every field may be NULL or "" */
@@ -61,9 +70,10 @@ struct images_image {
     char **cmd;
     char **env;
     char *working_dir;
-    int stop_signal; /* 0: none */
-    char *rootfs;    /* unpacked tree on the host, read-only by convention */
-    char *config_json;
+    int stop_signal;   /* 0: none */
+    char *rootfs;      /* unpacked tree on the host, read-only by convention; its parent folder is
+                          the image's own, for files made from it (EROFS): they go with the image */
+    char *config_json; /* heap, at most 8 MiB */
     bool pinned;
 };
 void images_image_free(struct images_image *image);
@@ -83,9 +93,14 @@ struct images_progress { /* for `gpuictl pull` the CRI has no channel; used by l
 int images_pull(struct images *s, const char *ref, const struct images_auth *auth,
                 bool (*cancelled)(void *data), void *data, char **ret_id, struct gi_error *err);
 
+/* How far the running pull of REF is. NOT_FOUND: none is running. */
+int images_pull_progress(struct images *s, const char *ref, struct images_progress *ret_progress,
+                         struct gi_error *err);
+
 /* REF: tag, digest, full id, or unambiguous id prefix (>= 12 hex digits). NOT_FOUND if absent. */
 int images_status(struct images *s, const char *ref, struct images_image **ret_image,
                   struct gi_error *err);
+/* As images_status for all, but config_json is NULL. Never waits for a pull. */
 int images_list(struct images *s, struct images_image ***ret_list, size_t *ret_n,
                 struct gi_error *err);
 /* Removes the image with all its tags, as CRI asks. Absent: success. Files in use by
@@ -99,7 +114,7 @@ void images_release(struct images *s, const char *user);
 int images_gc(struct images *s, struct gi_error *err);
 
 struct images_fs_info {
-    const char *mountpoint;
+    const char *mountpoint; /* the store's root; valid until images_close */
     uint64_t used_bytes, inodes_used;
     int64_t time_ns;
 };
