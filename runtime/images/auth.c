@@ -37,10 +37,18 @@ static void free_secret(char *s)
     free(s);
 }
 
+static int check_secret(const char *s, struct gi_error *err)
+{
+    if (strlen(s) > MAX_SECRET || strpbrk(s, "\r\n"))
+        return gi_fail(err, GI_INVALID_ARGUMENT, "credentials are unusable in a header");
+    return 0;
+}
+
 static int copy_secret(char **dst, const char *src, struct gi_error *err)
 {
-    if (strlen(src) > MAX_SECRET || strpbrk(src, "\r\n"))
-        return gi_fail(err, GI_INVALID_ARGUMENT, "credentials are unusable in a header");
+    int rc = check_secret(src, err);
+    if (rc < 0)
+        return rc;
     *dst = strdup(src);
     return *dst ? 0 : gi_fail_errno(err, ENOMEM, "credentials");
 }
@@ -64,11 +72,9 @@ static int take_credentials(struct auth *a, const struct images_auth *c, struct 
     if (rc == 0 && given(c->identity_token))
         rc = copy_secret(&a->identity_token, c->identity_token, err);
     if (rc == 0 && given(c->registry_token)) {
-        char *token = NULL;
-        rc = copy_secret(&token, c->registry_token, err);
-        if (rc == 0)
-            a->header = header_of("Bearer", token);
-        free_secret(token);
+        rc = check_secret(c->registry_token, err);
+        if (rc == 0 && !(a->header = header_of("Bearer", c->registry_token)))
+            rc = gi_fail_errno(err, ENOMEM, "credentials");
     }
     return rc;
 }

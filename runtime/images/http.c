@@ -382,7 +382,7 @@ int http_do(struct http *h, const struct http_request *request, struct http_resp
             return 0;
         if (hops == MAX_REDIRECTS)
             return gi_fail(err, GI_INVALID_ARGUMENT, "more than %d redirects", MAX_REDIRECTS);
-        bool same;
+        bool same = false;
         rc = follow(url, ret_response->location, &same, err);
         if (rc < 0)
             return rc;

@@ -208,7 +208,7 @@ int images_pull(struct images *s, const char *text, const struct images_auth *au
 {
     struct image_ref ref;
     char key[sizeof(((struct pull_job *)0)->key)];
-    struct pull_job *job;
+    struct pull_job *job = NULL;
     int rc = image_ref_parse(text, &ref, err);
     if (rc < 0)
         return rc;

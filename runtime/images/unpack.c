@@ -183,7 +183,7 @@ static int set_xattrs(struct unpack *u, struct archive_entry *e, int fd, struct 
  * one doesn't undo another (chown drops setuid and capabilities). */
 static int set_metadata(struct unpack *u, struct archive_entry *e, int fd, struct gi_error *err)
 {
-    struct owner owner;
+    struct owner owner = {0, 0};
     struct timespec ts[2];
     int rc = entry_owner(e, &owner, err);
     if (rc < 0)
@@ -263,7 +263,7 @@ static int make_folder(struct unpack *u, struct archive_entry *e, int dir, const
 
 static int make_symlink(struct archive_entry *e, int dir, const char *name, struct gi_error *err)
 {
-    struct owner owner;
+    struct owner owner = {0, 0};
     struct timespec ts[2];
     const char *target = archive_entry_symlink(e);
     if (!target || !*target || strlen(target) >= PATH_MAX)
@@ -282,7 +282,7 @@ static int make_symlink(struct archive_entry *e, int dir, const char *name, stru
 
 static int make_fifo(struct archive_entry *e, int dir, const char *name, struct gi_error *err)
 {
-    struct owner owner;
+    struct owner owner = {0, 0};
     struct timespec ts[2];
     int rc = entry_owner(e, &owner, err);
     if (rc < 0)
@@ -448,7 +448,7 @@ static int extract(struct unpack *u, struct archive *a, struct archive_entry *e,
         return gi_fail(err, GI_INVALID_ARGUMENT, "unknown type of entry");
 
     int dir;
-    bool keep;
+    bool keep = false;
     rc = tree_parent(u->tree, &path, true, &dir, err);
     if (rc == 0)
         rc = clear_old(u, dir, path.name, type == AE_IFDIR, &keep, err);
