@@ -21,8 +21,8 @@
 #define DEFAULT_MAX_RATIO   1000
 #define DEFAULT_RATIO_GRACE (256ULL << 20)
 /* Stream bytes one header may take: names, xattrs and sparse maps live in
- * memory while an entry is read. */
-#define MAX_HEADER_BYTES (8u << 20)
+ * memory while an entry is read, and libarchive recurses for each extension header. */
+#define MAX_HEADER_BYTES (2u << 20)
 #define MAX_XATTRS       64
 #define MAX_XATTR_SIZE   (64u << 10)
 
@@ -308,6 +308,9 @@ static int make_hardlink(struct unpack *u, const char *target, const struct tree
         return gi_prefix(err, "hard link to");
     int dir;
     rc = tree_parent(u->tree, &to, false, &dir, err);
+    if (rc == -GI_NOT_FOUND)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "hard link to \"%.200s\", which doesn't exist",
+                       target);
     if (rc < 0)
         return gi_prefix(err, "hard link to \"%.200s\"", target);
     cleanup_close int held = openat(dir, to.name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
