@@ -136,8 +136,8 @@ make_rootfs() {
 push_demo() {
     demo_image=$registry_host/gpu-demo:1
     make_rootfs "$NODE/rootfs"
-    "$NODE_BUILD/bin/gi-push" --cmd /bin/gpu-demo --env PATH=/bin "$NODE/rootfs" \
-        "http://$registry_host" gpu-demo:1 >"$NODE/logs/push.log" 2>&1 ||
+    "$NODE_BUILD/bin/gi-push" --root-owned --cmd /bin/gpu-demo --env PATH=/bin \
+        "http://$demo_image" "$NODE/rootfs" >"$NODE/logs/push.log" 2>&1 ||
         { node_fail "the demo image could not be pushed" "$NODE/logs/push.log"; return 1; }
     rm -rf "$NODE/rootfs"
 }
@@ -247,4 +247,60 @@ node_show_logs() {
         echo "--- the end of ${log##*/}"
         tail -n 15 "$log"
     done
+}
+
+# --- for tests --------------------------------------------------------------
+
+# Skips (77) with the reason where a node can't be had.
+need_node() {
+    [ "$(id -u)" -eq 0 ] || { echo "needs root: pods are made of namespaces and mounts"; exit 77; }
+    local program
+    for program in docker-registry busybox; do
+        command -v "$program" >/dev/null || { echo "needs $program"; exit 77; }
+    done
+    command -v runc >/dev/null || command -v crun >/dev/null || { echo "needs crun or runc"; exit 77; }
+}
+
+say() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
+
+fail() {
+    NODE_REASON=$1
+    exit 1
+}
+
+expect_equal() {
+    [ "$1" = "$2" ] || fail "$3: expected \"$1\", got \"$2\""
+}
+
+# Waits for process $1, a child, at most $2 seconds.
+wait_end() {
+    local tries=$(($2 * 20))
+    while [ "$tries" -gt 0 ] && kill -0 "$1" 2>/dev/null; do
+        sleep 0.05
+        tries=$((tries - 1))
+    done
+    [ "$tries" -gt 0 ]
+}
+
+# A test's EXIT trap.
+node_trap() {
+    local rc=$?
+    trap - EXIT
+    set +e
+    [ "$rc" -eq 0 ] || [ -z "$NODE" ] || node_show_logs
+    local reason=$NODE_REASON
+    NODE_REASON=
+    if ! node_end && [ "$rc" -eq 0 ]; then
+        rc=1
+        reason=$NODE_REASON
+    fi
+    [ "$rc" -eq 0 ] || echo "FAILED: ${reason:-a command failed}"
+    exit "$rc"
+}
+
+# push_hostile ATTACK: an image whose layer tries to write outside of itself.
+push_hostile() {
+    "$NODE_BUILD/bin/e2e-hostile-tar" "$1" "$NODE" >"$NODE/hostile.tar"
+    "$NODE_BUILD/bin/gi-push" "http://$registry_host/hostile-$1:1" "$NODE/hostile.tar" \
+        >"$NODE/logs/push.log" 2>&1 || node_fail "the hostile image could not be pushed" "$NODE/logs/push.log"
 }

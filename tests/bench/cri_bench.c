@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The measuring part of cri-bench (the script starts the node):
+ *   latency COUNT         COUNT pods one after the other: RunPodSandbox,
+ *                         CreateContainer, StartContainer of a sleeping
+ *                         container; then removed. One line a step.
+ *   pods COUNT            makes COUNT such pods and leaves them
+ *   command COUNT ARGV..  runs a command COUNT times: the machine's floor
+ * Lines: NAME p50_us p99_us min_us max_us count
+ */
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "podkit.h"
+
+#define MAX_COUNT 10000
+
+extern char **environ;
+
+static int compare(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void print(const char *name, int64_t *ns, size_t n)
+{
+    qsort(ns, n, sizeof(*ns), compare);
+    printf("%s %.1f %.1f %.1f %.1f %zu\n", name, (double)ns[n / 2] / 1e3,
+           (double)ns[(n * 99 + 99) / 100 - 1] / 1e3, (double)ns[0] / 1e3, (double)ns[n - 1] / 1e3,
+           n);
+}
+
+static int fail(const char *what, const struct gi_error *err)
+{
+    fprintf(stderr, "%s: %s\n", what, err->message);
+    return 1;
+}
+
+static const char *const sleeper[] = {"/bin/sleep", "1000000", NULL};
+
+static int make_pod(struct podkit *k, size_t i, char pod[80], int64_t t[4], struct gi_error *err)
+{
+    char name[32], container[80];
+    snprintf(name, sizeof(name), "bench-%zu", i);
+    t[0] = gi_monotonic_ns();
+    int rc = podkit_run_pod(k, name, NULL, pod, err);
+    t[1] = gi_monotonic_ns();
+    if (rc == 0)
+        rc = podkit_create(k, pod, name, "main", NULL, sleeper, container, err);
+    t[2] = gi_monotonic_ns();
+    if (rc == 0)
+        rc = podkit_start(k, container, err);
+    t[3] = gi_monotonic_ns();
+    return rc;
+}
+
+static int latency(struct podkit *k, size_t count)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    cleanup_free int64_t *ns = calloc(5 * count, sizeof(*ns));
+    if (!ns)
+        return 1;
+    for (size_t i = 0; i < count; i++) {
+        char pod[80];
+        int64_t t[4];
+        if (make_pod(k, i, pod, t, &err) < 0)
+            return fail("making a pod", &err);
+        int64_t begin = gi_monotonic_ns();
+        if (podkit_stop_pod(k, pod, &err) < 0 || podkit_remove_pod(k, pod, &err) < 0)
+            return fail("removing a pod", &err);
+        ns[i] = t[1] - t[0];
+        ns[count + i] = t[2] - t[1];
+        ns[2 * count + i] = t[3] - t[2];
+        ns[3 * count + i] = t[3] - t[0];
+        ns[4 * count + i] = gi_monotonic_ns() - begin;
+    }
+    print("RunPodSandbox", ns, count);
+    print("CreateContainer", ns + count, count);
+    print("StartContainer", ns + 2 * count, count);
+    print("pod_to_started", ns + 3 * count, count);
+    print("stop_and_remove", ns + 4 * count, count);
+    return 0;
+}
+
+static int pods(struct podkit *k, size_t count)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    for (size_t i = 0; i < count; i++) {
+        char pod[80];
+        int64_t t[4];
+        /* Names go on where an earlier call stopped. */
+        if (make_pod(k, (size_t)gi_monotonic_ns() % 1000000000 + i, pod, t, &err) < 0)
+            return fail("making a pod", &err);
+    }
+    return 0;
+}
+
+static int command(size_t count, char **argv)
+{
+    cleanup_free int64_t *ns = calloc(count, sizeof(*ns));
+    if (!ns)
+        return 1;
+    for (size_t i = 0; i < count; i++) {
+        pid_t pid;
+        int status = 0;
+        int64_t begin = gi_monotonic_ns();
+        if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) != 0 ||
+            waitpid(pid, &status, 0) != pid || status != 0) {
+            fprintf(stderr, "%s failed\n", argv[0]);
+            return 1;
+        }
+        ns[i] = gi_monotonic_ns() - begin;
+    }
+    print("command", ns, count);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct podkit k;
+    unsigned long count = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
+    if (count < 1 || count > MAX_COUNT) {
+        fprintf(stderr, "usage: cri-bench-client latency|pods COUNT | command COUNT ARGV...\n");
+        return 2;
+    }
+    if (strcmp(argv[1], "command") == 0 && argc > 3)
+        return command(count, argv + 3);
+    if (podkit_open(&k) < 0)
+        return 2;
+    int rc = strcmp(argv[1], "latency") == 0 ? latency(&k, count)
+             : strcmp(argv[1], "pods") == 0  ? pods(&k, count)
+                                             : 2;
+    podkit_close(&k);
+    return rc;
+}

@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# GPU pods end to end: one, two at once, one without the GPU, exit codes, a
+# hostile image, and gpu-proxy killed under a running program.
+#   gpu_pods.sh BUILD
+set -euo pipefail
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+need_node
+trap node_trap EXIT
+node_begin "$1"
+
+# launches ZONE_LABEL_PATTERN: kernel launches of all zones, summed.
+launches() {
+    proxy_stats --json | grep -o '"launches": *[0-9]*' | grep -o '[0-9]*$' | sort -n | tail -n 1
+}
+
+say "a GPU pod computes the right result"
+start_registry
+push_demo
+start_proxy
+start_runtime 30
+gpuictl pull "$demo_image"
+gpuictl run --keep --gpu --gpu-memory 256Mi --name one "$demo_image" -- /bin/gpu-demo -n 20000 |
+    tee "$NODE/one.out"
+grep -q "agree with the CPU's" "$NODE/one.out" || fail "the program did not report agreement"
+expect_equal "memory 256 MiB" "$(sed -n 's/^memory *\([0-9]* MiB\),.*/memory \1/p' "$NODE/one.out")" \
+    "the pod's quota is not what cuMemGetInfo shows"
+[ "$(launches)" -ge 6 ] || fail "gpu-proxy counted $(launches) launches"
+gpuictl rm -f one
+
+say "two GPU pods at once"
+gpuictl run -q --gpu --gpu-memory 256Mi --name two-a "$demo_image" -- /bin/gpu-demo -n 20000 \
+    --seconds 3 >"$NODE/a.out" 2>&1 &
+a=$!
+gpuictl run -q --gpu --gpu-memory 128Mi --name two-b "$demo_image" -- /bin/gpu-demo -n 10000 \
+    --seconds 3 >"$NODE/b.out" 2>&1 &
+b=$!
+both() { [ "$(proxy_stats --json | grep -o '"clients": *1' | wc -l)" -eq 2 ]; }
+wait_for 20 both || fail "the two programs never were clients at the same time"
+wait "$a" || fail "pod a failed: $(tail -n 1 "$NODE/a.out")"
+wait "$b" || fail "pod b failed: $(tail -n 1 "$NODE/b.out")"
+grep -q '^memory *256 MiB' "$NODE/a.out" || fail "pod a does not see its own quota"
+grep -q '^memory *128 MiB' "$NODE/b.out" || fail "pod b does not see its own quota"
+
+say "a pod that did not ask for the GPU has none"
+rc=0
+gpuictl run -q --name none "$demo_image" >"$NODE/none.out" 2>&1 || rc=$?
+[ "$rc" -ne 0 ] || fail "a CUDA program ran in a pod without the GPU"
+if grep -q "agree with" "$NODE/none.out"; then fail "a result without a GPU"; fi
+
+say "exit codes and output come through"
+rc=0
+out=$(gpuictl run -q "$demo_image" /bin/sh -c 'echo to-out; echo to-err >&2; exit 42' 2>"$NODE/err") || rc=$?
+expect_equal 42 "$rc" "exit code"
+expect_equal to-out "$out" "standard output"
+expect_equal to-err "$(cat "$NODE/err")" "standard error"
+rc=0
+# shellcheck disable=SC2016
+gpuictl run -q "$demo_image" /bin/sh -c 'kill -9 $$' || rc=$?
+expect_equal 137 "$rc" "exit code of a killed program"
+rc=0
+gpuictl run -q "$demo_image" /no/such/program 2>"$NODE/err" || rc=$?
+{ [ "$rc" -ge 125 ] && [ "$rc" -le 128 ]; } || fail "a missing program ended with $rc"
+
+say "a hostile image fails cleanly"
+for attack in dotdot absolute symlink hardlink; do
+    push_hostile "$attack"
+    rc=0
+    gpuictl pull -q "$registry_host/hostile-$attack:1" >"$NODE/pull.out" 2>&1 || rc=$?
+    cat "$NODE/pull.out"
+    # Safe is: refused, or unpacked without anything outside.
+    for escaped in "$NODE/escaped" /gi-escaped; do
+        [ ! -e "$escaped" ] || fail "$attack: a file escaped the image"
+    done
+    ! grep -q "written through" "$NODE/logs/registry.log" || fail "$attack: a host file was written"
+    if [ "$rc" -ne 0 ]; then
+        ! gpuictl images | grep -q "hostile-$attack" || fail "$attack: a refused image is listed"
+    fi
+done
+gpuictl run -q "$demo_image" /bin/true || fail "the runtime does not work after hostile images"
+
+say "gpu-proxy killed under a running program"
+gpuictl run -q --gpu --name victim "$demo_image" -- /bin/gpu-demo -n 1000 --seconds 60 \
+    >"$NODE/victim.out" 2>&1 &
+victim=$!
+busy() { grep -q "^round" "$NODE/victim.out"; }
+wait_for 20 busy || fail "the program never used the GPU: $(tail -n 1 "$NODE/victim.out")"
+kill -KILL "$proxy_pid"
+wait "$proxy_pid" 2>/dev/null || true
+rc=0
+wait_end "$victim" 20 || fail "the program hangs after gpu-proxy's death"
+wait "$victim" || rc=$?
+expect_equal 1 "$rc" "exit code of the program that lost its GPU"
+grep -q "failed: CUDA_ERROR_" "$NODE/victim.out" ||
+    fail "no CUDA error: $(tail -n 1 "$NODE/victim.out")"
+echo "it got: $(grep "failed:" "$NODE/victim.out")"
+start_proxy
+gpuictl run -q --gpu "$demo_image" -- /bin/gpu-demo -n 1000 >"$NODE/after.out" 2>&1 ||
+    fail "a new GPU pod after gpu-proxy's restart: $(tail -n 1 "$NODE/after.out")"
+no_workers() { [ -z "$(pgrep -f "$NODE.*worker" || true)" ]; }
+wait_for 5 no_workers || fail "workers are left"
+say "done"
