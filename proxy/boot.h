@@ -15,6 +15,9 @@
     X(zone)                                                                                        \
     X(client)                                                                                      \
     X(slot)                                                                                        \
+    X(tag)                                                                                         \
+    X(ring_bytes)                                                                                  \
+    X(arena_bytes)                                                                                 \
     X(uid)                                                                                         \
     X(gid)                                                                                         \
     X(parent)                                                                                      \

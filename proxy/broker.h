@@ -34,6 +34,7 @@ struct client {
     struct zone *zone;
     uint32_t id;
     uint32_t slot; /* in the zone's page */
+    uint32_t tag;  /* of the client's handles, 1..65535 */
     enum client_state state;
     int64_t since_ns; /* of its state, CLOCK_MONOTONIC */
     int64_t accepted_ns;
@@ -89,6 +90,7 @@ struct broker {
     uint32_t n_zones;
     uint32_t n_clients; /* over all zones */
     uint32_t next_client_id;
+    uint32_t next_tag;
     sigset_t parent_mask; /* signal mask to give to workers */
 };
 

@@ -19,7 +19,7 @@
 #include "base/io.h"
 #include "boot.h"
 #include "broker.h"
-#include "channel.h"
+#include "idm/handover.h"
 #include "spawn.h"
 
 struct text {
@@ -55,6 +55,22 @@ static uint32_t free_slot(const struct zone *z)
     while (slot < PAGE_SLOTS - 1 && used[slot])
         slot++;
     return slot;
+}
+
+/* Owner tags of live clients differ over all zones, so that a handle of another
+ * zone's client can't look like one's own. */
+static uint32_t free_tag(struct broker *b)
+{
+    for (;;) {
+        b->next_tag = b->next_tag % UINT16_MAX + 1;
+        bool used = false;
+        for (const struct zone *z = b->zones; z; z = z->next) {
+            for (const struct client *c = z->clients; c; c = c->next)
+                used = used || c->tag == b->next_tag;
+        }
+        if (!used)
+            return b->next_tag;
+    }
 }
 
 static uint64_t add(uint64_t a, uint64_t b)
@@ -121,7 +137,7 @@ static void refuse(struct client *c, const struct gi_error *err)
     else
         z->broker_protocol_errors++;
     audit_refused(&z->audit, z->number, z->label, err->message);
-    channel_reply(c->handover.fd, err);
+    handover_answer(c->handover.fd, err, 0, 0, NULL);
     client_end(c, err->message);
 }
 
@@ -167,7 +183,7 @@ static void on_ready(struct source *s, uint32_t events)
         return; /* it died before: on_worker_death tells */
     set_state(c, CLIENT_RUNNING);
     say(c, GI_LOG_INFO, "client running", "worker", number((uint64_t)c->pid).s);
-    if (channel_reply(c->handover.fd, NULL) < 0)
+    if (handover_answer(c->handover.fd, NULL, c->zone->number, c->tag, NULL) < 0)
         client_end(c, "the agent is gone");
 }
 
@@ -188,19 +204,31 @@ static int worker_pipes(int ret_status[2], int ret_log[2], struct gi_error *err)
     return 0;
 }
 
-static int spawn(struct client *c, const struct channel *ch, int status, int log, int *ret_pidfd,
-                 struct gi_error *err)
+static int spawn(struct client *c, const struct handover_channel *ch, int status, int log,
+                 int *ret_pidfd, struct gi_error *err)
 {
     struct zone *z = c->zone;
     const struct proxy_options *o = z->broker->options;
     cleanup_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0)
         return gi_fail_errno(err, errno, "/dev/null");
-    int fds[WORKER_FD_CHANNEL + CHANNEL_FDS] = {null, null, log, status, z->page_fd};
-    memcpy(fds + WORKER_FD_CHANNEL, ch->fds, sizeof(ch->fds));
+    const int fds[WORKER_FDS] = {
+        [WORKER_FD_NULL_IN] = null,
+        [WORKER_FD_NULL_OUT] = null,
+        [WORKER_FD_LOG] = log,
+        [WORKER_FD_STATUS] = status,
+        [WORKER_FD_PAGE] = z->page_fd,
+        [WORKER_FD_RING] = ch->ring,
+        [WORKER_FD_ARENA] = ch->arena,
+        [WORKER_FD_TO_PROXY] = ch->to_proxy,
+        [WORKER_FD_TO_CLIENT] = ch->to_client,
+    };
     struct worker_boot boot = {.zone = z->number,
                                .client = c->id,
                                .slot = c->slot,
+                               .tag = c->tag,
+                               .ring_bytes = ch->ring_bytes,
+                               .arena_bytes = ch->arena_bytes,
                                .driver = o->driver,
                                .uid = o->worker_uid,
                                .gid = o->worker_gid,
@@ -218,7 +246,7 @@ static int spawn(struct client *c, const struct channel *ch, int status, int log
 }
 
 /* ACCEPTED -> STARTING. The channel's descriptors stay the caller's. */
-static int start_worker(struct client *c, const struct channel *ch, struct gi_error *err)
+static int start_worker(struct client *c, const struct handover_channel *ch, struct gi_error *err)
 {
     struct loop *loop = c->zone->broker->loop;
     int status[2] = {-1, -1};
@@ -254,17 +282,17 @@ static int start_worker(struct client *c, const struct channel *ch, struct gi_er
     return rc;
 }
 
-static int admit(struct client *c, const struct channel *ch, struct gi_error *err)
+static int admit(struct client *c, const struct handover_channel *ch, struct gi_error *err)
 {
     struct zone *z = c->zone;
-    if (ch->bytes > z->quota.max_channel_bytes ||
-        z->channel_bytes > z->quota.max_channel_bytes - ch->bytes)
+    uint64_t bytes = ch->ring_bytes + ch->arena_bytes; /* both bounded by the hand-over */
+    if (bytes > z->quota.max_channel_bytes || z->channel_bytes > z->quota.max_channel_bytes - bytes)
         return gi_fail(err, GI_RESOURCE_EXHAUSTED,
                        "channel of %" PRIu64 " bytes: the zone has %" PRIu64 " of %" PRIu64
                        " in use",
-                       ch->bytes, z->channel_bytes, z->quota.max_channel_bytes);
-    z->channel_bytes += ch->bytes;
-    c->channel_bytes = ch->bytes;
+                       bytes, z->channel_bytes, z->quota.max_channel_bytes);
+    z->channel_bytes += bytes;
+    c->channel_bytes = bytes;
     int rc = start_worker(c, ch, err);
     if (rc == 0)
         z->clients_total++;
@@ -286,15 +314,17 @@ static void on_handover(struct source *s, uint32_t events)
         return;
     }
     struct gi_error err = GI_ERROR_INIT;
-    struct channel ch;
-    int rc = channel_receive(s->fd, &ch, &err);
+    struct handover_channel ch = HANDOVER_CHANNEL_INIT;
+    int rc = handover_receive(s->fd, &ch, &err);
+    if (rc == -GI_RESOURCE_EXHAUSTED)
+        return; /* nothing there yet */
     if (rc == -GI_UNAVAILABLE) {
         client_end(c, "closed before a channel was handed over");
         return;
     }
     if (rc == 0) {
         rc = admit(c, &ch, &err);
-        channel_close(&ch);
+        handover_channel_close(&ch);
     }
     if (rc < 0)
         refuse(c, &err);
@@ -311,6 +341,7 @@ void client_accept(struct zone *z, int fd)
     c->zone = z;
     c->id = ++b->next_client_id;
     c->slot = free_slot(z);
+    c->tag = free_tag(b);
     c->handover = c->status = c->worker = c->log.source = SOURCE_OFF;
     c->log.loop = b->loop;
     c->accepted_ns = gi_monotonic_ns();

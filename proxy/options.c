@@ -34,7 +34,7 @@ static const struct option_row {
      "objects of one client in a zone that names no limit"},
     {"default-channel-bytes", SIZE, AT(defaults.max_channel_bytes), UINT64_MAX, "BYTES",
      "ring and arena of all clients of a zone that names no limit"},
-    {"max-clients", NUMBER, AT(max_clients), 65536, "N", "clients over all zones"},
+    {"max-clients", NUMBER, AT(max_clients), 16384, "N", "clients over all zones"},
     {"worker-memory", SIZE, AT(worker_memory), UINT64_MAX, "BYTES",
      "host memory of a worker beyond its zone's device memory"},
     {"worker-uid", UID, AT(worker_uid), UINT32_MAX - 1, "UID",

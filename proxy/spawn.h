@@ -16,11 +16,15 @@ enum worker_fd {
     WORKER_FD_LOG = 2,    /* pipe to the broker, which bounds and quotes it */
     WORKER_FD_STATUS = 3, /* pipe to the broker: one byte when ready */
     WORKER_FD_PAGE = 4,   /* the zone's page */
-    WORKER_FD_CHANNEL = 5 /* the first of the channel's descriptors */
+    WORKER_FD_RING = 5,   /* the channel, as in struct handover_channel */
+    WORKER_FD_ARENA = 6,
+    WORKER_FD_TO_PROXY = 7,
+    WORKER_FD_TO_CLIENT = 8,
+    WORKER_FDS
 };
 
 #define WORKER_MAX_ARGS 32
-#define WORKER_MAX_FDS  16
+#define WORKER_MAX_FDS  32
 
 /* Forks and executes ourselves with ARGV (NULL-terminated). FDS[i] becomes
  * descriptor i of the child; the caller keeps its own. *ret_pidfd is the
