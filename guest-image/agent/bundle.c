@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bundle.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+
+#define USAGE_MAX_ENTRIES 2000000u
+#define USAGE_MAX_DEPTH   256
+
+static int make_folder(int dirfd, const char *name, mode_t mode, struct gi_error *err)
+{
+    if (mkdirat(dirfd, name, mode) < 0)
+        return gi_fail_errno(err, errno, "mkdir %s", name);
+    return 0;
+}
+
+/* The overlay's root takes owner and mode from the upper folder. */
+static int copy_root_attributes(int dirfd, const char *image_rootfs, struct gi_error *err)
+{
+    struct stat st;
+    if (stat(image_rootfs, &st) < 0)
+        return gi_fail_errno(err, errno, "image %s", image_rootfs);
+    if (!S_ISDIR(st.st_mode))
+        return gi_fail_errno(err, ENOTDIR, "image %s", image_rootfs);
+    if (fchownat(dirfd, "upper", st.st_uid, st.st_gid, 0) < 0 ||
+        fchmodat(dirfd, "upper", st.st_mode & 07777, 0) < 0)
+        return gi_fail_errno(err, errno, "attributes of the root folder");
+    return 0;
+}
+
+/* Relative upper and work folders keep the option string short and free of
+ * the separators that a path may contain. */
+static int mount_overlay(int dirfd, const char *image_rootfs, struct gi_error *err)
+{
+    char options[PATH_MAX + 64];
+    if (image_rootfs[0] != '/' || strpbrk(image_rootfs, ":,\\"))
+        return gi_fail(err, GI_INVALID_ARGUMENT, "unusable image path \"%s\"", image_rootfs);
+    int n = snprintf(options, sizeof(options), "lowerdir=%s,upperdir=upper,workdir=work,volatile",
+                     image_rootfs);
+    if (n < 0 || (size_t)n >= sizeof(options))
+        return gi_fail(err, GI_INVALID_ARGUMENT, "image path too long");
+    if (fchdir(dirfd) < 0)
+        return gi_fail_errno(err, errno, "chdir");
+    int rc = mount("overlay", "rootfs", "overlay", 0, options);
+    if (rc < 0 && errno == EINVAL) {
+        /* Kernels before 5.10 don't know `volatile` (no sync of the upper
+         * layer, which nobody reads after a crash). */
+        options[n - (int)strlen(",volatile")] = '\0';
+        rc = mount("overlay", "rootfs", "overlay", 0, options);
+    }
+    int saved = errno;
+    if (chdir("/") < 0)
+        return gi_fail_errno(err, errno, "chdir /");
+    return rc < 0 ? gi_fail_errno(err, saved, "mount overlay over %s", image_rootfs) : 0;
+}
+
+int bundle_make(const char *dir, const char *image_rootfs, struct gi_error *err)
+{
+    if (mkdir(dir, 0700) < 0)
+        return gi_fail_errno(err, errno, "mkdir %s", dir);
+    cleanup_close int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return gi_fail_errno(err, errno, "open %s", dir);
+    int rc = make_folder(fd, "upper", 0755, err);
+    if (rc == 0)
+        rc = make_folder(fd, "work", 0700, err);
+    if (rc == 0)
+        rc = make_folder(fd, "rootfs", 0755, err);
+    if (rc == 0)
+        rc = copy_root_attributes(fd, image_rootfs, err);
+    if (rc == 0)
+        rc = mount_overlay(fd, image_rootfs, err);
+    return rc;
+}
+
+int bundle_remove(const char *dir, struct gi_error *err)
+{
+    char root[PATH_MAX];
+    if (snprintf(root, sizeof(root), "%s/rootfs", dir) >= PATH_MAX)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "path too long");
+    if (umount2(root, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
+        return gi_fail_errno(err, errno, "umount %s", root);
+    return gi_remove_tree_at(AT_FDCWD, dir, err);
+}
+
+struct usage {
+    uint64_t bytes;
+    uint64_t inodes;
+};
+
+static void add_usage(int dirfd, const char *name, int depth, struct usage *u)
+{
+    int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    cleanup_closedir DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *e;
+    while (d && u->inodes < USAGE_MAX_ENTRIES && (e = readdir(d))) {
+        struct stat st;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        u->bytes += (uint64_t)st.st_blocks * 512;
+        u->inodes++;
+        if (S_ISDIR(st.st_mode) && depth < USAGE_MAX_DEPTH)
+            add_usage(fd, e->d_name, depth + 1, u);
+    }
+}
+
+void bundle_usage(const char *dir, uint64_t *ret_bytes, uint64_t *ret_inodes)
+{
+    struct usage u = {0, 1}; /* the upper folder itself */
+    char upper[PATH_MAX];
+    if (snprintf(upper, sizeof(upper), "%s/upper", dir) < PATH_MAX)
+        add_usage(AT_FDCWD, upper, 0, &u);
+    *ret_bytes = u.bytes;
+    *ret_inodes = u.inodes;
+}
+
+static bool folder_in_image(int rootfd, const char *path)
+{
+    struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    cleanup_close int fd = (int)syscall(SYS_openat2, rootfd, path, &how, sizeof(how));
+    return fd >= 0;
+}
+
+const char *bundle_library_folder(const char *image_rootfs)
+{
+    static const char *const folders[] = {
+#if defined(__x86_64__)
+        "/usr/lib/x86_64-linux-gnu",
+        "/lib/x86_64-linux-gnu",
+#elif defined(__aarch64__)
+        "/usr/lib/aarch64-linux-gnu",
+        "/lib/aarch64-linux-gnu",
+#endif
+        "/usr/lib64",
+        "/lib64",
+    };
+    cleanup_close int root = open(image_rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    for (size_t i = 0; root >= 0 && i < GI_ARRAY_SIZE(folders); i++) {
+        if (folder_in_image(root, folders[i]))
+            return folders[i];
+    }
+    return "/usr/lib";
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading containers' cgroups, v1 and v2. The OCI runtime makes and removes them. */
+#ifndef AGENT_CGROUP_H
+#define AGENT_CGROUP_H
+
+#include <stdint.h>
+
+#include "agent/agent_client.h"
+#include "base/error.h"
+
+/* Finds the mount points. VERSION: 0 (none), 1 or 2. */
+int cgroup_init(int version, struct gi_error *err);
+
+/* CGROUP: the path below a hierarchy. Fills cpu, memory, pids and faults. */
+int cgroup_stats(const char *cgroup, struct agent_stats *ret_stats, struct gi_error *err);
+
+/* Kills by the kernel's out-of-memory killer in CGROUP so far. */
+uint64_t cgroup_oom_kills(const char *cgroup);
+
+/* Sends SIG to every process in CGROUP and below. Number signalled. */
+unsigned cgroup_signal(const char *cgroup, int sig);
+
+#endif

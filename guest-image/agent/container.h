@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One container from create to remove. */
+#ifndef AGENT_CONTAINER_H
+#define AGENT_CONTAINER_H
+
+#include "agent.h"
+#include "gpu.h"
+#include "logs.h"
+
+enum phase { PHASE_CREATING, PHASE_CREATED, PHASE_RUNNING, PHASE_EXITED, PHASE_REMOVING };
+
+#define MAX_REMOVERS 4u
+
+struct container {
+    struct container *next;
+    struct agent *a;
+    char id[AGENT_ID_MAX + 1];
+    enum phase phase;
+    char *dir;          /* <scratch>/<id> */
+    char *cgroup;       /* path below each hierarchy's mount point; NULL: none */
+    char *process_json; /* for exec */
+    bool tty;
+    bool stdin_open;
+    bool starting;  /* a start is under way */
+    bool dead;      /* its first process was reaped */
+    bool published; /* the exit event went out */
+    int stop_signal;
+    pid_t pid;              /* 0 when there is none */
+    int stdin_fd;           /* kept for attach; -1 */
+    struct loop_io console; /* listens for the terminal's master; fd -1 */
+    int console_dir;        /* its folder, named to the OCI runtime through /proc; -1 */
+    struct agent_exit exit;
+    struct logs logs;
+    struct loop_timer exit_timer;
+    struct gpu *gpu;
+    struct request create_req;
+    struct gi_error create_error; /* answered once what was made is gone again */
+    struct request start_req;
+    struct request removers[MAX_REMOVERS];
+    size_t n_removers;
+};
+
+struct container *container_find(struct agent *a, const char *id);
+void container_create(struct agent *a, struct request req, const Gi__Agent__CreateContainer *m);
+void container_start(struct agent *a, struct request req, const char *id);
+void container_kill(struct agent *a, struct request req, const Gi__Agent__KillContainer *m);
+void container_remove(struct agent *a, struct request req, const char *id);
+void container_status(struct agent *a, struct request req, const char *id);
+void container_stats(struct agent *a, struct request req, const char *id);
+
+/* Kills every process of C, not only its first. Number signalled. */
+unsigned container_signal_all(struct container *c, int sig);
+/* Sends the exit event when it is time. */
+void container_publish(struct container *c);
+
+/* Releases C itself; it must be out of the table. */
+void container_free(struct container *c);
+/* Its first process ended. */
+void container_on_exit(void *data, int status);
+
+#endif

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From the request to a created container. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "bundle.h"
+#include "container.h"
+#include "create.h"
+#include "oci.h"
+#include "spec.h"
+
+void container_path(const struct container *c, const char *name, char *out)
+{
+    /* container_new has checked that the longest one fits. */
+    snprintf(out, PATH_MAX, "%s/%s", c->dir, name);
+}
+
+static int container_new(struct agent *a, const Gi__Agent__CreateContainer *m,
+                         struct container **ret_c, struct gi_error *err)
+{
+    struct container *c = calloc(1, sizeof(*c));
+    if (!c)
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "no memory for a container");
+    c->a = a;
+    memcpy(c->id, m->container_id, strlen(m->container_id) + 1);
+    c->tty = m->tty;
+    c->stdin_open = m->stdin_open;
+    c->stop_signal = m->stop_signal ? m->stop_signal : SIGTERM;
+    c->stdin_fd = -1;
+    c->console.fd = -1;
+    c->console_dir = -1;
+    logs_init(&c->logs, c);
+    if (asprintf(&c->dir, "%s/%s", a->opt.scratch, c->id) < 0)
+        c->dir = NULL;
+    if (a->opt.cgroup && asprintf(&c->cgroup, "%s/%s", a->opt.cgroup_path, c->id) < 0)
+        c->cgroup = NULL;
+    if (!c->dir || (a->opt.cgroup && !c->cgroup) || strlen(c->dir) > PATH_MAX - 64) {
+        container_free(c);
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "no room for a container's names");
+    }
+    *ret_c = c;
+    return 0;
+}
+
+void container_free(struct container *c)
+{
+    proc_forget(c);
+    loop_disarm(c->a->loop, &c->exit_timer);
+    logs_free(&c->logs);
+    gpu_free(c->gpu);
+    int console = c->console.fd;
+    loop_unwatch(c->a->loop, &c->console);
+    gi_cleanup_closep(&console);
+    gi_cleanup_closep(&c->console_dir);
+    gi_cleanup_closep(&c->stdin_fd);
+    free(c->dir);
+    free(c->cgroup);
+    free(c->process_json);
+    free(c);
+}
+
+/* ---- the terminal: the OCI runtime connects and sends its master ---- */
+
+static void on_console(void *data, uint32_t events)
+{
+    struct container *c = data;
+    cleanup_close int conn = accept4(c->console.fd, NULL, NULL, SOCK_CLOEXEC);
+    char name[4096];
+    int master = -1;
+    size_t n = 1;
+    struct timeval patience = {.tv_sec = 1};
+    if (conn < 0)
+        return;
+    setsockopt(conn, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    if (gi_recv_fds(conn, name, sizeof(name), &master, &n) <= 0 || n != 1)
+        return;
+    int listener = c->console.fd;
+    loop_unwatch(c->a->loop, &c->console);
+    close(listener);
+    if (!isatty(master) || (c->stdin_open && (c->stdin_fd = fcntl(master, F_DUPFD_CLOEXEC, 3)) < 0))
+        close(master);
+    else
+        logs_attach(&c->logs, AGENT_STDOUT, master);
+}
+
+static int listen_console(struct container *c, struct gi_error *err)
+{
+    cleanup_close int dir = open(c->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/tty", dir);
+    if (dir < 0 || fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+        listen(fd, 1) < 0)
+        return gi_fail_errno(err, errno, "console socket");
+    int rc = loop_watch(c->a->loop, &c->console, fd, EPOLLIN, on_console, c);
+    if (rc < 0)
+        return gi_fail_errno(err, -rc, "console socket");
+    TAKE_FD(fd);
+    return 0;
+}
+
+/* ---- standard streams ---- */
+
+/* One pipe: *ret_theirs goes to the container, the other end is ours. */
+static int make_pipe(bool they_write, int *ret_ours, int *ret_theirs, struct gi_error *err)
+{
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return gi_fail_errno(err, errno, "pipe");
+    *ret_ours = fds[they_write ? 0 : 1];
+    *ret_theirs = fds[they_write ? 1 : 0];
+    return 0;
+}
+
+static int open_streams(struct container *c, int theirs[3], struct gi_error *err)
+{
+    if (c->tty)
+        return listen_console(c, err);
+    if (c->stdin_open && make_pipe(false, &c->stdin_fd, &theirs[0], err) < 0)
+        return -GI_INTERNAL;
+    for (int i = 1; i <= 2; i++) {
+        int ours;
+        if (make_pipe(true, &ours, &theirs[i], err) < 0)
+            return -GI_INTERNAL;
+        if (logs_attach(&c->logs, (enum agent_stream)i, ours) < 0)
+            return gi_fail(err, GI_INTERNAL, "log pipe");
+    }
+    return 0;
+}
+
+/* ---- the spec ---- */
+
+struct gpu_mounts {
+    struct spec_mount mounts[3];
+    char folder[PATH_MAX];
+    char lib1[128];
+    char lib[128];
+    size_t n;
+};
+
+static int gpu_prepare(struct container *c, const char *image_rootfs, struct gpu_mounts *m,
+                       struct gi_error *err)
+{
+    const struct options *o = &c->a->opt;
+    if (!o->libvgpu || !o->gpu_socket)
+        return gi_fail(err, GI_FAILED_PRECONDITION, "this zone has no GPU");
+    container_path(c, "gpu", m->folder);
+    int rc = gpu_new(c->a, m->folder, &c->gpu, err);
+    if (rc < 0)
+        return rc;
+    const char *at = bundle_library_folder(image_rootfs);
+    snprintf(m->lib1, sizeof(m->lib1), "%s/libcuda.so.1", at);
+    snprintf(m->lib, sizeof(m->lib), "%s/libcuda.so", at);
+    m->mounts[0] = (struct spec_mount){m->folder, GPU_CONTAINER_FOLDER, false};
+    m->mounts[1] = (struct spec_mount){o->libvgpu, m->lib1, true};
+    m->mounts[2] = (struct spec_mount){o->libvgpu, m->lib, true};
+    m->n = 3;
+    return 0;
+}
+
+static int write_spec(struct container *c, const Gi__Agent__CreateContainer *m,
+                      struct gi_error *err)
+{
+    struct gpu_mounts gpu = {.n = 0};
+    char root[PATH_MAX];
+    char path[PATH_MAX];
+    if (m->gpu && gpu_prepare(c, m->image_rootfs, &gpu, err) < 0)
+        return -GI_FAILED_PRECONDITION;
+    container_path(c, "rootfs", root);
+    const struct spec_changes changes = {
+        .root = root,
+        .cgroup = c->cgroup,
+        .tty = c->tty,
+        .oom_score_min = c->a->oom_score_min,
+        .mounts = gpu.mounts,
+        .n_mounts = gpu.n,
+    };
+    cleanup_free char *config = NULL;
+    int rc = spec_build(m->oci_json, &changes, &config, &c->process_json, err);
+    if (rc < 0)
+        return rc;
+    container_path(c, "config.json", path);
+    return oci_write_file(path, config, err);
+}
+
+/* ---- create ---- */
+
+static void on_created(void *data, int status)
+{
+    struct container *c = data;
+    struct gi_error err = GI_ERROR_INIT;
+    char path[PATH_MAX];
+    container_path(c, "pid", path);
+    c->pid = status == 0 ? oci_read_pid(path) : 0;
+    gi_cleanup_closep(&c->console_dir);
+    c->console_dir = -1;
+    if (!c->pid) {
+        container_path(c, "oci.log", path);
+        oci_why(path, "create the container", &err);
+        container_fail_create(c, &err);
+        return;
+    }
+    c->phase = PHASE_CREATED;
+    struct request req = c->create_req;
+    c->create_req.id = 0;
+    conn_done(c->a, req, NULL);
+    proc_expect(c->pid, container_on_exit, c);
+    if (c->n_removers)
+        container_teardown(c);
+}
+
+static int spawn_create(struct container *c, struct gi_error *err)
+{
+    char pid_file[PATH_MAX];
+    char log[PATH_MAX];
+    char console[64];
+    cleanup_close int dir = open(c->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int theirs[3] = {-1, -1, -1};
+    int rc = open_streams(c, theirs, err);
+    container_path(c, "pid", pid_file);
+    container_path(c, "oci.log", log);
+    /* The console socket's path must fit sun_path in the OCI runtime. */
+    snprintf(console, sizeof(console), "/proc/%d/fd/%d/tty", getpid(), dir);
+    const char *plain[] = {"create", "--bundle", c->dir, "--pid-file", pid_file, c->id, NULL};
+    const char *tty[] = {"create",           "--bundle", c->dir, "--pid-file", pid_file,
+                         "--console-socket", console,    c->id,  NULL};
+    if (rc == 0)
+        rc = oci_run(c->a, log, c->tty ? tty : plain, theirs, on_created, c, err);
+    for (int i = 0; i < 3; i++)
+        gi_cleanup_closep(&theirs[i]);
+    if (rc > 0 && c->tty)
+        c->console_dir = TAKE_FD(dir);
+    return rc < 0 ? rc : 0;
+}
+
+void container_create(struct agent *a, struct request req, const Gi__Agent__CreateContainer *m)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    struct container *c = NULL;
+    if (a->ending)
+        gi_fail(&err, GI_UNAVAILABLE, "the zone is ending");
+    else if (container_find(a, m->container_id))
+        gi_fail(&err, GI_ALREADY_EXISTS, "container %s exists", m->container_id);
+    else if (a->n_containers >= AGENT_CONTAINERS_MAX)
+        gi_fail(&err, GI_RESOURCE_EXHAUSTED, "%u containers exist", AGENT_CONTAINERS_MAX);
+    else
+        container_new(a, m, &c, &err);
+    if (!c) {
+        conn_done(a, req, &err);
+        return;
+    }
+    c->create_req = req;
+    c->next = a->containers;
+    a->containers = c;
+    a->n_containers++;
+    if (bundle_make(c->dir, m->image_rootfs, &err) < 0 || write_spec(c, m, &err) < 0 ||
+        spawn_create(c, &err) < 0)
+        container_fail_create(c, &err);
+}

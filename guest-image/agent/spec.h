@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The runtime's OCI runtime spec (config.json, runtime-spec 1.0) with the
+ * parts only the zone knows filled in. Pure functions.
+ */
+#ifndef AGENT_SPEC_H
+#define AGENT_SPEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+struct spec_mount {
+    const char *source;
+    const char *destination;
+    bool exec; /* the container maps code from it */
+};
+
+struct spec_changes {
+    const char *root;                /* root.path */
+    const char *cgroup;              /* linux.cgroupsPath; NULL: no cgroup, limits are dropped */
+    bool tty;                        /* process.terminal */
+    int oom_score_min;               /* process.oomScoreAdj is raised to at least this */
+    const struct spec_mount *mounts; /* bind mounts added at the end */
+    size_t n_mounts;
+};
+
+/* JSON → the config.json to write, and the text of its "process" for exec.
+ * Both heap, NUL-terminated. INVALID_ARGUMENT when it is no spec. */
+int spec_build(const char *json, const struct spec_changes *changes, char **ret_config,
+               char **ret_process, struct gi_error *err);
+
+/* A container's "process" with other arguments and no terminal. Heap. */
+int spec_exec_process(const char *process_json, char *const *argv, size_t argc, char **ret_json,
+                      struct gi_error *err);
+
+/* The last error in an OCI runtime's JSON log, in TEXT. Heap, or NULL. */
+char *spec_last_log_error(const char *text);
+
+#endif
