@@ -279,7 +279,7 @@ int gi_cri_call_raw(struct gi_cri_client *c, const char *path, const void *reque
                     const struct gi_cri_call_options *opt, uint8_t **ret_response, size_t *ret_len,
                     struct gi_error *err)
 {
-    grpc_slice body;
+    grpc_slice body = grpc_empty_slice();
     int rc = unary(c, path, request, len, opt, &body, err);
     if (rc < 0)
         return rc;
@@ -338,10 +338,10 @@ int gi_cri_call(struct gi_cri_client *c, const char *method, const ProtobufCMess
     const ProtobufCMethodDescriptor *m = NULL;
     cleanup_free uint8_t *bytes = NULL;
     size_t len = 0;
-    grpc_slice body;
+    grpc_slice body = grpc_empty_slice();
 
     int rc = prepare(method, request, false, path, sizeof(path), &m, &bytes, &len, err);
-    if (rc < 0)
+    if (rc < 0 || !m)
         return rc;
     rc = unary(c, path, bytes, len, opt, &body, err);
     if (rc < 0)
@@ -386,7 +386,7 @@ int gi_cri_stream(struct gi_cri_client *c, const char *method, const ProtobufCMe
     size_t len = 0;
 
     int rc = prepare(method, request, true, path, sizeof(path), &m, &bytes, &len, err);
-    if (rc < 0)
+    if (rc < 0 || !m)
         return rc;
     struct unpacker u = {.type = m->output, .fn = fn, .data = data};
     rc = stream(c, path, bytes, len, opt, unpack_one, &u, err);

@@ -32,7 +32,7 @@ static const char *cpu_cell(char buf[CELL], const Runtime__V1__ListContainerStat
     for (size_t i = 0; i < before->n_stats; i++) {
         const Runtime__V1__ContainerStats *b = before->stats[i];
         if (!b->attributes || !b->cpu || !now->cpu ||
-            strcmp(b->attributes->id, now->attributes->id))
+            strcmp(b->attributes->id, now->attributes->id) != 0)
             continue;
         int64_t wall = now->cpu->timestamp - b->cpu->timestamp;
         uint64_t used =
@@ -42,7 +42,8 @@ static const char *cpu_cell(char buf[CELL], const Runtime__V1__ListContainerStat
         snprintf(buf, CELL, "%.2f", (double)used / (double)wall);
         return buf;
     }
-    return strcpy(buf, "-");
+    snprintf(buf, CELL, "-");
+    return buf;
 }
 
 static int print(const Runtime__V1__ListContainerStatsResponse *before,

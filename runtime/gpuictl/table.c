@@ -102,8 +102,10 @@ const char *cell_age(char buf[CELL], int64_t created_ns)
         const char *name;
     } units[] = {{86400, "day"}, {3600, "hour"}, {60, "minute"}, {1, "second"}};
     int64_t age = (gi_now_ns() - created_ns) / 1000000000;
-    if (created_ns <= 0)
-        return strcpy(buf, "-");
+    if (created_ns <= 0) {
+        snprintf(buf, CELL, "-");
+        return buf;
+    }
     for (unsigned i = 0; i < 4; i++) {
         if (age >= units[i].seconds) {
             int64_t n = age / units[i].seconds;
@@ -111,5 +113,6 @@ const char *cell_age(char buf[CELL], int64_t created_ns)
             return buf;
         }
     }
-    return strcpy(buf, "now");
+    snprintf(buf, CELL, "now");
+    return buf;
 }

@@ -30,10 +30,10 @@ static int compare(const void *a, const void *b)
 
 static void print(const char *name, int64_t *ns, size_t n)
 {
+    size_t half = n / 2, p99 = (n * 99 + 99) / 100 - 1;
     qsort(ns, n, sizeof(*ns), compare);
-    printf("%s %.1f %.1f %.1f %.1f %zu\n", name, (double)ns[n / 2] / 1e3,
-           (double)ns[(n * 99 + 99) / 100 - 1] / 1e3, (double)ns[0] / 1e3, (double)ns[n - 1] / 1e3,
-           n);
+    printf("%s %.1f %.1f %.1f %.1f %zu\n", name, (double)ns[half] / 1e3, (double)ns[p99] / 1e3,
+           (double)ns[0] / 1e3, (double)ns[n - 1] / 1e3, n);
 }
 
 static int fail(const char *what, const struct gi_error *err)

@@ -25,6 +25,14 @@ struct mini_server {
     int closed; /* written by gRPC when a hanging call ends */
 };
 
+static grpc_op make_op(grpc_op_type type)
+{
+    grpc_op op;
+    memset(&op, 0, sizeof(op));
+    op.op = type;
+    return op;
+}
+
 /* Batches of one call at a time: the next completion is this batch's, but for
  * the ends of hanging calls. */
 static void batch(struct mini_server *s, grpc_call *call, grpc_op *ops, size_t n)
@@ -40,7 +48,7 @@ static void batch(struct mini_server *s, grpc_call *call, grpc_op *ops, size_t n
 
 static void send_headers(struct mini_server *s, grpc_call *call)
 {
-    grpc_op op = {.op = GRPC_OP_SEND_INITIAL_METADATA};
+    grpc_op op = make_op(GRPC_OP_SEND_INITIAL_METADATA);
     batch(s, call, &op, 1);
 }
 
@@ -50,7 +58,7 @@ static void send_message(struct mini_server *s, grpc_call *call, const ProtobufC
     grpc_slice slice = grpc_slice_malloc(len);
     protobuf_c_message_pack(m, GRPC_SLICE_START_PTR(slice));
     grpc_byte_buffer *bytes = grpc_raw_byte_buffer_create(&slice, 1);
-    grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};
+    grpc_op op = make_op(GRPC_OP_SEND_MESSAGE);
     op.data.send_message.send_message = bytes;
     batch(s, call, &op, 1);
     grpc_byte_buffer_destroy(bytes);
@@ -62,8 +70,8 @@ static void send_status(struct mini_server *s, grpc_call *call, grpc_status_code
 {
     int cancelled = 0;
     grpc_slice details = grpc_slice_from_copied_string(text);
-    grpc_op ops[2] = {{.op = GRPC_OP_SEND_STATUS_FROM_SERVER},
-                      {.op = GRPC_OP_RECV_CLOSE_ON_SERVER}};
+    grpc_op ops[2] = {make_op(GRPC_OP_SEND_STATUS_FROM_SERVER),
+                      make_op(GRPC_OP_RECV_CLOSE_ON_SERVER)};
     ops[0].data.send_status_from_server.status = code;
     ops[0].data.send_status_from_server.status_details = &details;
     ops[1].data.recv_close_on_server.cancelled = &cancelled;
@@ -75,7 +83,7 @@ static ProtobufCMessage *receive(struct mini_server *s, grpc_call *call,
                                  const ProtobufCMessageDescriptor *type)
 {
     grpc_byte_buffer *bytes = NULL;
-    grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
+    grpc_op op = make_op(GRPC_OP_RECV_MESSAGE);
     op.data.recv_message.recv_message = &bytes;
     batch(s, call, &op, 1);
     if (!bytes)
@@ -134,7 +142,7 @@ static void hang(struct mini_server *s, grpc_call *call)
 {
     if (s->n_hanging == MAX_HANGING)
         abort();
-    grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
+    grpc_op op = make_op(GRPC_OP_RECV_CLOSE_ON_SERVER);
     op.data.recv_close_on_server.cancelled = &s->closed;
     if (grpc_call_start_batch(call, &op, 1, (void *)TAG_CLOSED, NULL) != GRPC_CALL_OK)
         abort();

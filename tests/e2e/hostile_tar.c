@@ -21,7 +21,7 @@ static void member(const char *name, char type, const char *link, const char *da
     char header[512] = {0}, block[512] = {0};
     unsigned sum = 0;
     size_t len = data ? strlen(data) : 0;
-    memcpy(header, name, strnlen(name, 100));
+    snprintf(header, 100, "%s", name);
     octal(header + 100, 8, 0644);
     octal(header + 108, 8, 0);
     octal(header + 116, 8, 0);
@@ -30,7 +30,7 @@ static void member(const char *name, char type, const char *link, const char *da
     memset(header + 148, ' ', 8);
     header[156] = type;
     if (link)
-        memcpy(header + 157, link, strnlen(link, 100));
+        snprintf(header + 157, 100, "%s", link);
     memcpy(header + 257,
            "ustar\0"
            "00",
@@ -39,8 +39,8 @@ static void member(const char *name, char type, const char *link, const char *da
         sum += (unsigned char)header[i];
     snprintf(header + 148, 8, "%06o", sum);
     fwrite(header, sizeof(header), 1, stdout);
-    if (len > 0 && len <= sizeof(block)) {
-        memcpy(block, data, len);
+    if (len > 0 && len < sizeof(block)) {
+        snprintf(block, sizeof(block), "%s", data);
         fwrite(block, sizeof(block), 1, stdout);
     }
 }

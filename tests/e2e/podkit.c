@@ -100,7 +100,7 @@ static int take_id(char *out, const char *id, struct gi_error *err)
 {
     if (!*id || strlen(id) >= 80)
         return gi_fail(err, GI_INTERNAL, "\"%.100s\" is no id", id);
-    strcpy(out, id);
+    memcpy(out, id, strlen(id) + 1);
     return 0;
 }
 
@@ -224,7 +224,7 @@ int podkit_wait(struct podkit *k, const char *id, int timeout_ms, int *ret_code,
         int rc = podkit_status(k, id, &r, err);
         if (rc < 0)
             return rc;
-        bool ended = r->status->state == RUNTIME__V1__CONTAINER_STATE__CONTAINER_EXITED;
+        bool ended = r && r->status->state == RUNTIME__V1__CONTAINER_STATE__CONTAINER_EXITED;
         if (ended)
             *ret_code = r->status->exit_code;
         podkit_free(r);

@@ -380,7 +380,7 @@ static void test_log(void **state)
         assert_int_equal(sscanf(line, "%63s %15s %15s %n", time, stream, tag, &at), 3);
         if (strcmp(stream, "stdout") == 0) {
             assert_true(strcmp(previous, time) <= 0);
-            strcpy(previous, time);
+            snprintf(previous, sizeof(previous), "%s", time);
         }
         const char *rest = line + at;
         if (strcmp(rest, "first") == 0)
