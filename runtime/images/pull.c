@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "base/log.h"
@@ -114,6 +115,25 @@ static void job_free(struct pull_job *job)
     free(job);
 }
 
+/* The job ends. Of bad content nothing stays; after a lost connection what came does. */
+static void clean_up(struct pull_job *job, enum gi_code code)
+{
+    struct images *s = job->store;
+    bool resumable = code == GI_UNAVAILABLE || code == GI_CANCELLED;
+    {
+        GI_LOCK_SCOPE(&s->lock);
+        unlink_job(s, job);
+        for (size_t i = 0; code != GI_OK && !resumable && i < job->n_layers; i++) {
+            char partial[STORE_PATH];
+            store_path(partial, STORE_PARTIAL, job->layers[i].digest);
+            if (!pull_needs_layer(s, job->layers[i].digest))
+                unlinkat(s->root_fd, partial, 0);
+        }
+    }
+    if (code == GI_OK ? s->config.discard_layers : !resumable)
+        store_sweep_blobs(s, 0);
+}
+
 static void *job_thread(void *data)
 {
     struct pull_job *job = data;
@@ -133,13 +153,7 @@ static void *job_thread(void *data)
     } else {
         gi_log(GI_LOG_INFO, "image pulled", "image", text, "id", job->id, "ms", ms, NULL);
     }
-    {
-        GI_LOCK_SCOPE(&s->lock);
-        unlink_job(s, job);
-    }
-    /* Of bad content nothing stays; after a lost connection what came does. */
-    if (rc == 0 ? s->config.discard_layers : err.code != GI_UNAVAILABLE && err.code != GI_CANCELLED)
-        store_sweep_blobs(s, 0);
+    clean_up(job, rc == 0 ? GI_OK : err.code);
     GI_LOCK_SCOPE(&s->lock);
     job->rc = rc;
     job->err = err;

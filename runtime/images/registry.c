@@ -187,7 +187,7 @@ static int request(struct registry *r, struct http *h, const struct endpoint *e,
         int rc = http_do(h, q, resp, err);
         q->authorization = NULL;
         if (rc < 0)
-            return rc;
+            return gi_prefix(err, "%s", e->base);
         if (resp->status / 100 == 2 || (resp->status == 416 && q->range_from))
             return 0;
         if (resp->status != 401 || !resp->www_authenticate[0] || tries == 2)
@@ -252,13 +252,18 @@ static int run_on_endpoint(struct transfer *t, const struct endpoint *e, struct 
 {
     unsigned limit = e->is_mirror ? MIRROR_ATTEMPTS : t->r->options.attempts;
     unsigned failures = 0;
+    /* Progress is what got further than ever before: starting over is none. */
+    uint64_t best = t->blob ? blob_writer_offset(t->blob) : 0;
     for (unsigned rounds = 0;; rounds++) {
         cleanup_http_response struct http_response resp = {0};
-        uint64_t before = t->blob ? blob_writer_offset(t->blob) : 0;
         int rc = t->once(t, e, &resp, err);
         if (rc == 0 || err->code != GI_UNAVAILABLE || rounds == MAX_RESUMES)
             return rc;
-        failures = t->blob && blob_writer_offset(t->blob) > before ? 1 : failures + 1;
+        failures++;
+        if (t->blob && blob_writer_offset(t->blob) > best) {
+            best = blob_writer_offset(t->blob);
+            failures = 1;
+        }
         if (failures >= limit)
             return rc;
         gi_log(GI_LOG_INFO, "registry request failed, trying again", "registry", e->base, "what",
