@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the broker tells a worker at its start: arguments that an operator can
- * read in ps, and the descriptors of spawn.h. */
+/*
+ * What broker and worker tell each other: at the start arguments that an
+ * operator can read in ps and the descriptors of spawn.h; then one status
+ * message; at the end an exit code.
+ */
 #ifndef GI_PROXY_BOOT_H
 #define GI_PROXY_BOOT_H
 
@@ -31,6 +34,19 @@ struct worker_boot {
 #define WORKER_BOOT_NUMBER(name) uint64_t name;
     WORKER_BOOT_NUMBERS(WORKER_BOOT_NUMBER)
 #undef WORKER_BOOT_NUMBER
+};
+
+/* The one message on WORKER_FD_STATUS: ready, or why it never will be. Written
+ * before a byte of the client's was read. */
+struct worker_status {
+    uint32_t code; /* enum gi_code; 0: ready */
+    char message[GI_ERROR_MESSAGE_SIZE];
+};
+
+enum worker_exit {
+    WORKER_EXIT_OK = 0,
+    WORKER_EXIT_FAILED = 1,
+    WORKER_EXIT_CLIENT = 3, /* the client broke the protocol: no crash */
 };
 
 struct worker_args {

@@ -4,7 +4,7 @@
  * function that sets the state:
  *   client_accept        -> ACCEPTED
  *   start_worker            ACCEPTED -> STARTING
- *   on_ready                STARTING -> RUNNING
+ *   read_status             STARTING -> RUNNING
  *   client_end              any -> ENDING, or gone when there is no worker
  *   client_gone             -> gone
  */
@@ -150,18 +150,57 @@ static const char *exit_text(int status, char *buf, size_t size)
     return buf;
 }
 
+/* The worker's one message, if it is there. */
+static void read_status(struct client *c)
+{
+    struct worker_status status;
+    ssize_t n = read(c->status.fd, &status, sizeof(status));
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    loop_drop(c->zone->broker->loop, &c->status);
+    if (n != (ssize_t)sizeof(status))
+        return; /* it died before: on_worker_death tells */
+    if (status.code == GI_OK) {
+        set_state(c, CLIENT_RUNNING);
+        say(c, GI_LOG_INFO, "client running", "worker", number((uint64_t)c->pid).s);
+        if (handover_answer(c->handover.fd, NULL, c->zone->number, c->tag, NULL) < 0)
+            client_end(c, "the agent is gone");
+        return;
+    }
+    struct gi_error err = GI_ERROR_INIT;
+    status.message[sizeof(status.message) - 1] = '\0';
+    enum gi_code code = status.code <= GI_UNAUTHENTICATED ? (enum gi_code)status.code : GI_INTERNAL;
+    gi_fail(&err, code, "%s", status.message);
+    say(c, GI_LOG_ERROR, "worker can't start", "why", err.message);
+    handover_answer(c->handover.fd, &err, 0, 0, NULL);
+    client_end(c, "its worker can't start");
+}
+
+static void on_status(struct source *s, uint32_t events)
+{
+    read_status(s->owner);
+}
+
+static bool is_crash(int status)
+{
+    return !WIFEXITED(status) ||
+           (WEXITSTATUS(status) != WORKER_EXIT_OK && WEXITSTATUS(status) != WORKER_EXIT_CLIENT);
+}
+
 /* The pidfd is readable: the worker is dead. */
 static void on_worker_death(struct source *s, uint32_t events)
 {
     struct client *c = s->owner;
+    /* Before it is reaped, for what follows from its last word may kill it. */
+    if (c->status.fd >= 0)
+        read_status(c);
     int status = 0;
     pid_t got = waitpid(c->pid, &status, WNOHANG);
     if (got == 0)
         return;
-    bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
     char text[64];
     exit_text(status, text, sizeof(text));
-    if (c->state != CLIENT_ENDING && !clean) {
+    if (c->state != CLIENT_ENDING && is_crash(status)) {
         c->zone->worker_crashes++;
         say(c, GI_LOG_ERROR, "worker crashed", "how", text);
     } else {
@@ -169,22 +208,6 @@ static void on_worker_death(struct source *s, uint32_t events)
     }
     c->pid = 0;
     client_gone(c);
-}
-
-static void on_ready(struct source *s, uint32_t events)
-{
-    struct client *c = s->owner;
-    char byte;
-    ssize_t n = read(s->fd, &byte, 1);
-    if (n < 0)
-        return;
-    loop_drop(c->zone->broker->loop, s);
-    if (n == 0)
-        return; /* it died before: on_worker_death tells */
-    set_state(c, CLIENT_RUNNING);
-    say(c, GI_LOG_INFO, "client running", "worker", number((uint64_t)c->pid).s);
-    if (handover_answer(c->handover.fd, NULL, c->zone->number, c->tag, NULL) < 0)
-        client_end(c, "the agent is gone");
 }
 
 static int worker_pipes(int ret_status[2], int ret_log[2], struct gi_error *err)
@@ -272,7 +295,7 @@ static int start_worker(struct client *c, const struct handover_channel *ch, str
         return rc;
     }
     (void)TAKE_FD(pidfd);
-    rc = loop_add(loop, &c->status, status_in, EPOLLIN, on_ready, c, err);
+    rc = loop_add(loop, &c->status, status_in, EPOLLIN, on_status, c, err);
     if (rc < 0)
         return rc;
     (void)TAKE_FD(status_in);
