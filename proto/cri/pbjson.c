@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cri/cri.h"
+#include "cri/pbjson_names.h"
 
 #define MAX_DEPTH        32
 #define MAX_SEARCHED_MAP 4096
@@ -177,7 +178,7 @@ static int put_value(struct writer *w, const ProtobufCFieldDescriptor *f, const 
     return -1;
 }
 
-static size_t element_size(ProtobufCType type)
+size_t gi_pbjson_element_size(ProtobufCType type)
 {
     switch (type) {
     case PROTOBUF_C_TYPE_STRING:
@@ -201,9 +202,7 @@ static size_t element_size(ProtobufCType type)
     }
 }
 
-/* protobuf-c knows no maps: they are repeated messages named "...Entry" of a
- * string key 1 and a string value 2. */
-static bool is_map(const ProtobufCFieldDescriptor *f)
+bool gi_pbjson_is_map(const ProtobufCFieldDescriptor *f)
 {
     if (f->label != PROTOBUF_C_LABEL_REPEATED || f->type != PROTOBUF_C_TYPE_MESSAGE)
         return false;
@@ -238,13 +237,14 @@ static int put_list(struct writer *w, const ProtobufCFieldDescriptor *f, const c
     if (put_open(w, "[") != 0)
         return -1;
     for (size_t i = 0; i < n; i++) {
-        if (put_next(w, &first) != 0 || put_value(w, f, data + i * element_size(f->type)) != 0)
+        if (put_next(w, &first) != 0 ||
+            put_value(w, f, data + i * gi_pbjson_element_size(f->type)) != 0)
             return -1;
     }
     return put_close(w, "]", first);
 }
 
-static bool is_default(const ProtobufCFieldDescriptor *f, const void *p)
+bool gi_pbjson_is_default(const ProtobufCFieldDescriptor *f, const void *p)
 {
     switch (f->type) {
     case PROTOBUF_C_TYPE_STRING: {
@@ -257,25 +257,29 @@ static bool is_default(const ProtobufCFieldDescriptor *f, const void *p)
         return ((const ProtobufCBinaryData *)p)->len == 0;
     default: {
         static const char zero[8];
-        return memcmp(p, zero, element_size(f->type)) == 0;
+        return memcmp(p, zero, gi_pbjson_element_size(f->type)) == 0;
     }
     }
 }
 
-/* lower_snake to lowerCamel: an underscore goes, the letter behind it grows. */
-static int put_name(struct writer *w, const char *name)
+void gi_pbjson_camel(const char *name, char out[GI_PBJSON_NAME_SIZE])
 {
-    char camel[128];
     size_t n = 0;
-    for (const char *p = name; *p && n < sizeof(camel) - 1; p++) {
+    for (const char *p = name; *p && n < GI_PBJSON_NAME_SIZE - 1; p++) {
         if (*p == '_' && p[1]) {
             p++;
-            camel[n++] = (char)(*p >= 'a' && *p <= 'z' ? *p - 'a' + 'A' : *p);
+            out[n++] = (char)(*p >= 'a' && *p <= 'z' ? *p - 'a' + 'A' : *p);
         } else {
-            camel[n++] = *p;
+            out[n++] = *p;
         }
     }
-    camel[n] = '\0';
+    out[n] = '\0';
+}
+
+static int put_name(struct writer *w, const char *name)
+{
+    char camel[GI_PBJSON_NAME_SIZE];
+    gi_pbjson_camel(name, camel);
     return gi_buf_printf(w->out, "\"%s\":%s", camel, w->flags & GI_PBJSON_INDENT ? " " : "");
 }
 
@@ -291,11 +295,12 @@ static int put_message(struct writer *w, const ProtobufCMessage *m)
         const char *p = (const char *)m + f->offset;
         bool repeated = f->label == PROTOBUF_C_LABEL_REPEATED;
         size_t n = repeated ? *(const size_t *)((const char *)m + f->quantifier_offset) : 0;
-        if (!(w->flags & GI_PBJSON_DEFAULTS) && (repeated ? n == 0 : is_default(f, p)))
+        if (!(w->flags & GI_PBJSON_DEFAULTS) && (repeated ? n == 0 : gi_pbjson_is_default(f, p)))
             continue;
         if (put_next(w, &first) != 0 || put_name(w, f->name) != 0)
             return -1;
-        int rc = is_map(f)  ? put_map(w, *(struct gi_cri_entry *const *const *)(const void *)p, n)
+        int rc = gi_pbjson_is_map(f)
+                     ? put_map(w, *(struct gi_cri_entry *const *const *)(const void *)p, n)
                  : repeated ? put_list(w, f, *(const char *const *)(const void *)p, n)
                             : put_value(w, f, p);
         if (rc != 0)

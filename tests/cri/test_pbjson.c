@@ -10,6 +10,7 @@
 
 #include "cri/cri.h"
 #include "cri/pbjson.h"
+#include "cri/pbjson_read.h"
 
 static void check(const ProtobufCMessage *m, unsigned flags, const char *expected)
 {
@@ -102,12 +103,87 @@ static void test_ceiling(void **state)
     assert_int_equal(gi_pbjson_write(&b, &ip.base, 0), 0);
 }
 
+static int read_json(const char *text, ProtobufCMessage **ret, struct gi_error *err)
+{
+    cleanup_gi_json struct gi_json *root = NULL;
+    int rc = gi_json_parse(text, strlen(text), NULL, "test", &root, err);
+    if (rc < 0)
+        return rc;
+    return gi_pbjson_read(&runtime__v1__container_config__descriptor, root, ret, err);
+}
+
+/* All kinds of fields, there and back; the second text is the normal form. */
+static void test_read(void **state)
+{
+    static const char *const cases[][2] = {
+        {"{}", "{}"},
+        {"{\"metadata\":null,\"args\":[],\"labels\":{},\"tty\":false,\"workingDir\":\"\"}", "{}"},
+        {"{\"metadata\":{\"name\":\"n\",\"attempt\":4294967295}}",
+         "{\"metadata\":{\"name\":\"n\",\"attempt\":4294967295}}"},
+        {"{\"working_dir\":\"/\",\"args\":[\"a\",\"\"],\"tty\":true}",
+         "{\"args\":[\"a\",\"\"],\"workingDir\":\"/\",\"tty\":true}"},
+        {"{\"labels\":{\"b\":\"1\",\"a\":\"\"}}", "{\"labels\":{\"b\":\"1\",\"a\":\"\"}}"},
+        {"{\"envs\":[{\"key\":\"K\",\"value\":\"AP8Qeg\"},{\"value\":\"AP8=\"}]}",
+         "{\"envs\":[{\"key\":\"K\",\"value\":\"AP8Qeg==\"},{\"value\":\"AP8=\"}]}"},
+        {"{\"mounts\":[{\"propagation\":\"PROPAGATION_BIDIRECTIONAL\"}],\"stopSignal\":13}",
+         "{\"mounts\":[{\"propagation\":\"PROPAGATION_BIDIRECTIONAL\"}],"
+         "\"stopSignal\":\"SIGNAL_SIGKILL\"}"},
+        {"{\"linux\":{\"resources\":{\"cpuPeriod\":-5,\"oomScoreAdj\":\"-9223372036854775808\"},"
+         "\"securityContext\":{\"supplementalGroups\":[1,\"2\"]}}}",
+         "{\"linux\":{\"resources\":{\"cpuPeriod\":\"-5\","
+         "\"oomScoreAdj\":\"-9223372036854775808\"},"
+         "\"securityContext\":{\"supplementalGroups\":[\"1\",\"2\"]}}}"},
+        {"{\"CDIDevices\":[{\"name\":\"x\"}]}", "{\"CDIDevices\":[{\"name\":\"x\"}]}"},
+    };
+    for (size_t i = 0; i < GI_ARRAY_SIZE(cases); i++) {
+        ProtobufCMessage *m = NULL;
+        struct gi_error err = GI_ERROR_INIT;
+        if (read_json(cases[i][0], &m, &err) != 0)
+            fail_msg("%s: %s", cases[i][0], err.message);
+        check(m, 0, cases[i][1]);
+        protobuf_c_message_free_unpacked(m, NULL);
+    }
+}
+
+static void test_read_bad(void **state)
+{
+    static const char *const cases[][2] = {
+        {"[]", "line 1"},
+        {"{\n\"nothing\":1}", "line 2"},
+        {"{\"args\":{}}", "args"},
+        {"{\"args\":[null]}", "args"},
+        {"{\"args\":[1]}", "args"},
+        {"{\"labels\":{\"a\":1}}", "labels"},
+        {"{\"metadata\":\"x\"}", "metadata"},
+        {"{\"metadata\":{\"attempt\":4294967296}}", "attempt"},
+        {"{\"metadata\":{\"attempt\":-1}}", "attempt"},
+        {"{\"metadata\":{\"attempt\":1.5}}", "attempt"},
+        {"{\"metadata\":{\"attempt\":\"\"}}", "attempt"},
+        {"{\"tty\":1}", "tty"},
+        {"{\"stopSignal\":\"SIGNAL_NOTHING\"}", "stop_signal"},
+        {"{\"envs\":[{\"key\":\"ok\"},{\"value\":\"A\"}]}", "value"},
+        {"{\"envs\":[{\"value\":\"AA$A\"}]}", "value"},
+        {"{\"workingDir\":\"a\",\"working_dir\":\"b\"}", "working_dir"},
+        {"{\"logPath\":[\"a\"]}", "log_path"},
+    };
+    for (size_t i = 0; i < GI_ARRAY_SIZE(cases); i++) {
+        ProtobufCMessage *m = NULL;
+        struct gi_error err = GI_ERROR_INIT;
+        if (read_json(cases[i][0], &m, &err) != -GI_INVALID_ARGUMENT)
+            fail_msg("%s was taken", cases[i][0]);
+        assert_null(m);
+        if (!strstr(err.message, cases[i][1]))
+            fail_msg("%s: \"%s\" does not name %s", cases[i][0], err.message, cases[i][1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scalars),        cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_maps_and_names), cmocka_unit_test(test_strings),
-        cmocka_unit_test(test_ceiling),
+        cmocka_unit_test(test_ceiling),        cmocka_unit_test(test_read),
+        cmocka_unit_test(test_read_bad),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

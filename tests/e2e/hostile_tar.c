@@ -31,10 +31,8 @@ static void member(const char *name, char type, const char *link, const char *da
     header[156] = type;
     if (link)
         snprintf(header + 157, 100, "%s", link);
-    memcpy(header + 257,
-           "ustar\0"
-           "00",
-           8);
+    snprintf(header + 257, 6, "ustar");
+    header[263] = header[264] = '0';
     for (size_t i = 0; i < sizeof(header); i++)
         sum += (unsigned char)header[i];
     snprintf(header + 148, 8, "%06o", sum);
