@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a machine driver provides. xenmgr.c keeps handles, references, locks
+ * and the watch thread; a driver knows how its machines are made. Calls on one
+ * machine come one at a time, calls on different machines at once.
+ */
+#ifndef GI_XENMGR_DRIVER_H
+#define GI_XENMGR_DRIVER_H
+
+#include "xenmgr.h"
+
+/* What the rest of xenmgr may know of a machine; filled by create and adopt. */
+struct machine_facts {
+    uint32_t zone;
+    int pid;      /* 0: none */
+    char *netns;  /* heap; NULL: none */
+    int death_fd; /* becomes readable when the machine is no more */
+    void *state;  /* the driver's own */
+};
+
+struct driver {
+    const char *name;
+    int (*open)(const struct xenmgr_config *config, void **ret_driver, struct gi_error *err);
+    void (*close)(void *driver);
+    const char *(*describe)(const void *driver);
+    int (*create)(void *driver, const struct machine_config *config, int timeout_ms,
+                  struct machine_facts *ret_facts, struct gi_error *err);
+    int (*list)(void *driver, char ***ret_ids, size_t *ret_n, struct gi_error *err);
+    int (*adopt)(void *driver, const char *id, struct machine_facts *ret_facts,
+                 struct gi_error *err);
+    int (*connect_agent)(void *driver, const char *id, const struct machine_facts *m,
+                         int timeout_ms, int *ret_fd, struct gi_error *err);
+    int (*share_image)(void *driver, const char *id, const struct machine_facts *m,
+                       const char *host_rootfs, char **ret_name, struct gi_error *err);
+    int (*destroy)(void *driver, const char *id, const struct machine_facts *m, int grace_ms,
+                   struct gi_error *err);
+    /* Frees what facts hold; the machine lives on. */
+    void (*release)(void *driver, struct machine_facts *m);
+    int (*sweep)(void *driver, bool (*keep)(void *data, const char *id), void *data,
+                 struct gi_error *err);
+};
+
+extern const struct driver local_driver;
+
+/* Every driver's rule for sandbox ids: [A-Za-z0-9_.-]{1,128}, no '.' or '-' first. */
+bool machine_id_valid(const char *id);
+
+#endif
