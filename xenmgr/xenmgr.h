@@ -46,7 +46,13 @@ struct machine_config {
     const char *cgroup_parent;  /* from the pod, may be NULL */
     uint64_t memory_bytes;      /* 0: driver's default */
     unsigned vcpus;             /* 0: driver's default */
+    uint32_t zone_id;           /* from xenmgr_draw_zone; 0: the driver draws one itself */
 };
+
+/* The zone id of a machine that is made next: gpu-proxy must know the zone
+ * before there is a socket to give to the machine. Never 0, never one in use;
+ * one that is drawn and not used is simply skipped. */
+int xenmgr_draw_zone(struct xenmgr *mgr, uint32_t *ret_zone, struct gi_error *err);
 
 /* Builds and starts the machine; returns when its agent accepts connections or
  * the time is up. On failure nothing is left behind. ALREADY_EXISTS when the
