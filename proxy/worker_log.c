@@ -13,6 +13,7 @@
 #define WINDOW_NS        10000000000
 #define LINES_PER_WINDOW 40
 #define READ_BURST       8
+#define LAST_READS       128 /* more than a pipe holds */
 
 static void say(struct worker_log *log, enum gi_log_level level, const char *msg, const char *key,
                 const char *value)
@@ -24,18 +25,22 @@ static void say(struct worker_log *log, enum gi_log_level level, const char *msg
     gi_log(level, msg, "zone", zone, "client", client, key, value, NULL);
 }
 
+static void tell_dropped(struct worker_log *log)
+{
+    char n[24];
+    snprintf(n, sizeof(n), "%" PRIu64, log->dropped);
+    if (log->dropped)
+        say(log, GI_LOG_WARNING, "worker talks too much", "dropped_lines", n);
+    log->dropped = 0;
+}
+
 static void end_line(struct worker_log *log)
 {
     int64_t now = gi_monotonic_ns();
     if (now - log->window_ns > WINDOW_NS) {
-        if (log->dropped) {
-            char n[24];
-            snprintf(n, sizeof(n), "%" PRIu64, log->dropped);
-            say(log, GI_LOG_WARNING, "worker talks too much", "dropped_lines", n);
-        }
+        tell_dropped(log);
         log->window_ns = now;
         log->lines = 0;
-        log->dropped = 0;
     }
     log->line[log->len] = '\0';
     if (log->len && ++log->lines <= LINES_PER_WINDOW)
@@ -56,9 +61,9 @@ static void take(struct worker_log *log, const char *text, size_t n)
 }
 
 /* False when the writing end is closed. */
-static bool drain(struct worker_log *log)
+static bool drain(struct worker_log *log, int reads)
 {
-    for (int i = 0; i < READ_BURST; i++) {
+    for (int i = 0; i < reads; i++) {
         char text[1024];
         ssize_t n = read(log->source.fd, text, sizeof(text));
         if (n <= 0)
@@ -71,7 +76,7 @@ static bool drain(struct worker_log *log)
 static void on_text(struct source *s, uint32_t events)
 {
     struct worker_log *log = s->owner;
-    if (!drain(log))
+    if (!drain(log, READ_BURST))
         loop_drop(log->loop, s);
 }
 
@@ -85,7 +90,8 @@ int worker_log_start(struct worker_log *log, struct loop *loop, int fd, uint32_t
 void worker_log_stop(struct worker_log *log)
 {
     if (log->source.fd >= 0)
-        drain(log);
+        drain(log, LAST_READS);
     end_line(log);
+    tell_dropped(log);
     loop_drop(log->loop, &log->source);
 }
