@@ -14,6 +14,7 @@
 #define MAX_STRINGS         8192
 #define MAX_STRING_BYTES    (2u << 20)
 #define MAX_TOKEN           (64u << 10)
+#define MAX_TOKEN_ANSWER    (1u << 20)
 
 #define OCI_INDEX           "application/vnd.oci.image.index.v1+json"
 #define OCI_MANIFEST        "application/vnd.oci.image.manifest.v1+json"
@@ -37,11 +38,11 @@ static void copy_text(char *dst, size_t size, const char *src)
     dst[n] = '\0';
 }
 
-static int read_descriptor(yajl_val v, const char *what, struct document_descriptor *ret,
-                           struct gi_error *err)
+static int read_descriptor(const struct gi_json *v, const char *what,
+                           struct document_descriptor *ret, struct gi_error *err)
 {
-    const char *digest = json_string(v, "digest");
-    const char *media_type = json_string(v, "mediaType");
+    const char *digest = gi_json_get_string(v, "digest");
+    const char *media_type = gi_json_get_string(v, "mediaType");
     if (!digest || !digest_valid(digest))
         return CHECK_BAD(err, "%s has no valid digest", what);
     if (!json_uint(v, "size", &ret->size))
@@ -53,9 +54,10 @@ static int read_descriptor(yajl_val v, const char *what, struct document_descrip
     return 0;
 }
 
-static int read_children(yajl_val list, struct document_manifest *m, struct gi_error *err)
+static int read_children(const struct gi_json *list, struct document_manifest *m,
+                         struct gi_error *err)
 {
-    size_t n = list->u.array.len;
+    size_t n = list->n;
     if (n > DOCUMENT_MAX_CHILDREN)
         return CHECK_BAD(err, "image index has %zu manifests; %d are allowed", n,
                          DOCUMENT_MAX_CHILDREN);
@@ -65,25 +67,25 @@ static int read_children(yajl_val list, struct document_manifest *m, struct gi_e
     m->n_children = n;
     for (size_t i = 0; i < n; i++) {
         struct document_child *c = &m->children[i];
-        int rc =
-            read_descriptor(list->u.array.values[i], "manifest in the index", &c->descriptor, err);
+        int rc = read_descriptor(&list->items[i], "manifest in the index", &c->descriptor, err);
         if (rc < 0)
             return rc;
         if (c->descriptor.size > DOCUMENT_MAX_MANIFEST)
             return CHECK_BAD(err, "a manifest in the index is larger than %u bytes",
                              DOCUMENT_MAX_MANIFEST);
-        yajl_val platform = json_member(list->u.array.values[i], "platform");
+        const struct gi_json *platform = gi_json_get(&list->items[i], "platform");
         c->has_platform = platform != NULL;
-        copy_text(c->os, sizeof(c->os), json_string(platform, "os"));
-        copy_text(c->arch, sizeof(c->arch), json_string(platform, "architecture"));
-        copy_text(c->variant, sizeof(c->variant), json_string(platform, "variant"));
+        copy_text(c->os, sizeof(c->os), gi_json_get_string(platform, "os"));
+        copy_text(c->arch, sizeof(c->arch), gi_json_get_string(platform, "architecture"));
+        copy_text(c->variant, sizeof(c->variant), gi_json_get_string(platform, "variant"));
     }
     return 0;
 }
 
-static int read_layers(yajl_val list, struct document_manifest *m, struct gi_error *err)
+static int read_layers(const struct gi_json *list, struct document_manifest *m,
+                       struct gi_error *err)
 {
-    size_t n = list->u.array.len;
+    size_t n = list->n;
     if (n > DOCUMENT_MAX_LAYERS)
         return CHECK_BAD(err, "image has %zu layers; %d are allowed", n, DOCUMENT_MAX_LAYERS);
     m->layers = calloc(n ? n : 1, sizeof(*m->layers));
@@ -91,7 +93,7 @@ static int read_layers(yajl_val list, struct document_manifest *m, struct gi_err
         return gi_fail_errno(err, ENOMEM, "manifest");
     m->n_layers = n;
     for (size_t i = 0; i < n; i++) {
-        int rc = read_descriptor(list->u.array.values[i], "layer", &m->layers[i], err);
+        int rc = read_descriptor(&list->items[i], "layer", &m->layers[i], err);
         if (rc < 0)
             return rc;
         if (strncmp(m->layers[i].media_type, DOCKER_FOREIGN, strlen(DOCKER_FOREIGN)) == 0)
@@ -101,11 +103,12 @@ static int read_layers(yajl_val list, struct document_manifest *m, struct gi_err
     return 0;
 }
 
-static int read_image_manifest(yajl_val root, struct document_manifest *m, struct gi_error *err)
+static int read_image_manifest(const struct gi_json *root, struct document_manifest *m,
+                               struct gi_error *err)
 {
-    yajl_val config = json_member(root, "config");
-    yajl_val layers = json_member(root, "layers");
-    if (!config || !YAJL_IS_ARRAY(layers))
+    const struct gi_json *config = gi_json_get(root, "config");
+    const struct gi_json *layers = gi_json_get(root, "layers");
+    if (!config || !json_is_array(layers))
         return CHECK_BAD(err, "manifest has no config or no layers");
     int rc = read_descriptor(config, "image configuration", &m->config, err);
     if (rc < 0)
@@ -125,11 +128,11 @@ static bool is_one_of(const char *s, const char *a, const char *b)
     return strcmp(s, a) == 0 || strcmp(s, b) == 0;
 }
 
-static int parse_manifest(yajl_val root, const char *content_type, struct document_manifest *m,
-                          struct gi_error *err)
+static int parse_manifest(const struct gi_json *root, const char *content_type,
+                          struct document_manifest *m, struct gi_error *err)
 {
-    const char *media_type = json_string(root, "mediaType");
-    yajl_val manifests = json_member(root, "manifests");
+    const char *media_type = gi_json_get_string(root, "mediaType");
+    const struct gi_json *manifests = gi_json_get(root, "manifests");
     uint64_t version = 0;
     json_uint(root, "schemaVersion", &version);
     if (version == 1 || is_one_of(content_type, DOCKER_V1, DOCKER_V1_JWS))
@@ -141,7 +144,7 @@ static int parse_manifest(yajl_val root, const char *content_type, struct docume
         return CHECK_BAD(err, "manifest has no schemaVersion 2");
     /* One document must not be an index to one reader and a manifest to another
      * (CVE-2021-41190). */
-    if (manifests && (json_member(root, "layers") || json_member(root, "config")))
+    if (manifests && (gi_json_get(root, "layers") || gi_json_get(root, "config")))
         return CHECK_BAD(err, "document is both an index and a manifest");
     m->is_index = manifests != NULL;
     const char *claims[] = {media_type ? media_type : "", content_type};
@@ -152,7 +155,7 @@ static int parse_manifest(yajl_val root, const char *content_type, struct docume
     }
     if (!m->is_index)
         return read_image_manifest(root, m, err);
-    if (!YAJL_IS_ARRAY(manifests))
+    if (!json_is_array(manifests))
         return CHECK_BAD(err, "index has no list of manifests");
     return read_children(manifests, m, err);
 }
@@ -162,8 +165,8 @@ int document_manifest_parse(const char *text, size_t len, const char *content_ty
 {
     if (len > DOCUMENT_MAX_MANIFEST)
         return CHECK_BAD(err, "manifest is larger than %u bytes", DOCUMENT_MAX_MANIFEST);
-    cleanup_json yajl_val root = NULL;
-    int rc = json_text_parse(text, len, "manifest", &root, err);
+    cleanup_gi_json struct gi_json *root = NULL;
+    int rc = json_text_parse(text, len, DOCUMENT_MAX_MANIFEST, "manifest", &root, err);
     if (rc < 0)
         return rc;
     struct document_manifest m = {0};
@@ -279,13 +282,13 @@ int document_signal(const char *name)
 }
 
 /* An array of strings; absent: an empty one. */
-static int read_strings(yajl_val v, const char *key, size_t *budget, char ***ret_list,
+static int read_strings(const struct gi_json *v, const char *key, size_t *budget, char ***ret_list,
                         struct gi_error *err)
 {
-    yajl_val list = json_member(v, key);
-    if (list && !YAJL_IS_ARRAY(list))
+    const struct gi_json *list = gi_json_get(v, key);
+    if (list && !json_is_array(list))
         return CHECK_BAD(err, "image configuration: %s is no list", key);
-    size_t n = list ? list->u.array.len : 0;
+    size_t n = list ? list->n : 0;
     if (n > MAX_STRINGS)
         return CHECK_BAD(err, "image configuration: %s has more than %d entries", key, MAX_STRINGS);
     char **strings = calloc(n + 1, sizeof(*strings));
@@ -293,24 +296,24 @@ static int read_strings(yajl_val v, const char *key, size_t *budget, char ***ret
         return gi_fail_errno(err, ENOMEM, "image configuration");
     *ret_list = strings; /* owned by the config from here on */
     for (size_t i = 0; i < n; i++) {
-        yajl_val s = list->u.array.values[i];
-        if (!YAJL_IS_STRING(s))
+        const struct gi_json *s = &list->items[i];
+        if (s->type != GI_JSON_STRING)
             return CHECK_BAD(err, "image configuration: %s has an entry that is no string", key);
-        size_t len = strlen(s->u.string) + 1;
+        size_t len = strlen(s->text) + 1;
         if (len > *budget)
             return CHECK_BAD(err, "image configuration: texts are too long");
         *budget -= len;
-        strings[i] = strdup(s->u.string);
+        strings[i] = strdup(s->text);
         if (!strings[i])
             return gi_fail_errno(err, ENOMEM, "image configuration");
     }
     return 0;
 }
 
-static int read_text(yajl_val v, const char *key, size_t *budget, char **ret_text,
+static int read_text(const struct gi_json *v, const char *key, size_t *budget, char **ret_text,
                      struct gi_error *err)
 {
-    const char *s = json_string(v, key);
+    const char *s = gi_json_get_string(v, key);
     if (s && strlen(s) + 1 > *budget)
         return CHECK_BAD(err, "image configuration: texts are too long");
     *budget -= s ? strlen(s) + 1 : 0;
@@ -318,15 +321,15 @@ static int read_text(yajl_val v, const char *key, size_t *budget, char **ret_tex
     return *ret_text ? 0 : gi_fail_errno(err, ENOMEM, "image configuration");
 }
 
-static int read_config(yajl_val root, struct document_config *c, struct gi_error *err)
+static int read_config(const struct gi_json *root, struct document_config *c, struct gi_error *err)
 {
     size_t budget = MAX_STRING_BYTES;
-    yajl_val config = json_member(root, "config");
-    copy_text(c->os, sizeof(c->os), json_string(root, "os"));
-    copy_text(c->arch, sizeof(c->arch), json_string(root, "architecture"));
-    const char *stop = json_string(config, "StopSignal");
+    const struct gi_json *config = gi_json_get(root, "config");
+    copy_text(c->os, sizeof(c->os), gi_json_get_string(root, "os"));
+    copy_text(c->arch, sizeof(c->arch), gi_json_get_string(root, "architecture"));
+    const char *stop = gi_json_get_string(config, "StopSignal");
     c->stop_signal = stop ? document_signal(stop) : 0;
-    int rc = read_strings(json_member(root, "rootfs"), "diff_ids", &budget, &c->diff_ids, err);
+    int rc = read_strings(gi_json_get(root, "rootfs"), "diff_ids", &budget, &c->diff_ids, err);
     if (rc == 0)
         rc = read_strings(config, "Entrypoint", &budget, &c->entrypoint, err);
     if (rc == 0)
@@ -351,8 +354,8 @@ int document_config_parse(const char *text, size_t len, struct document_config *
 {
     if (len > DOCUMENT_MAX_CONFIG)
         return CHECK_BAD(err, "image configuration is larger than %u bytes", DOCUMENT_MAX_CONFIG);
-    cleanup_json yajl_val root = NULL;
-    int rc = json_text_parse(text, len, "image configuration", &root, err);
+    cleanup_gi_json struct gi_json *root = NULL;
+    int rc = json_text_parse(text, len, DOCUMENT_MAX_CONFIG, "image configuration", &root, err);
     if (rc < 0)
         return rc;
     struct document_config c = {0};
@@ -387,13 +390,13 @@ void document_config_free(struct document_config *c)
 
 int document_token(const char *text, size_t len, char **ret_token, struct gi_error *err)
 {
-    cleanup_json yajl_val root = NULL;
-    int rc = json_text_parse(text ? text : "", len, "token answer", &root, err);
+    cleanup_gi_json struct gi_json *root = NULL;
+    int rc = json_text_parse(text ? text : "", len, MAX_TOKEN_ANSWER, "token answer", &root, err);
     if (rc < 0)
         return rc;
-    const char *token = json_string(root, "token");
+    const char *token = gi_json_get_string(root, "token");
     if (!token || !*token)
-        token = json_string(root, "access_token");
+        token = gi_json_get_string(root, "access_token");
     if (!token || !*token)
         return CHECK_BAD(err, "the answer carries no token");
     size_t n = strlen(token);
@@ -413,14 +416,14 @@ int document_token(const char *text, size_t len, char **ret_token, struct gi_err
 void document_registry_error(const char *text, size_t len, char *ret_text, size_t size)
 {
     ret_text[0] = '\0';
-    cleanup_json yajl_val root = NULL;
-    if (!text || json_text_parse(text, len, "error answer", &root, NULL) < 0)
+    cleanup_gi_json struct gi_json *root = NULL;
+    if (!text || json_text_parse(text, len, MAX_TOKEN_ANSWER, "error answer", &root, NULL) < 0)
         return;
-    yajl_val errors = json_member(root, "errors");
-    if (!YAJL_IS_ARRAY(errors) || errors->u.array.len == 0)
+    const struct gi_json *errors = gi_json_get(root, "errors");
+    if (!json_is_array(errors) || errors->n == 0)
         return;
-    const char *code = json_string(errors->u.array.values[0], "code");
-    const char *message = json_string(errors->u.array.values[0], "message");
+    const char *code = gi_json_get_string(&errors->items[0], "code");
+    const char *message = gi_json_get_string(&errors->items[0], "message");
     snprintf(ret_text, size, "%.60s: %.200s", code ? code : "?", message ? message : "");
     for (char *p = ret_text; *p; p++) {
         if ((unsigned char)*p < 0x20 || *p == 0x7f)

@@ -1,98 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "jsontext.h"
 
-#include <string.h>
-
 #define MAX_DEPTH  32
 #define MAX_VALUES 200000
 
-static int bad(struct gi_error *err, const char *what, const char *why)
+int json_text_parse(const char *text, size_t len, size_t max, const char *what,
+                    struct gi_json **ret_root, struct gi_error *err)
 {
-    return gi_fail(err, GI_INVALID_ARGUMENT, "%s: %s", what, why);
-}
-
-/* A lexer just good enough to bound what the real one will build. */
-static int check_bounds(const char *text, size_t len, const char *what, struct gi_error *err)
-{
-    int depth = 0;
-    unsigned values = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < len; i++) {
-        char c = text[i];
-        if (c == '\0')
-            return bad(err, what, "contains a NUL byte");
-        if (in_string) {
-            if (c == '"')
-                in_string = false;
-            else if (c == '\\' && len - i > 5 && memcmp(text + i, "\\u0000", 6) == 0)
-                return bad(err, what, "contains a NUL character");
-            else if (c == '\\')
-                i++;
-            continue;
-        }
-        if (c == '/')
-            return bad(err, what, "contains a comment");
-        if (c == '"')
-            in_string = true;
-        else if (c == '{' || c == '[')
-            depth++;
-        else if (c == '}' || c == ']')
-            depth--;
-        values += c == ',' || c == '{' || c == '[';
-        if (depth > MAX_DEPTH)
-            return bad(err, what, "is nested too deeply");
-        if (values > MAX_VALUES)
-            return bad(err, what, "has too many values");
-    }
-    return 0;
-}
-
-int json_text_parse(const char *text, size_t len, const char *what, yajl_val *ret_root,
-                    struct gi_error *err)
-{
-    char why[256] = "";
-    int rc = check_bounds(text, len, what, err);
+    struct gi_json_limits limits = {
+        .max_bytes = max, .max_depth = MAX_DEPTH, .max_values = MAX_VALUES};
+    struct gi_error why = GI_ERROR_INIT;
+    cleanup_gi_json struct gi_json *root = NULL;
+    int rc = gi_json_parse(text, len, &limits, what, &root, &why);
+    if (rc == -GI_RESOURCE_EXHAUSTED)
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "%s", why.message);
     if (rc < 0)
-        return rc;
-    cleanup_free char *copy = strndup(text, len);
-    if (!copy)
-        return gi_fail_errno(err, ENOMEM, "%s", what);
-    yajl_val root = yajl_tree_parse(copy, why, sizeof(why));
-    if (!root) {
-        why[strcspn(why, "\n")] = '\0';
-        return gi_fail(err, GI_INVALID_ARGUMENT, "%s is not JSON: %s", what, why);
-    }
-    if (!YAJL_IS_OBJECT(root)) {
-        yajl_tree_free(root);
-        return bad(err, what, "is no JSON object");
-    }
-    *ret_root = root;
+        return gi_fail(err, GI_INVALID_ARGUMENT, "bad JSON: %s", why.message);
+    if (root->type != GI_JSON_OBJECT)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "bad JSON: %s is no object", what);
+    *ret_root = TAKE_PTR(root);
     return 0;
 }
 
-yajl_val json_member(yajl_val v, const char *key)
+bool json_is_array(const struct gi_json *v)
 {
-    if (!YAJL_IS_OBJECT(v))
-        return NULL;
-    for (size_t i = 0; i < v->u.object.len; i++) {
-        if (strcmp(v->u.object.keys[i], key) == 0)
-            return YAJL_IS_NULL(v->u.object.values[i]) ? NULL : v->u.object.values[i];
-    }
-    return NULL;
+    return v && v->type == GI_JSON_ARRAY;
 }
 
-const char *json_string(yajl_val v, const char *key)
+bool json_uint(const struct gi_json *v, const char *key, uint64_t *ret_value)
 {
-    yajl_val s = json_member(v, key);
-    return YAJL_IS_STRING(s) ? YAJL_GET_STRING(s) : NULL;
-}
-
-bool json_uint(yajl_val v, const char *key, uint64_t *ret_value)
-{
-    yajl_val n = json_member(v, key);
-    if (!YAJL_IS_INTEGER(n) || YAJL_GET_INTEGER(n) < 0)
+    int64_t n;
+    if (!gi_json_int(gi_json_get(v, key), &n) || n < 0)
         return false;
-    *ret_value = (uint64_t)YAJL_GET_INTEGER(n);
+    *ret_value = (uint64_t)n;
     return true;
 }
 

@@ -57,9 +57,9 @@ int record_write_image(int dir_fd, const struct store_image *image, struct gi_er
     return write_at(dir_fd, RECORD_NAME, b.data, b.len, err);
 }
 
-static int read_layers(yajl_val list, struct store_image *image, struct gi_error *err)
+static int read_layers(const struct gi_json *list, struct store_image *image, struct gi_error *err)
 {
-    size_t n = YAJL_IS_ARRAY(list) ? list->u.array.len : 0;
+    size_t n = json_is_array(list) ? list->n : 0;
     if (n > DOCUMENT_MAX_LAYERS)
         return gi_fail(err, GI_DATA_LOSS, "image record has too many layers");
     image->layers = calloc(n ? n : 1, sizeof(*image->layers));
@@ -67,9 +67,9 @@ static int read_layers(yajl_val list, struct store_image *image, struct gi_error
         return gi_fail_errno(err, ENOMEM, "image record");
     image->n_layers = n;
     for (size_t i = 0; i < n; i++) {
-        const char *digest = json_string(list->u.array.values[i], "digest");
+        const char *digest = gi_json_get_string(&list->items[i], "digest");
         if (!digest || !digest_valid(digest) ||
-            !json_uint(list->u.array.values[i], "size", &image->layers[i].size))
+            !json_uint(&list->items[i], "size", &image->layers[i].size))
             return gi_fail(err, GI_DATA_LOSS, "image record has a bad layer");
         memcpy(image->layers[i].digest, digest, strlen(digest) + 1);
     }
@@ -92,24 +92,24 @@ static int read_image(int dir_fd, const char *id, struct store_image *image, str
 {
     cleanup_free char *record = NULL;
     cleanup_free char *config = NULL;
-    cleanup_json yajl_val root = NULL;
+    cleanup_gi_json struct gi_json *root = NULL;
     size_t len;
     uint64_t version = 0;
     struct stat st;
     int rc = read_at(dir_fd, RECORD_NAME, MAX_RECORD, &record, &len, err);
     if (rc == 0)
-        rc = json_text_parse(record, len, RECORD_NAME, &root, err);
+        rc = json_text_parse(record, len, MAX_RECORD, RECORD_NAME, &root, err);
     if (rc < 0)
         return rc;
     if (!json_uint(root, "version", &version) || version != VERSION)
         return gi_fail(err, GI_FAILED_PRECONDITION, "image record has version %" PRIu64, version);
-    const char *said = json_string(root, "id");
+    const char *said = gi_json_get_string(root, "id");
     if (!said || strcmp(said, id) != 0 || !json_uint(root, "size", &image->size) ||
         !json_uint(root, "disk_bytes", &image->disk_bytes) ||
         !json_uint(root, "inodes", &image->inodes))
         return gi_fail(err, GI_DATA_LOSS, "image record is incomplete");
     memcpy(image->id, id, strlen(id) + 1);
-    rc = read_layers(json_member(root, "layers"), image, err);
+    rc = read_layers(gi_json_get(root, "layers"), image, err);
     if (rc == 0)
         rc = read_at(dir_fd, CONFIG_NAME, DOCUMENT_MAX_CONFIG, &config, &len, err);
     if (rc == 0)
@@ -154,18 +154,18 @@ int record_write_ref(const char *path, const struct store_ref *ref, struct gi_er
 int record_read_ref(const char *path, struct store_ref *ret_ref, struct gi_error *err)
 {
     cleanup_free char *data = NULL;
-    cleanup_json yajl_val root = NULL;
+    cleanup_gi_json struct gi_json *root = NULL;
     size_t len;
     uint64_t version = 0;
     int rc = gi_read_file(path, MAX_RECORD, &data, &len, err);
     if (rc == 0)
-        rc = json_text_parse(data, len, "reference record", &root, err);
+        rc = json_text_parse(data, len, MAX_RECORD, "reference record", &root, err);
     if (rc < 0)
         return rc;
-    const char *text = json_string(root, "reference");
-    const char *id = json_string(root, "id");
-    const char *manifest = json_string(root, "manifest");
-    const char *by = json_string(root, "pulled_by");
+    const char *text = gi_json_get_string(root, "reference");
+    const char *id = gi_json_get_string(root, "id");
+    const char *manifest = gi_json_get_string(root, "manifest");
+    const char *by = gi_json_get_string(root, "pulled_by");
     struct image_ref parsed;
     if (!json_uint(root, "version", &version) || version != VERSION || !text || !id || !manifest ||
         !digest_valid(id) || !digest_valid(manifest))

@@ -537,7 +537,7 @@ static void test_bad_manifests(void **state)
          "schema 1"},
         {"{}", "application/vnd.docker.distribution.manifest.v1+prettyjws", GI_FAILED_PRECONDITION,
          "schema 1"},
-        {"{\"schemaVersion\": 2", OCI, GI_INVALID_ARGUMENT, "not JSON"},
+        {"{\"schemaVersion\": 2", OCI, GI_INVALID_ARGUMENT, "bad JSON"},
         {"[]", OCI, GI_INVALID_ARGUMENT, "no JSON object"},
         {"{\"schemaVersion\": 2, \"manifests\": [], \"layers\": []}", OCI, GI_INVALID_ARGUMENT,
          "both"},
