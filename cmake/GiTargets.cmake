@@ -12,6 +12,11 @@ if(GI_SANITIZE)
                                             -fno-sanitize-recover=all)
   target_link_options(gi_flags INTERFACE -fsanitize=${GI_SANITIZE})
 endif()
+if(GI_FUZZ)
+  # Coverage of all our code, or libFuzzer is blind.
+  target_compile_options(gi_flags INTERFACE -fsanitize=fuzzer-no-link)
+  target_link_options(gi_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 if(GI_HARDENING)
   target_compile_options(
     gi_flags INTERFACE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection
