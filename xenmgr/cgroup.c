@@ -47,7 +47,7 @@ static void take_mount(struct cgroup_host *h, const char *point, const char *typ
                       has_word(options, "pids") || has_word(options, "name=systemd");
     h->n++;
     if (v2)
-        h->hybrid = true; /* settled below */
+        h->hybrid = h->h[h->n - 1].point; /* settled below */
     else
         h->version = 1;
 }
@@ -71,14 +71,15 @@ void cgroup_probe(struct cgroup_host *h)
         if (sscanf(line, "%*s %255s %31s %511s", point, type, options) == 3)
             take_mount(h, point, type, options);
     }
-    bool any_v2 = h->hybrid;
-    h->hybrid = any_v2 && h->version == 1;
-    if (!h->version && any_v2)
+    if (!h->version && h->hybrid) {
         h->version = 2;
+        h->hybrid = NULL;
+    }
     for (unsigned i = 0; i < h->n; i++) {
-        /* In a hybrid the v2 tree carries no controllers; it is only cleaned. */
-        if (h->hybrid && h->h[i].memory && h->h[i].cpu)
-            h->h[i].join = h->h[i].memory = h->h[i].cpu = false;
+        /* In a hybrid the v2 tree carries no limits, but systemd tells by it
+         * what belongs to our service: machines leave it there, too. */
+        if (h->hybrid == h->h[i].point)
+            h->h[i].memory = h->h[i].cpu = false;
         if (h->h[i].join && h->h[i].memory && !writable(h->h[i].point))
             h->version = 0;
     }

@@ -23,6 +23,7 @@ struct driver {
     int (*open)(const struct xenmgr_config *config, void **ret_driver, struct gi_error *err);
     void (*close)(void *driver);
     const char *(*describe)(const void *driver);
+    int (*draw_zone)(void *driver, uint32_t *ret_zone, struct gi_error *err);
     int (*create)(void *driver, const struct machine_config *config, int timeout_ms,
                   struct machine_facts *ret_facts, struct gi_error *err);
     int (*list)(void *driver, char ***ret_ids, size_t *ret_n, struct gi_error *err);

@@ -166,8 +166,9 @@ static bool zone_in_use(const struct local *l, uint32_t zone)
 }
 
 /* The next number, as Xen counts domids up; never 0, never one in use. */
-static int draw_zone(struct local *l, uint32_t *ret_zone, struct gi_error *err)
+static int draw_zone(void *driver, uint32_t *ret_zone, struct gi_error *err)
 {
+    const struct local *l = driver;
     cleanup_close int fd = open(l->counter, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0 || flock(fd, LOCK_EX) < 0)
         return gi_fail_errno(err, errno, "%s", l->counter);
@@ -374,7 +375,10 @@ static void close_building(struct building *b)
 static int make_places(struct local *l, const struct machine_config *c, struct building *b,
                        struct gi_error *err)
 {
-    int rc = draw_zone(l, &b->record.zone, err);
+    int rc = 0;
+    b->record.zone = c->zone_id;
+    if (!c->zone_id)
+        rc = draw_zone(l, &b->record.zone, err);
     if (rc == 0 && l->cgroups.version)
         rc = cgroup_machine_path(c->cgroup_parent, c->id, b->record.cgroup,
                                  sizeof(b->record.cgroup), err);
@@ -424,6 +428,7 @@ static int start_agent(struct local *l, const struct machine_config *c, struct b
         .ready_fd = b->ready_w,
         .log_fd = b->log_fd,
         .netns_fd = b->netns_fd,
+        .hide = l->oci.hide,
         .cgroup_fds = b->cgroup_fds,
         .n_cgroup_fds = b->n_cgroup_fds,
     };
@@ -722,6 +727,7 @@ const struct driver local_driver = {
     .open = local_open,
     .close = local_close,
     .describe = local_describe,
+    .draw_zone = draw_zone,
     .create = local_create,
     .list = local_list,
     .adopt = local_adopt,

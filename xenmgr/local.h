@@ -24,8 +24,8 @@
 /* ---- cgroup.c ---- */
 
 struct cgroup_host {
-    int version; /* 1, 2; 0: none usable */
-    bool hybrid; /* v1 with a v2 tree beside it */
+    int version;        /* 1, 2; 0: none usable */
+    const char *hybrid; /* v1 with a v2 tree beside it, mounted here; NULL: not so */
     struct {
         char point[128];
         bool join;   /* machines are put there; else only cleaned */
@@ -52,7 +52,8 @@ struct oci_choice {
     char path[PATH_MAX];
     bool crun;
     char version[64];
-    int cgroup; /* 0: the OCI runtime makes none */
+    int cgroup;       /* 0: the OCI runtime makes none */
+    const char *hide; /* mount point it must not see; NULL: none */
 };
 /* WANTED: NULL or "auto", or a path. */
 int oci_choose(const char *wanted, const struct cgroup_host *h, struct oci_choice *ret_choice,
@@ -81,10 +82,11 @@ int record_open_process(const struct record *r);
 struct spawn {
     const char *const *argv;
     const char *hostname;
-    int listen_fd; /* becomes 3 */
-    int ready_fd;  /* becomes 4 */
-    int log_fd;    /* becomes 1 and 2 */
-    int netns_fd;  /* -1: a fresh one, lo up */
+    int listen_fd;    /* becomes 3 */
+    int ready_fd;     /* becomes 4 */
+    int log_fd;       /* becomes 1 and 2 */
+    int netns_fd;     /* -1: a fresh one, lo up */
+    const char *hide; /* a mount point the zone must not see; NULL: none */
     const int *cgroup_fds;
     unsigned n_cgroup_fds;
 };

@@ -82,27 +82,25 @@ int oci_choose(const char *wanted, const struct cgroup_host *h, struct oci_choic
 {
     struct oci_choice ch;
     memset(&ch, 0, sizeof(ch));
-    /* crun is smaller and much faster, but refuses a v1 hybrid, and runc can't
-     * do without cgroups. */
-    bool crun_fits = !h->hybrid;
     int rc;
     if (wanted && *wanted && strcmp(wanted, "auto") != 0) {
         if (wanted[0] != '/' || take(wanted, &ch) < 0)
             return gi_fail(err, GI_INVALID_ARGUMENT, "%s is neither crun nor runc", wanted);
         rc = 0;
-    } else if (!h->version) {
-        rc = find("crun", &ch);
     } else {
-        rc = find(crun_fits ? "crun" : "runc", &ch);
+        /* crun starts a container several times faster. */
+        rc = find("crun", &ch);
         if (rc < 0)
-            rc = find(crun_fits ? "runc" : "crun", &ch);
+            rc = find("runc", &ch);
     }
     if (rc < 0)
-        return gi_fail(err, GI_FAILED_PRECONDITION, "no OCI runtime found: install %s",
-                       h->hybrid ? "runc" : "crun");
+        return gi_fail(err, GI_FAILED_PRECONDITION, "no OCI runtime found: install crun or runc");
     ch.cgroup = h->version;
-    if (ch.crun && !crun_fits)
-        ch.cgroup = 0;
+    /* crun refuses a v1 host with a v2 tree that has controllers beside it
+     * ("cgroups in hybrid mode not supported"). The zone has a mount namespace
+     * of its own: there the v2 tree goes away, and what is left is plain v1. */
+    if (ch.crun)
+        ch.hide = h->hybrid;
     if (!ch.crun && !ch.cgroup)
         return gi_fail(err, GI_FAILED_PRECONDITION,
                        "no usable cgroups, and runc can't do without: install crun");

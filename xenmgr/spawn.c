@@ -134,6 +134,8 @@ static _Noreturn void run_b(const struct plan *p)
     /* What the host mounts later we see; what we mount the host doesn't. */
     if (mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         die(s->ready_fd, "mount propagation", errno);
+    if (s->hide && umount2(s->hide, MNT_DETACH) < 0)
+        die(s->ready_fd, "hide the v2 cgroup tree", errno);
     if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
         die(s->ready_fd, "mount /proc", errno);
     if (s->netns_fd < 0)

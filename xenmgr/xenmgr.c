@@ -234,6 +234,11 @@ const char *xenmgr_describe(const struct xenmgr *mgr)
     return mgr->driver->describe(mgr->state);
 }
 
+int xenmgr_draw_zone(struct xenmgr *mgr, uint32_t *ret_zone, struct gi_error *err)
+{
+    return mgr->driver->draw_zone(mgr->state, ret_zone, err);
+}
+
 int xenmgr_sweep(struct xenmgr *mgr, bool (*keep)(void *data, const char *id), void *data,
                  struct gi_error *err)
 {

@@ -52,5 +52,5 @@ void agent_end_check(struct agent *a)
 {
     /* A moment for replies and logs to leave. */
     if (a->ending && !anything_alive(a))
-        loop_arm(a->loop, &a->end_timer, 20, on_end_over, a);
+        loop_arm(a->loop, &a->end_timer, 2, on_end_over, a);
 }

@@ -202,7 +202,7 @@ static void not_started(struct exec *e)
     struct gi_error err = GI_ERROR_INIT;
     char log[PATH_MAX];
     exec_path(e, "log", log);
-    int code = oci_why(log, "exec", &err);
+    int code = oci_why(log, "start the command", &err);
     if (e->timed_out) {
         finish_if_done(e);
     } else if (code) {
@@ -216,11 +216,18 @@ static void not_started(struct exec *e)
     }
 }
 
+static void watch_output(struct exec *e)
+{
+    for (int i = 0; i < 2; i++)
+        loop_events(e->a->loop, &e->out[i].io, EPOLLIN);
+}
+
 static void on_spawned(void *data, int status)
 {
     struct exec *e = data;
     char path[PATH_MAX];
     e->spawner = 0;
+    e->spawned = true;
     exec_path(e, "pid", path);
     pid_t pid = status == 0 ? oci_read_pid(path) : 0;
     if (!pid) {
@@ -228,6 +235,7 @@ static void on_spawned(void *data, int status)
         return;
     }
     e->pid = pid;
+    watch_output(e);
     if (e->timed_out || !conn_current(e->a, e->req))
         proc_kill_tree(pid);
     proc_expect(pid, on_process_exit, e);
@@ -246,6 +254,8 @@ static int open_outputs(struct exec *e, int theirs[3], struct gi_error *err)
             close(fds[0]);
             return gi_fail(err, GI_INTERNAL, "pipe");
         }
+        /* Until the command runs, only the OCI runtime's own words come. */
+        loop_events(e->a->loop, &e->out[i].io, 0);
     }
     return 0;
 }
@@ -322,8 +332,8 @@ void exec_sync(struct agent *a, struct request req, const Gi__Agent__ExecSync *m
 void exec_resume(struct agent *a)
 {
     for (struct exec *e = a->execs; e; e = e->next) {
-        for (int i = 0; i < 2; i++)
-            loop_events(a->loop, &e->out[i].io, EPOLLIN);
+        if (e->spawned)
+            watch_output(e);
     }
 }
 

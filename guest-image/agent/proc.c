@@ -181,7 +181,7 @@ struct work {
 
 struct work_answer {
     int rc;
-    char bytes[WORK_RESULT_MAX];
+    _Alignas(16) char bytes[WORK_RESULT_MAX];
 };
 
 static void work_done(void *data, int status)
