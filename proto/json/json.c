@@ -15,6 +15,7 @@
 struct builder {
     yajl_handle yajl;
     const char *text;
+    size_t len;
     size_t counted; /* bytes in which lines were counted */
     unsigned line;
     struct gi_json_limits limits;
@@ -48,6 +49,8 @@ static char *copy(const unsigned char *s, size_t len)
 static unsigned line_now(struct builder *b)
 {
     size_t end = yajl_get_bytes_consumed(b->yajl);
+    if (end > b->len) /* yajl ends the text with a blank of its own */
+        end = b->len;
     for (; b->counted < end; b->counted++)
         b->line += b->text[b->counted] == '\n';
     return b->line;
@@ -234,7 +237,7 @@ static int parse(struct builder *b, size_t len, const char *what, struct gi_erro
 int gi_json_parse(const char *text, size_t len, const struct gi_json_limits *limits,
                   const char *what, struct gi_json **ret_root, struct gi_error *err)
 {
-    struct builder b = {.text = text, .line = 1};
+    struct builder b = {.text = text, .len = len, .line = 1};
     set_limits(&b, limits);
     if (len > b.limits.max_bytes)
         return gi_fail(err, GI_OUT_OF_RANGE, "%s: longer than %zu bytes", what, b.limits.max_bytes);

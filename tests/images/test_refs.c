@@ -144,7 +144,7 @@ static void test_challenges(void **state)
     assert_int_equal(auth_parse_challenges("", &c, &err), 0);
     assert_false(c.bearer || c.basic);
     static const char *const bad[] = {"realm=\"x\"", "Bearer realm=\"x", "Bearer realm=\"x\\",
-                                      "\"Bearer\"",     "Bearer realm=\"a\nb\""};
+                                      "\"Bearer\"", "Bearer realm=\"a\nb\""};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         if (auth_parse_challenges(bad[i], &c, &err) != -GI_INVALID_ARGUMENT)
             fail_msg("\"%s\" was taken", bad[i]);
