@@ -5,6 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#undef gi_fail
+#undef gi_fail_errno
+#undef gi_prefix
+
 static const char *const code_names[] = {
     "OK",
     "CANCELLED",

@@ -64,6 +64,17 @@ int gi_fail_errno(struct gi_error *err, int errnum, const char *fmt, ...)
  * -err->code (-INTERNAL when ERR is NULL). */
 int gi_prefix(struct gi_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Compilers and analyzers can't look into the functions above; this tells them
+ * (and makes sure) that what they return is a failure, so that outputs are not
+ * taken for unset after `if (rc < 0) return rc`. */
+static inline int gi_negative(int rc)
+{
+    return rc < 0 ? rc : -(int)GI_INTERNAL;
+}
+#define gi_fail(...)       gi_negative(gi_fail(__VA_ARGS__))
+#define gi_fail_errno(...) gi_negative(gi_fail_errno(__VA_ARGS__))
+#define gi_prefix(...)     gi_negative(gi_prefix(__VA_ARGS__))
+
 /* "NOT_FOUND" and so on; "UNKNOWN" for a number that is no code. */
 const char *gi_code_name(enum gi_code code);
 
