@@ -455,8 +455,9 @@ static int unlink_image(struct images *s, struct store_image *image, char ret_tm
     size_t i = 0;
     while (s->images[i] != image)
         i++;
-    memmove(&s->images[i], &s->images[i + 1], (s->n_images - i - 1) * sizeof(*s->images));
     s->n_images--;
+    for (; i < s->n_images; i++)
+        s->images[i] = s->images[i + 1];
     store_image_free(image);
     return 0;
 }

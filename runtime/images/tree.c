@@ -277,8 +277,8 @@ static int make_parents(struct tree *t, const char *path, struct gi_error *err)
 /* After symbolic links the real place may be deeper than the name says. */
 static int check_depth(const struct tree *t, int fd, const char *path, struct gi_error *err)
 {
-    size_t len;
-    unsigned depth;
+    size_t len = 0;
+    unsigned depth = 0;
     int rc = real_path_extent(fd, &len, &depth);
     if (rc < 0 || len - t->root_len + NAME_MAX + 2 > PATH_MAX ||
         depth - t->root_depth > TREE_MAX_DEPTH)

@@ -28,9 +28,7 @@ struct tar_entry {
 static inline void tar_number(char *field, size_t len, int64_t value)
 {
     if (value >= 0 && value < (int64_t)1 << (3 * (len - 1))) {
-        char text[32];
-        snprintf(text, sizeof(text), "%0*llo", (int)len - 1, (unsigned long long)value);
-        memcpy(field, text, len);
+        snprintf(field, len, "%0*llo", (int)len - 1, (unsigned long long)value);
         return;
     }
     for (size_t i = len; i-- > 0; value >>= 8)

@@ -22,6 +22,9 @@
 
 #define HEX64  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define SHA256 "sha256:" HEX64
+#define MD5    "a@md5:" HEX64
+#define LONGER "a@" SHA256 "0"
+#define TWICE  "a@" SHA256 "@" SHA256
 #define SHA512 "sha512:" HEX64 HEX64
 
 static void test_references(void **state)
@@ -76,10 +79,10 @@ static void test_bad_references(void **state)
         "a:tag with space",
         "a@",
         "a@sha256:abc",
-        "a@md5:" HEX64,
-        "a@sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef",
-        "a@" SHA256 "0",
-        "a@" SHA256 "@" SHA256,
+        MD5,
+        "h.io/a@sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef",
+        LONGER,
+        TWICE,
         HEX64,
         "../a",
         "a/../b",

@@ -487,8 +487,9 @@ static void test_compressions(void **state)
     out[used] = 'x';
     assert_int_equal(unpack_blob(f, out, used + 1, b.data, b.len), -GI_INVALID_ARGUMENT);
     /* A skippable frame first, then two frames. */
-    memcpy(out, "\x50\x2a\x4d\x18\x02\0\0\0ab", 10);
-    used = 10;
+    static const unsigned char skippable[] = {0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 'a', 'b'};
+    memcpy(out, skippable, sizeof(skippable));
+    used = sizeof(skippable);
     used += ZSTD_compress(out + used, sizeof(out) - used, b.data, half, 3);
     used += ZSTD_compress(out + used, sizeof(out) - used, b.data + half, b.len - half, 3);
     assert_int_equal(unpack_blob(f, out, used, b.data, b.len), 0);
@@ -660,8 +661,8 @@ static void test_names_and_depth(void **state)
     TAR_ADD(&b, .name = "x", .data = "d");
     assert_refused(f, &b, GI_INVALID_ARGUMENT, "too long");
     char deep[2 * 300];
-    for (size_t i = 0; i < sizeof(deep); i += 2)
-        memcpy(deep + i, "d/", 2);
+    for (size_t i = 0; i < sizeof(deep); i++)
+        deep[i] = i % 2 ? '/' : 'd';
     tar_pax(&b, "path", deep, sizeof(deep));
     TAR_ADD(&b, .name = "x", .type = '5');
     assert_refused(f, &b, GI_INVALID_ARGUMENT, "deeper");
@@ -669,8 +670,8 @@ static void test_names_and_depth(void **state)
     struct gi_buf chain = TARBALL_INIT;
     char half[2 * 150];
     char link[sizeof(half) + 16];
-    for (size_t i = 0; i < sizeof(half); i += 2)
-        memcpy(half + i, "e/", 2);
+    for (size_t i = 0; i < sizeof(half); i++)
+        half[i] = i % 2 ? '/' : 'e';
     tar_pax(&chain, "path", half, sizeof(half));
     TAR_ADD(&chain, .name = "x", .type = '5');
     tar_pax(&chain, "linkpath", half, sizeof(half));
