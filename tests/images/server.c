@@ -149,14 +149,19 @@ int server_port(const struct server *s)
     return s->port;
 }
 
+void server_wait_idle(struct server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    while (s->running)
+        pthread_cond_wait(&s->idle, &s->lock);
+    pthread_mutex_unlock(&s->lock);
+}
+
 void server_stop(struct server *s)
 {
     shutdown(s->fd, SHUT_RDWR);
     pthread_join(s->thread, NULL);
     close(s->fd);
-    pthread_mutex_lock(&s->lock);
-    while (s->running)
-        pthread_cond_wait(&s->idle, &s->lock);
-    pthread_mutex_unlock(&s->lock);
+    server_wait_idle(s);
     free(s);
 }

@@ -21,7 +21,8 @@ struct server;
 
 struct server *server_start(server_handler *handler, void *data);
 int server_port(const struct server *s);
-/* Waits for the handlers to end. */
+/* Waits until no handler runs: what they read may be changed then. */
+void server_wait_idle(struct server *s);
 void server_stop(struct server *s);
 
 /* HEADER's value ("" if absent) in OUT. */

@@ -48,7 +48,8 @@ static inline void tar_header(struct gi_buf *b, const struct tar_entry *e, uint6
     h[156] = e->type;
     if (e->link)
         strncpy(h + 157, e->link, 100);
-    memcpy(h + 257, "ustar\00000", 8);
+    memcpy(h + 257, "ustar", 6);
+    h[263] = h[264] = '0';
     tar_number(h + 329, 8, e->major);
     tar_number(h + 337, 8, e->minor);
     memset(h + 148, ' ', 8);

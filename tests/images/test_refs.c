@@ -22,9 +22,6 @@
 
 #define HEX64  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define SHA256 "sha256:" HEX64
-#define MD5    "a@md5:" HEX64
-#define LONGER "a@" SHA256 "0"
-#define TWICE  "a@" SHA256 "@" SHA256
 #define SHA512 "sha512:" HEX64 HEX64
 
 static void test_references(void **state)
@@ -65,6 +62,9 @@ static void test_references(void **state)
 
 static void test_bad_references(void **state)
 {
+    static const char md5[] = "a@md5:" HEX64;
+    static const char longer[] = "a@" SHA256 "0";
+    static const char twice[] = "a@" SHA256 "@" SHA256;
     static const char *const cases[] = {
         "",
         " ",
@@ -79,10 +79,10 @@ static void test_bad_references(void **state)
         "a:tag with space",
         "a@",
         "a@sha256:abc",
-        MD5,
+        md5,
         "h.io/a@sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef",
-        LONGER,
-        TWICE,
+        longer,
+        twice,
         HEX64,
         "../a",
         "a/../b",

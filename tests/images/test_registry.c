@@ -366,7 +366,10 @@ static int pull(struct fixture *f, const struct images_auth *auth)
     free(f->id);
     f->id = NULL;
     f->err = (struct gi_error)GI_ERROR_INIT;
-    return images_pull(f->store, f->ref, auth, NULL, NULL, &f->id, &f->err);
+    int rc = images_pull(f->store, f->ref, auth, NULL, NULL, &f->id, &f->err);
+    server_wait_idle(f->fake.server);
+    server_wait_idle(f->fake.other);
+    return rc;
 }
 
 static void assert_pulled(struct fixture *f, const struct images_auth *auth)
@@ -538,7 +541,7 @@ static void test_bad_manifests(void **state)
         {"{}", "application/vnd.docker.distribution.manifest.v1+prettyjws", GI_FAILED_PRECONDITION,
          "schema 1"},
         {"{\"schemaVersion\": 2", OCI, GI_INVALID_ARGUMENT, "bad JSON"},
-        {"[]", OCI, GI_INVALID_ARGUMENT, "no JSON object"},
+        {"[]", OCI, GI_INVALID_ARGUMENT, "is no object"},
         {"{\"schemaVersion\": 2, \"manifests\": [], \"layers\": []}", OCI, GI_INVALID_ARGUMENT,
          "both"},
         {"{\"schemaVersion\": 2, \"manifests\": []}", OCI, GI_INVALID_ARGUMENT, "said to be"},
@@ -586,6 +589,7 @@ static void test_digest_reference(void **state)
     assert_string_equal(image->repo_digests[0], ref);
     images_image_free(image);
     /* The same digest, other bytes. */
+    server_wait_idle(f->fake.server);
     assert_int_equal(images_remove(f->store, ref, &f->err), 0);
     f->fake.manifest.data[f->fake.manifest.len - 1] = ' ';
     assert_int_equal(images_pull(f->store, ref, NULL, NULL, NULL, &id, &f->err), -GI_DATA_LOSS);
@@ -723,6 +727,7 @@ static void test_cancel(void **state)
     assert_true(gi_monotonic_ns() - start < 3LL * 1000000000);
     assert_null(id);
     assert_int_equal(count_files(f, "tmp"), 0);
+    server_wait_idle(f->fake.server);
     f->fake.stall = false;
     f->fake.cut_after = 0;
     assert_pulled(f, NULL);
