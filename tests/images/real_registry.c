@@ -41,7 +41,8 @@ static int answers(int port)
     return rc == 0;
 }
 
-int real_registry_start(struct real_registry *r, const char *dir, const char *htpasswd)
+int real_registry_start(struct real_registry *r, const char *dir, const char *htpasswd,
+                        const char *cert)
 {
     char config[256];
     char log[256];
@@ -54,8 +55,10 @@ int real_registry_start(struct real_registry *r, const char *dir, const char *ht
     fprintf(f,
             "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
             "storage: {filesystem: {rootdirectory: %s/registry}, delete: {enabled: true}}\n"
-            "http: {addr: \"127.0.0.1:%d\"}\n",
+            "http:\n  addr: 127.0.0.1:%d\n",
             dir, r->port);
+    if (cert)
+        fprintf(f, "  tls: {certificate: %s, key: %s}\n", cert, cert);
     if (htpasswd)
         fprintf(f, "auth: {htpasswd: {realm: test, path: %s}}\n", htpasswd);
     fclose(f);

@@ -10,9 +10,11 @@ struct real_registry {
     int port;
 };
 
-/* DIR gets config and content. HTPASSWD: file for basic auth, or NULL.
- * 0, or -1 when it doesn't come up. */
-int real_registry_start(struct real_registry *r, const char *dir, const char *htpasswd);
+/* DIR gets config and content. HTPASSWD: file for basic auth, or NULL. CERT:
+ * PEM file with certificate and key for TLS, or NULL. 0, or -1 when it doesn't
+ * come up. */
+int real_registry_start(struct real_registry *r, const char *dir, const char *htpasswd,
+                        const char *cert);
 void real_registry_stop(struct real_registry *r);
 
 #endif

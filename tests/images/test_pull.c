@@ -10,6 +10,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,7 +90,7 @@ static int group_setup(void **state)
     static char noise[12u << 20];
     unsigned seed = 7;
     snprintf(fx.dir, sizeof(fx.dir), "/tmp/gi-pull-XXXXXX");
-    if (!mkdtemp(fx.dir) || real_registry_start(&fx.registry, fx.dir, NULL) < 0)
+    if (!mkdtemp(fx.dir) || real_registry_start(&fx.registry, fx.dir, NULL, NULL) < 0)
         return -1;
     snprintf(fx.host, sizeof(fx.host), "127.0.0.1:%d", fx.registry.port);
     for (size_t i = 0; i < sizeof(noise); i++) {
@@ -562,7 +564,7 @@ static void test_htpasswd(void **state)
         print_message("    needs htpasswd (apache2-utils)\n");
         skip();
     }
-    assert_int_equal(real_registry_start(&registry, dir, file), 0);
+    assert_int_equal(real_registry_start(&registry, dir, file, NULL), 0);
     char saved[sizeof(fx.host)];
     memcpy(saved, fx.host, sizeof(saved));
     snprintf(fx.host, sizeof(fx.host), "127.0.0.1:%d", registry.port);
@@ -583,6 +585,72 @@ static void test_htpasswd(void **state)
     assert_int_equal(good, 0);
 }
 
+/* A self-signed certificate for 127.0.0.1 and its key in one PEM file. */
+static void make_certificate(const char *path)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *x = X509_new();
+    X509V3_CTX ctx;
+    FILE *f = fopen(path, "we");
+    assert_true(key && x && f);
+    X509_set_version(x, 2);
+    ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
+    X509_gmtime_adj(X509_getm_notBefore(x), -3600);
+    X509_gmtime_adj(X509_getm_notAfter(x), 3600);
+    X509_set_pubkey(x, key);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC,
+                               (const unsigned char *)"test", -1, -1, 0);
+    X509_set_issuer_name(x, X509_get_subject_name(x));
+    X509V3_set_ctx(&ctx, x, x, NULL, NULL, 0);
+    X509_EXTENSION *san = X509V3_EXT_conf_nid(NULL, &ctx, NID_subject_alt_name, "IP:127.0.0.1");
+    X509_EXTENSION *ca = X509V3_EXT_conf_nid(NULL, &ctx, NID_basic_constraints, "CA:TRUE");
+    assert_true(san && ca && X509_add_ext(x, san, -1) && X509_add_ext(x, ca, -1));
+    assert_true(X509_sign(x, key, EVP_sha256()) > 0);
+    assert_true(PEM_write_X509(f, x) && PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL));
+    fclose(f);
+    X509_EXTENSION_free(san);
+    X509_EXTENSION_free(ca);
+    X509_free(x);
+    EVP_PKEY_free(key);
+}
+
+static void test_tls(void **state)
+{
+    struct opened *o = *state;
+    struct real_registry registry = {0};
+    char cert[128];
+    char host[64];
+    char ref[128];
+    char *id;
+    path_in(cert, sizeof(cert), "cert.pem");
+    make_certificate(cert);
+    /* The same content, served with TLS. */
+    assert_int_equal(real_registry_start(&registry, fx.dir, NULL, cert), 0);
+    snprintf(host, sizeof(host), "127.0.0.1:%d", registry.port);
+    snprintf(ref, sizeof(ref), "%s/demo/app:gzip", host);
+    struct images_registry config = {.host = host};
+    reopen_with(o, (struct images_config){.registries = &config, .n_registries = 1});
+    int unknown_ca = images_pull(o->s, ref, NULL, NULL, NULL, &id, &o->err);
+    bool says_tls = strstr(o->err.message, "TLS") != NULL;
+    config.ca_file = cert;
+    reopen_with(o, (struct images_config){.registries = &config, .n_registries = 1});
+    int with_ca = images_pull(o->s, ref, NULL, NULL, NULL, &id, &o->err);
+    if (with_ca == 0)
+        free(id);
+    images_remove(o->s, ref, NULL);
+    config.ca_file = NULL;
+    config.insecure_skip_verify = true;
+    reopen_with(o, (struct images_config){.registries = &config, .n_registries = 1});
+    int unverified = images_pull(o->s, ref, NULL, NULL, NULL, &id, &o->err);
+    if (unverified == 0)
+        free(id);
+    real_registry_stop(&registry);
+    assert_int_equal(unknown_ca, -GI_FAILED_PRECONDITION);
+    assert_true(says_tls);
+    assert_int_equal(with_ca, 0);
+    assert_int_equal(unverified, 0);
+}
+
 int main(void)
 {
     if (geteuid() != 0) {
@@ -596,11 +664,20 @@ int main(void)
     gi_log_init("test", GI_LOG_ERROR);
 #define CASE(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(test_every_form),     CASE(test_names_of_one_image), CASE(test_tag_moves),
-        CASE(test_list_and_usage), CASE(test_discarded_layers),   CASE(test_pinned),
-        CASE(test_in_use),         CASE(test_other_platform),     CASE(test_limits),
-        CASE(test_mirror),         CASE(test_restart_keeps_all),  CASE(test_killed),
+        CASE(test_every_form),
+        CASE(test_names_of_one_image),
+        CASE(test_tag_moves),
+        CASE(test_list_and_usage),
+        CASE(test_discarded_layers),
+        CASE(test_pinned),
+        CASE(test_in_use),
+        CASE(test_other_platform),
+        CASE(test_limits),
+        CASE(test_mirror),
+        CASE(test_restart_keeps_all),
+        CASE(test_killed),
         CASE(test_htpasswd),
+        CASE(test_tls),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
