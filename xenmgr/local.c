@@ -68,7 +68,7 @@ static void describe(struct local *l)
     snprintf(l->text, sizeof(l->text), "local: %s, %s, NOT a security boundary", l->oci.version,
              cg);
     gi_log(GI_LOG_WARNING,
-           "machine driver \"local\": pods are NOT isolated from this host or from each other; "
+           "machine driver local: pods are NOT isolated from this host or from each other; "
            "for trying out and testing only",
            "driver", l->text, NULL);
 }

@@ -86,7 +86,8 @@ bool conn_current(const struct agent *a, struct request req)
 bool conn_send(struct agent *a, const Gi__Agent__FromAgent *msg)
 {
     struct gi_error err = GI_ERROR_INIT;
-    if (!a->conn)
+    /* Before Hello there are no events: a new runtime asks for the status. */
+    if (!a->conn || !a->conn->hello)
         return false;
     if (agent_frame_append(&a->conn->out, &msg->base, &err) < 0) {
         /* The ceiling is far above what a reading peer can leave unread. */

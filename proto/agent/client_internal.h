@@ -3,7 +3,7 @@
  * Inside of the client. One I/O thread owns the socket: callers append whole
  * frames to a bounded queue and wake it, so a caller whose deadline passes can
  * never leave half a frame on the wire. `mu` guards everything but `fd`,
- * `in` and the callbacks, which belong to the I/O thread.
+ * `in`, `greeted` and the callbacks, which belong to the I/O thread.
  */
 #ifndef GI_AGENT_CLIENT_INTERNAL_H
 #define GI_AGENT_CLIENT_INTERNAL_H
@@ -46,6 +46,7 @@ struct agent_client {
     struct agent_callbacks cb;
     void *data;
     struct gi_buf in;
+    bool greeted; /* the agent has answered Hello */
 
     pthread_mutex_t mu;
     pthread_cond_t room; /* in `out`, or `ready` changed */

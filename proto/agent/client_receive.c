@@ -52,6 +52,7 @@ static int on_reply(struct agent_client *c, Gi__Agent__FromAgent *msg, struct gi
         set_error(&p->why, r->code, r->message);
         agent_from_free(msg);
     } else {
+        c->greeted |= r->result_case == GI__AGENT__REPLY__RESULT_HELLO;
         p->reply = msg;
     }
     p->done = true;
@@ -131,6 +132,10 @@ int client_receive(struct agent_client *c, const void *payload, size_t len, stru
     int rc = agent_unpack_from(payload, len, &msg, err);
     if (rc < 0)
         return rc;
+    if (msg->kind_case != GI__AGENT__FROM_AGENT__KIND_REPLY && !c->greeted) {
+        agent_from_free(msg);
+        return gi_fail(err, GI_INTERNAL, "an event before the handshake");
+    }
     switch (msg->kind_case) {
     case GI__AGENT__FROM_AGENT__KIND_REPLY:
         return on_reply(c, msg, err);
