@@ -39,7 +39,7 @@ static inline void tar_number(char *field, size_t len, int64_t value)
 static inline void tar_header(struct gi_buf *b, const struct tar_entry *e, uint64_t size)
 {
     char h[512] = {0};
-    strncpy(h, e->name, 100);
+    memcpy(h, e->name, strnlen(e->name, 100));
     tar_number(h + 100, 8, e->mode);
     tar_number(h + 108, 8, e->uid);
     tar_number(h + 116, 8, e->gid);
@@ -47,7 +47,7 @@ static inline void tar_header(struct gi_buf *b, const struct tar_entry *e, uint6
     tar_number(h + 136, 12, e->mtime);
     h[156] = e->type;
     if (e->link)
-        strncpy(h + 157, e->link, 100);
+        memcpy(h + 157, e->link, strnlen(e->link, 100));
     memcpy(h + 257, "ustar", 6);
     h[263] = h[264] = '0';
     tar_number(h + 329, 8, e->major);
