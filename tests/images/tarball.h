@@ -36,10 +36,17 @@ static inline void tar_number(char *field, size_t len, int64_t value)
     field[0] = value < 0 ? (char)0xff : (char)0x80;
 }
 
+/* Fills a field without ending it when the text is as long. */
+static inline void tar_text(char *field, const char *text, size_t len)
+{
+    for (size_t i = 0; i < len && text[i]; i++)
+        field[i] = text[i];
+}
+
 static inline void tar_header(struct gi_buf *b, const struct tar_entry *e, uint64_t size)
 {
     char h[512] = {0};
-    memcpy(h, e->name, strnlen(e->name, 100));
+    tar_text(h, e->name, 100);
     tar_number(h + 100, 8, e->mode);
     tar_number(h + 108, 8, e->uid);
     tar_number(h + 116, 8, e->gid);
@@ -47,7 +54,7 @@ static inline void tar_header(struct gi_buf *b, const struct tar_entry *e, uint6
     tar_number(h + 136, 12, e->mtime);
     h[156] = e->type;
     if (e->link)
-        memcpy(h + 157, e->link, strnlen(e->link, 100));
+        tar_text(h + 157, e->link, 100);
     memcpy(h + 257, "ustar", 6);
     h[263] = h[264] = '0';
     tar_number(h + 329, 8, e->major);
