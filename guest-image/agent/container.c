@@ -70,6 +70,18 @@ static void on_drain_over(void *data)
     container_publish(data);
 }
 
+void container_followed(struct container *c, int64_t after_ns)
+{
+    logs_follow(&c->logs, after_ns);
+    if (!c->dead)
+        return;
+    /* A runtime that was away hears of the exit like one that was there: after
+     * the last record. */
+    c->published = false;
+    loop_arm(c->a->loop, &c->exit_timer, DRAIN_MS, on_drain_over, c);
+    container_publish(c);
+}
+
 void container_on_exit(void *data, int status)
 {
     struct container *c = data;

@@ -28,7 +28,7 @@ static void follow(struct agent *a, struct request req, const Gi__Agent__FollowL
         gi_fail(&err, GI_NOT_FOUND, "no container %s", m->container_id);
     conn_done(a, req, &err);
     if (!err.code)
-        logs_follow(&c->logs, m->after_ns);
+        container_followed(c, m->after_ns);
 }
 
 static void ack(struct agent *a, const Gi__Agent__AckLogs *m)

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's reading of OCI specs and of the OCI runtime's log. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "spec.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char *text = malloc(size + 1);
+    if (!text)
+        abort();
+    memcpy(text, data, size);
+    text[size] = '\0';
+    static const struct spec_mount mount = {"/lib/x", "/usr/lib/x", true};
+    const struct spec_changes changes = {
+        .root = "/root", .cgroup = "/a/b", .oom_score_min = -5, .mounts = &mount, .n_mounts = 1};
+    char *config = NULL;
+    char *process = NULL;
+    char *exec = NULL;
+    if (spec_build(text, &changes, &config, &process, NULL) == 0) {
+        char arg[] = "a\"b\\";
+        char *argv[] = {arg};
+        /* What we write, we can read. */
+        if (spec_exec_process(process, argv, 1, &exec, NULL) < 0)
+            abort();
+    }
+    free(config);
+    free(process);
+    free(exec);
+    free(spec_last_log_error(text));
+    free(text);
+    return 0;
+}
