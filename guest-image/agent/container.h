@@ -52,6 +52,8 @@ void container_stats(struct agent *a, struct request req, const char *id);
 unsigned container_signal_all(struct container *c, int sig);
 /* Sends the exit event when it is time. */
 void container_publish(struct container *c);
+/* The runtime wants records later than AFTER_NS, and the exit once more. */
+void container_followed(struct container *c, int64_t after_ns);
 
 /* Releases C itself; it must be out of the table. */
 void container_free(struct container *c);
