@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +68,9 @@ static void describe(struct local *l)
         snprintf(cg, sizeof(cg), "cgroup v%d%s", l->oci.cgroup, l->cgroups.hybrid ? " hybrid" : "");
     snprintf(l->text, sizeof(l->text), "local: %s, %s, NOT a security boundary", l->oci.version,
              cg);
+    static atomic_flag said = ATOMIC_FLAG_INIT;
+    if (atomic_flag_test_and_set(&said))
+        return;
     gi_log(GI_LOG_WARNING,
            "machine driver local: pods are NOT isolated from this host or from each other; "
            "for trying out and testing only",

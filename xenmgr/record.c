@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A machine's record: "key value" lines in <zone folder>/record. */
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -129,6 +130,10 @@ int record_open_process(const struct record *r)
     cleanup_close int fd = pidfd_open(r->pid, 0);
     if (fd < 0 || record_fill_process(&now, r->pid, NULL) < 0 || now.start != r->start ||
         strcmp(now.boot, r->boot) != 0)
+        return -1;
+    /* Dead, but not yet waited for by whoever inherited it. */
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    if (poll(&p, 1, 0) > 0)
         return -1;
     return TAKE_FD(fd);
 }

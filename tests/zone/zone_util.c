@@ -84,11 +84,6 @@ void place_make(struct place *p)
     }
 }
 
-void place_remove(const struct place *p)
-{
-    assert_ok(gi_remove_tree_at(AT_FDCWD, p->dir, err));
-}
-
 struct xenmgr *place_open(const struct place *p)
 {
     const struct xenmgr_config config = {
@@ -107,6 +102,32 @@ struct xenmgr *place_open(const struct place *p)
     if (rc < 0)
         fail_msg("%s", err.message);
     return mgr;
+}
+
+/* A test that failed may have left machines. */
+static void destroy_all(struct xenmgr *mgr)
+{
+    char **ids = NULL;
+    size_t n = 0;
+    machine_list(mgr, &ids, &n, NULL);
+    for (size_t i = 0; i < n; i++) {
+        struct machine *m = NULL;
+        if (machine_adopt(mgr, ids[i], &m, NULL) == 0) {
+            machine_destroy(m, 0, NULL);
+            machine_put(m);
+        }
+        free(ids[i]);
+    }
+    free(ids);
+    xenmgr_sweep(mgr, NULL, NULL, NULL);
+}
+
+void place_remove(const struct place *p)
+{
+    struct xenmgr *mgr = place_open(p);
+    destroy_all(mgr);
+    xenmgr_close(mgr);
+    assert_ok(gi_remove_tree_at(AT_FDCWD, p->dir, err));
 }
 
 char *spec_text(const char *script, const char *extra)
