@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Structs inside variable parts of messages. */
+#ifndef GI_IDM_FACTS_H
+#define GI_IDM_FACTS_H
+
+#include <stdint.h>
+
+#define IDM_PROTOCOL          1 /* both ends come from one release; a mismatch is told apart by this */
+
+#define IDM_DEVICE_ATTRIBUTES 160
+
+/* hello: one per device, for calls that ask about devices. */
+struct idm_device_facts {
+    char name[128];
+    char pci_bus_id[16];
+    uint8_t uuid[16];
+    uint64_t total_memory; /* the zone's quota when that is less */
+    int32_t attribute[IDM_DEVICE_ATTRIBUTES];
+    uint8_t known[IDM_DEVICE_ATTRIBUTES / 8]; /* bit per attribute the driver answers */
+    uint8_t pad_[4];
+};
+_Static_assert(sizeof(struct idm_device_facts) % 8 == 0, "facts");
+
+#define IDM_FUNCTION_ATTRIBUTES 16
+
+/* cuModuleGetFunction: attributes ... */
+struct idm_function_facts {
+    int32_t attribute[IDM_FUNCTION_ATTRIBUTES];
+    uint32_t known; /* bit per attribute */
+    uint32_t params_known;
+};
+
+/* ... and params, one each. */
+struct idm_param {
+    uint32_t offset;
+    uint32_t size;
+};
+#define IDM_MAX_PARAMS      1024
+#define IDM_MAX_PARAM_BYTES 32768u
+
+/* cuModuleLoadDataEx: options. */
+struct idm_option {
+    uint32_t option;
+    uint32_t pad_;
+    uint64_t value;
+};
+#define IDM_MAX_OPTIONS   32
+#define IDM_MAX_LOG_BYTES 4096u
+
+/* image_part: bytes of one module's image, and of a piece. */
+#define IDM_MAX_IMAGE_BYTES (512ull << 20)
+
+#endif

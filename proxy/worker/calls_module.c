@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Modules, their functions and globals, launches. */
+#include <stdlib.h>
+
+#include "internal.h"
+
+static struct image *find_image(struct worker *w, uint32_t id)
+{
+    for (unsigned i = 0; i < MAX_IMAGES; i++) {
+        if (id && w->images[i].id == id)
+            return &w->images[i];
+    }
+    return NULL;
+}
+
+static void drop_image(struct image *image)
+{
+    free(image->data);
+    *image = (struct image){0};
+}
+
+static struct image *new_image(struct worker *w, uint32_t id, uint64_t bytes)
+{
+    struct image *image = NULL;
+    for (unsigned i = 0; i < MAX_IMAGES && !image; i++)
+        image = w->images[i].id ? NULL : &w->images[i];
+    if (!image || !id || bytes == 0 || bytes > IDM_MAX_IMAGE_BYTES)
+        return NULL;
+    /* The extra bytes are zero: PTX is text, and the driver looks for its end. */
+    image->data = calloc(1, bytes + 16);
+    if (!image->data)
+        return NULL;
+    image->id = id;
+    image->bytes = bytes;
+    return image;
+}
+
+CUresult worker_image_part(struct worker *w, const struct idm_image_part_in *in,
+                           struct idm_image_part_out *out)
+{
+    struct image *image = find_image(w, in->w.image);
+    if (!image && in->w.at == 0)
+        image = new_image(w, in->w.image, in->w.total);
+    if (!image)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    /* Pieces come in order. */
+    if (in->w.at != image->got || in->w.data_len > image->bytes - image->got) {
+        drop_image(image);
+        return worker_malformed(w);
+    }
+    memcpy(image->data + image->got, in->data, in->w.data_len);
+    image->got += in->w.data_len;
+    return CUDA_SUCCESS;
+}
+
+/* Options whose value is a number. The others would be pointers. */
+static bool is_scalar(uint32_t option)
+{
+    return option == CU_JIT_MAX_REGISTERS || option == CU_JIT_THREADS_PER_BLOCK ||
+           (option >= CU_JIT_OPTIMIZATION_LEVEL && option <= CU_JIT_CACHE_MODE);
+}
+
+struct jit {
+    CUjit_option option[IDM_MAX_OPTIONS + 4];
+    void *value[IDM_MAX_OPTIONS + 4];
+    unsigned n;
+    unsigned info_size_at; /* where the driver puts how much it wrote; 0: not asked */
+    unsigned error_size_at;
+};
+
+static void set_option(struct jit *jit, CUjit_option option, uint64_t value)
+{
+    jit->option[jit->n] = option;
+    jit->value[jit->n++] = (void *)(uintptr_t)value;
+}
+
+static unsigned set_log(struct jit *jit, CUjit_option buffer, char *log, uint32_t bytes)
+{
+    if (!bytes)
+        return 0;
+    memset(log, 0, IDM_MAX_LOG_BYTES);
+    set_option(jit, buffer, (uint64_t)(uintptr_t)log);
+    set_option(jit, buffer + 1, bytes < IDM_MAX_LOG_BYTES ? bytes : IDM_MAX_LOG_BYTES);
+    return jit->n - 1;
+}
+
+static CUresult take_options(struct worker *w, const struct idm_cuModuleLoadDataEx_in *in,
+                             struct jit *jit)
+{
+    uint32_t n = in->w.options_len / (uint32_t)sizeof(struct idm_option);
+    if (n > IDM_MAX_OPTIONS || in->w.options_len % sizeof(struct idm_option))
+        return worker_malformed(w);
+    for (uint32_t i = 0; i < n; i++) {
+        struct idm_option o;
+        memcpy(&o, (const char *)in->options + i * sizeof(o), sizeof(o));
+        if (!is_scalar(o.option))
+            return CUDA_ERROR_INVALID_VALUE;
+        set_option(jit, (CUjit_option)o.option, o.value);
+    }
+    jit->info_size_at = set_log(jit, CU_JIT_INFO_LOG_BUFFER, w->info_log, in->w.info_log_bytes);
+    jit->error_size_at = set_log(jit, CU_JIT_ERROR_LOG_BUFFER, w->error_log, in->w.error_log_bytes);
+    return CUDA_SUCCESS;
+}
+
+static uint32_t log_len(const struct jit *jit, unsigned at, const char *log)
+{
+    return at ? (uint32_t)strnlen(log, IDM_MAX_LOG_BYTES) : 0;
+}
+
+/*
+ * A module that doesn't load is no failed reply: its log must come along. So
+ * the answer is a success whose `load_result` says what the driver said.
+ */
+CUresult worker_cuModuleLoadDataEx(struct worker *w, const struct idm_cuModuleLoadDataEx_in *in,
+                                   struct idm_cuModuleLoadDataEx_out *out)
+{
+    struct worker_object *o;
+    struct jit jit = {.n = 0};
+    CUmodule module = NULL;
+    struct image *image = find_image(w, in->w.image);
+    if (!image)
+        return CUDA_ERROR_INVALID_IMAGE;
+    CUresult rc = image->got == image->bytes ? worker_expect(w, IDM_KIND_module, in->w.module, &o)
+                                             : CUDA_ERROR_INVALID_IMAGE;
+    if (rc == CUDA_SUCCESS)
+        rc = take_options(w, in, &jit);
+    if (rc == CUDA_SUCCESS) {
+        CUresult load =
+            jit.n ? w->cu.cuModuleLoadDataEx(&module, image->data, jit.n, jit.option, jit.value)
+                  : w->cu.cuModuleLoadData(&module, image->data);
+        out->w.load_result = (int32_t)load;
+        out->info_log = w->info_log;
+        out->w.info_log_len = log_len(&jit, jit.info_size_at, w->info_log);
+        out->error_log = w->error_log;
+        out->w.error_log_len = log_len(&jit, jit.error_size_at, w->error_log);
+        w->want_reply = true; /* nobody uses what didn't load */
+        worker_born(w, o, in->w.module, module, load);
+    }
+    drop_image(image);
+    return rc;
+}
+
+CUresult worker_cuModuleUnload(struct worker *w, const struct idm_cuModuleUnload_in *in,
+                               struct idm_cuModuleUnload_out *out)
+{
+    void *module;
+    WORKER_TRY(worker_find(w, IDM_KIND_module, in->w.module, false, &module));
+    CUresult rc = w->cu.cuModuleUnload(module);
+    worker_orphans_gone(w, in->w.module);
+    worker_ranges_gone(w, in->w.module);
+    worker_gone(w, in->w.module);
+    return rc;
+}
+
+static void collect_attributes(struct worker *w, CUfunction fn)
+{
+    struct idm_function_facts *f = &w->function;
+    memset(f, 0, sizeof(*f));
+    for (unsigned i = 0; i < IDM_FUNCTION_ATTRIBUTES; i++) {
+        int value = 0;
+        if (w->cu.cuFuncGetAttribute(&value, (CUfunction_attribute)i, fn) != CUDA_SUCCESS)
+            continue;
+        f->attribute[i] = value;
+        f->known |= 1u << i;
+    }
+}
+
+/* The parameters' layout. *ret_bytes: what a launch must bring. */
+static uint32_t collect_params(struct worker *w, CUfunction fn, uint32_t *ret_bytes)
+{
+    uint32_t n = 0;
+    uint32_t bytes = 0;
+    /* Before 12.4 a driver doesn't tell; then only `extra` can launch. */
+    w->function.params_known = w->cu.cuFuncGetParamInfo != NULL;
+    while (w->cu.cuFuncGetParamInfo && n < IDM_MAX_PARAMS) {
+        size_t offset = 0, size = 0;
+        if (w->cu.cuFuncGetParamInfo(fn, n, &offset, &size) != CUDA_SUCCESS)
+            break;
+        if (offset > IDM_MAX_PARAM_BYTES || size > IDM_MAX_PARAM_BYTES)
+            break;
+        w->params[n++] = (struct idm_param){(uint32_t)offset, (uint32_t)size};
+        if (offset + size > bytes)
+            bytes = (uint32_t)(offset + size);
+    }
+    *ret_bytes = bytes;
+    return n;
+}
+
+CUresult worker_cuModuleGetFunction(struct worker *w, const struct idm_cuModuleGetFunction_in *in,
+                                    struct idm_cuModuleGetFunction_out *out)
+{
+    struct worker_object *o;
+    void *module;
+    CUfunction fn = NULL;
+    uint32_t bytes;
+    WORKER_TRY(worker_find(w, IDM_KIND_module, in->w.module, false, &module));
+    WORKER_TRY(worker_expect(w, IDM_KIND_function, in->w.fn, &o));
+    CUresult rc = w->cu.cuModuleGetFunction(&fn, module, in->name);
+    w->want_reply = true;
+    worker_born(w, o, in->w.fn, fn, rc);
+    if (rc != CUDA_SUCCESS)
+        return rc;
+    collect_attributes(w, fn);
+    uint32_t n = collect_params(w, fn, &bytes);
+    o->parent = in->w.module;
+    o->value = bytes;
+    out->attributes = &w->function;
+    out->w.attributes_len = sizeof(w->function);
+    out->params = w->params;
+    out->w.params_len = n * (uint32_t)sizeof(w->params[0]);
+    return CUDA_SUCCESS;
+}
+
+CUresult worker_cuModuleGetGlobal_v2(struct worker *w, const struct idm_cuModuleGetGlobal_v2_in *in,
+                                     struct idm_cuModuleGetGlobal_v2_out *out)
+{
+    void *module;
+    CUdeviceptr p = 0;
+    size_t bytes = 0;
+    WORKER_TRY(worker_find(w, IDM_KIND_module, in->w.module, false, &module));
+    WORKER_TRY(w->cu.cuModuleGetGlobal_v2(&p, &bytes, module, in->name));
+    struct range range = {.base = p,
+                          .bytes = bytes,
+                          .context = w->context,
+                          .owner = in->w.module,
+                          .kind = RANGE_GLOBAL};
+    if (ranges_add(&w->ranges, &range) < 0)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    out->w.ptr = p;
+    out->w.bytes = bytes;
+    return CUDA_SUCCESS;
+}
+
+/* The kernel's own accesses are the GPU's page tables' business: they are this
+ * client's. Of the parameters only the length matters here: the driver would
+ * read on behind them. */
+CUresult worker_cuLaunchKernel(struct worker *w, const struct idm_cuLaunchKernel_in *in,
+                               struct idm_cuLaunchKernel_out *out)
+{
+    struct worker_object *fn;
+    CUstream stream;
+    WORKER_TRY(worker_find_object(w, IDM_KIND_function, in->w.fn, &fn));
+    WORKER_TRY(worker_find_stream(w, in->w.stream, &stream));
+    if (in->w.params_len < fn->value || in->w.params_len > IDM_MAX_PARAM_BYTES)
+        return CUDA_ERROR_INVALID_VALUE;
+    size_t size = in->w.params_len;
+    void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, (void *)in->params,
+                     CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END};
+    worker_count(&w->counters->launches, 1);
+    return w->cu.cuLaunchKernel(fn->driver, in->w.gx, in->w.gy, in->w.gz, in->w.bx, in->w.by,
+                                in->w.bz, in->w.shared, stream, NULL, size ? extra : NULL);
+}

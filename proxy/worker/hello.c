@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The greeting: what a client needs to know once, in one message. */
+#include <stdio.h>
+#include <sys/mman.h>
+
+#include "base/cleanup.h"
+#include "internal.h"
+
+static void collect_device(struct worker *w, CUdevice dev, struct idm_device_facts *f)
+{
+    size_t total = 0;
+    CUuuid uuid;
+    w->cu.cuDeviceGetName(f->name, sizeof(f->name), dev);
+    f->name[sizeof(f->name) - 1] = '\0';
+    if (w->cu.cuDeviceGetUuid && w->cu.cuDeviceGetUuid(&uuid, dev) == CUDA_SUCCESS)
+        memcpy(f->uuid, uuid.bytes, sizeof(f->uuid));
+    if (w->cu.cuDeviceGetPCIBusId)
+        w->cu.cuDeviceGetPCIBusId(f->pci_bus_id, sizeof(f->pci_bus_id), dev);
+    f->pci_bus_id[sizeof(f->pci_bus_id) - 1] = '\0';
+    w->cu.cuDeviceTotalMem_v2(&total, dev);
+    uint64_t quota = atomic_load(&w->config->page->memory_quota);
+    f->total_memory = total < quota ? total : quota;
+    for (unsigned i = 1; i < IDM_DEVICE_ATTRIBUTES; i++) {
+        int value = 0;
+        if (w->cu.cuDeviceGetAttribute(&value, (CUdevice_attribute)i, dev) != CUDA_SUCCESS)
+            continue;
+        f->attribute[i] = value;
+        f->known[i / 8] |= (uint8_t)(1u << i % 8);
+    }
+}
+
+int worker_collect_facts(struct worker *w, struct gi_error *err)
+{
+    int n = 0;
+    CUresult rc = w->cu.cuDeviceGetCount(&n);
+    w->cu.cuDriverGetVersion(&w->driver_version);
+    if (rc != CUDA_SUCCESS || n <= 0)
+        return gi_fail(err, GI_UNAVAILABLE, "driver %s: no device (%d)", w->config->driver,
+                       (int)rc);
+    w->n_devices = n < (int)GI_ARRAY_SIZE(w->devices) ? n : (int)GI_ARRAY_SIZE(w->devices);
+    for (int i = 0; i < w->n_devices; i++) {
+        CUdevice dev;
+        if (w->cu.cuDeviceGet(&dev, i) == CUDA_SUCCESS)
+            collect_device(w, dev, &w->devices[i]);
+    }
+    return 0;
+}
+
+/* Maps the arena where the client has it, if that place is free here: pinned
+ * memory then has one address for both, as programs expect. No MAP_FIXED: the address
+ * is the client's word. */
+static void move_arena(struct worker *w, uint64_t address)
+{
+    uint64_t bytes = w->config->arena_bytes;
+    if (address == (uint64_t)(uintptr_t)w->arena || address % 4096 || address < 1ull << 32 ||
+        address >= 1ull << 47 || bytes > (1ull << 47) - address)
+        return;
+    void *p = mmap((void *)(uintptr_t)address, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+                   w->config->arena_fd, 0);
+    if (p == MAP_FAILED)
+        return;
+    if ((uint64_t)(uintptr_t)p != address) {
+        munmap(p, bytes);
+        return;
+    }
+    munmap(w->arena, bytes);
+    w->arena = p;
+}
+
+CUresult worker_hello(struct worker *w, const struct idm_hello_in *in, struct idm_hello_out *out)
+{
+    if (w->greeted || in->w.protocol != IDM_PROTOCOL)
+        return worker_malformed(w);
+    w->greeted = true;
+    move_arena(w, in->w.arena_address);
+    out->w.max_handles = w->objects.max;
+    out->w.driver_version = (uint32_t)w->driver_version;
+    out->w.devices = (uint32_t)w->n_devices;
+    uint32_t room = idm_max_payload(w->out.size) - (uint32_t)sizeof(out->w);
+    while (out->w.devices * sizeof(w->devices[0]) > room)
+        out->w.devices--; /* a tiny ring */
+    /* Where the arena's pages appear to kernels is told with each piece. */
+    out->w.arena_device = 0;
+    out->facts = w->devices;
+    out->w.facts_len = out->w.devices * (uint32_t)sizeof(w->devices[0]);
+    return CUDA_SUCCESS;
+}
+
+CUresult worker_goodbye(struct worker *w, const struct idm_goodbye_in *in,
+                        struct idm_goodbye_out *out)
+{
+    w->goodbye = true;
+    return CUDA_SUCCESS;
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parts of a worker, known to this folder only. One thread. */
+#ifndef WORKER_INTERNAL_H
+#define WORKER_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "idm/codec.h"
+#include "idm/cuda_abi.h"
+#include "idm/facts.h"
+#include "idm/handle.h"
+#include "idm/ring.h"
+#include "worker.h"
+#include "worker_calls.h"
+
+/* --- objects.c: the client's handles ------------------------------------- */
+
+struct worker_object {
+    uint64_t id;         /* 0: the place is free */
+    uint64_t context;    /* id of the context it belongs to; its end is the object's */
+    void *scrubber;      /* context: the stream that zeroes its allocations; made when needed */
+    uint64_t parent;     /* a function's module */
+    void *driver;        /* the driver's handle */
+    uint32_t generation; /* the highest ever used at this place */
+    CUresult failed;     /* its creation failed, so do its uses */
+    uint32_t value;      /* function: bytes of parameters; context: 1 + device of a primary one */
+};
+
+struct objects {
+    struct worker_object *places;
+    uint32_t max;
+    uint32_t used;
+};
+
+/* The driver's handle of the client's ID. INVALID_HANDLE, counted, when it
+ * isn't this client's, is stale, or of another kind. NULLABLE: 0 is NULL. */
+CUresult worker_find(struct worker *w, enum idm_kind kind, uint64_t id, bool nullable,
+                     void **ret_driver);
+CUresult worker_find_object(struct worker *w, enum idm_kind kind, uint64_t id,
+                            struct worker_object **ret_object);
+CUresult worker_find_stream(struct worker *w, uint64_t id, CUstream *ret_stream);
+/* Is ID good for a new object? The place is taken by worker_born only. */
+CUresult worker_expect(struct worker *w, enum idm_kind kind, uint64_t id,
+                       struct worker_object **ret_object);
+/* The driver has answered RC; a failure is remembered for the object's uses. */
+void worker_born(struct worker *w, struct worker_object *o, uint64_t id, void *driver, CUresult rc);
+void worker_gone(struct worker *w, uint64_t id);
+/* Forgets all objects whose context or parent is ID. */
+void worker_orphans_gone(struct worker *w, uint64_t id);
+int objects_init(struct objects *o, uint32_t max);
+
+/* --- ranges.c: the client's device addresses ------------------------------ */
+
+enum range_kind { RANGE_ALLOCATION, RANGE_GLOBAL, RANGE_HOST };
+
+struct range {
+    uint64_t base;
+    uint64_t bytes;
+    uint64_t context;
+    uint64_t owner; /* RANGE_GLOBAL: module; RANGE_HOST: offset in the arena */
+    enum range_kind kind;
+};
+
+struct ranges {
+    struct range *all; /* by base, disjoint */
+    uint32_t n;
+    uint32_t room;
+    uint32_t max;
+};
+
+/* The range that contains ADDRESS, or NULL. */
+struct range *ranges_at(const struct ranges *r, uint64_t address);
+/* 0, or -1: no room, no memory, or it overlaps another. A range that is there already
+ * (same base and kind) is a success. */
+int ranges_add(struct ranges *r, const struct range *range);
+void ranges_remove(struct ranges *r, struct range *range);
+
+/* Are COUNT * UNIT bytes from ADDRESS the client's? INVALID_VALUE, counted, if
+ * not. */
+CUresult worker_check_memory(struct worker *w, uint64_t address, uint64_t count, uint32_t unit);
+/* Forgets ranges of a context (or of a module) and gives their quota back. */
+void worker_ranges_gone(struct worker *w, uint64_t context_or_module);
+
+/* --- waits.c: answers that wait for the GPU -------------------------------- */
+
+/* A handler's result: the answer comes later. */
+#define WORKER_LATER   ((CUresult)0x7ffffff0)
+
+#define MAX_WAITS      4096 /* answers outstanding */
+#define MAX_WAIT_ITEMS 8192 /* events they wait for */
+
+struct wait {
+    uint64_t seq;
+    uint16_t type; /* 0: the entry is free */
+    uint32_t items;
+    CUresult result;
+    uint32_t fixed_len; /* what the answer says besides the result */
+    _Alignas(8) uint8_t fixed[64];
+};
+
+struct wait_item {
+    uint32_t wait;
+    uint64_t context;
+    CUcontext driver_context;
+    CUevent event;
+    bool pooled; /* ours, to be used again */
+};
+
+struct spare_event {
+    CUevent event;
+    uint64_t context;
+};
+
+struct waits {
+    struct wait *waits;
+    struct wait_item *items;
+    struct spare_event *spare;
+    uint32_t n_waits; /* in use */
+    uint32_t n_items;
+    uint32_t n_spare;
+    uint32_t last; /* the wait that was begun last */
+};
+
+/* The message at hand is answered later; then with FIXED, too. */
+void worker_keep_answer(struct worker *w, const struct idm_part *fixed);
+int waits_init(struct waits *q);
+void waits_free(struct waits *q);
+/* The answer to the message at hand shall come when STREAM has done what it was
+ * given so far. WORKER_LATER, or the result right now. */
+CUresult worker_wait_stream(struct worker *w, CUstream stream);
+CUresult worker_wait_event(struct worker *w, CUevent event);
+CUresult worker_wait_context(struct worker *w);
+/* Looks once at everything; true if an answer went out. */
+bool worker_poll_waits(struct worker *w);
+/* An event or a context is gone. */
+void worker_waits_event_gone(struct worker *w, CUevent event);
+void worker_waits_context_gone(struct worker *w, uint64_t context);
+
+/* --- images (calls_module.c) ---------------------------------------------- */
+
+#define MAX_IMAGES 4
+
+struct image {
+    uint32_t id; /* 0: free */
+    uint64_t bytes;
+    uint64_t got;
+    char *data;
+};
+
+/* --- the whole ------------------------------------------------------------- */
+
+struct worker_result {
+    CUresult result;
+    unsigned n_parts;
+    struct idm_part parts[IDM_MAX_PARTS];
+    _Alignas(8) uint8_t fixed[512];
+};
+
+struct worker {
+    const struct worker_config *config;
+    struct worker_driver cu;
+    int driver_version;
+    int n_devices;
+    struct page_slot *counters;
+
+    void *ring;
+    uint8_t *arena;
+    struct idm_consumer in;
+    struct idm_producer out;
+    void *record; /* the message at hand, copied out of the ring */
+    uint32_t record_room;
+
+    bool greeted;
+    bool goodbye;
+    bool dead;        /* can't answer any more */
+    uint64_t context; /* id of the current one; 0: none */
+    CUcontext driver_context;
+
+    struct objects objects;
+    struct ranges ranges;
+    struct waits waits;
+    struct image images[MAX_IMAGES];
+
+    /* The message at hand. */
+    uint16_t type;
+    uint64_t seq;
+    bool want_reply;
+    enum idm_error error;
+
+    CUresult late; /* of queued calls, not told yet */
+
+    /* Parts of replies. */
+    char info_log[IDM_MAX_LOG_BYTES];
+    char error_log[IDM_MAX_LOG_BYTES];
+    struct idm_function_facts function;
+    struct idm_param params[IDM_MAX_PARAMS];
+    struct idm_device_facts devices[8];
+};
+
+#define WORKER_TRY(expression)                                                                     \
+    do {                                                                                           \
+        CUresult try_ = (expression);                                                              \
+        if (try_ != CUDA_SUCCESS)                                                                  \
+            return try_;                                                                           \
+    } while (0)
+
+static inline void *worker_zeroed(struct worker_result *r, size_t bytes)
+{
+    if (bytes > sizeof(r->fixed))
+        __builtin_trap(); /* a struct of ours grew */
+    memset(r->fixed, 0, bytes);
+    return r->fixed;
+}
+
+/* driver.c */
+int worker_load_driver(struct worker *w, struct gi_error *err);
+
+/* hello.c: all devices' facts, fetched before the client is read. */
+int worker_collect_facts(struct worker *w, struct gi_error *err);
+
+/* serve.c */
+int worker_serve(struct worker *w, struct gi_error *err);
+void worker_answer(struct worker *w, uint64_t seq, uint16_t type, CUresult result,
+                   const struct idm_part *parts, unsigned n);
+/* A record that can't be decoded: counted; for the caller INVALID_VALUE. */
+CUresult worker_malformed(struct worker *w);
+/* Counts a refusal, notes the wire error, says it in the log now and then. */
+CUresult worker_refuse(struct worker *w, enum idm_error error, const char *what);
+
+static inline void worker_count(_Atomic uint64_t *counter, uint64_t n)
+{
+    /* One writer: no read-modify-write needed. */
+    uint64_t v = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, v + n, memory_order_relaxed);
+}
+
+/* calls_context.c: ends every context that is left. */
+void worker_end_contexts(struct worker *w);
+void worker_restore_context(struct worker *w);
+
+#endif

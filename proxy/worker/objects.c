@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of a client's objects. An id is good when its place holds exactly
+ * this id: that says owner, kind and generation at once; only why it is bad
+ * takes a closer look. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "internal.h"
+
+int objects_init(struct objects *o, uint32_t max)
+{
+    /* Untouched places cost no memory. */
+    o->places = calloc(max, sizeof(*o->places));
+    o->max = max;
+    return o->places ? 0 : -ENOMEM;
+}
+
+static CUresult refuse(struct worker *w, uint64_t id)
+{
+    bool foreign = idm_handle_tag(id) != w->config->tag && id > 2;
+    return worker_refuse(w, foreign ? IDM_ERROR_PERMISSION_DENIED : IDM_ERROR_INVALID_HANDLE,
+                         foreign ? "handle of another client" : "stale or wrong handle");
+}
+
+CUresult worker_find_object(struct worker *w, enum idm_kind kind, uint64_t id,
+                            struct worker_object **ret_object)
+{
+    uint32_t index = idm_handle_index(id);
+    if (index >= w->objects.max || id <= 2 || w->objects.places[index].id != id ||
+        idm_handle_kind(id) != (unsigned)kind)
+        return refuse(w, id);
+    struct worker_object *o = &w->objects.places[index];
+    if (o->failed != CUDA_SUCCESS)
+        return o->failed;
+    *ret_object = o;
+    return CUDA_SUCCESS;
+}
+
+CUresult worker_find(struct worker *w, enum idm_kind kind, uint64_t id, bool nullable,
+                     void **ret_driver)
+{
+    struct worker_object *o;
+    if (nullable && id == 0) {
+        *ret_driver = NULL;
+        return CUDA_SUCCESS;
+    }
+    WORKER_TRY(worker_find_object(w, kind, id, &o));
+    *ret_driver = o->driver;
+    return CUDA_SUCCESS;
+}
+
+CUresult worker_find_stream(struct worker *w, uint64_t id, CUstream *ret_stream)
+{
+    void *driver;
+    if (id <= 2) {
+        *ret_stream = (CUstream)(uintptr_t)id;
+        return CUDA_SUCCESS;
+    }
+    WORKER_TRY(worker_find(w, IDM_KIND_stream, id, false, &driver));
+    *ret_stream = driver;
+    return CUDA_SUCCESS;
+}
+
+CUresult worker_expect(struct worker *w, enum idm_kind kind, uint64_t id,
+                       struct worker_object **ret_object)
+{
+    uint32_t index = idm_handle_index(id);
+    if (idm_handle_kind(id) != (unsigned)kind || idm_handle_tag(id) != w->config->tag)
+        return refuse(w, id);
+    if (index >= w->objects.max) {
+        worker_count(&w->counters->quota_refusals, 1);
+        w->error = IDM_ERROR_QUOTA;
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    struct worker_object *o = &w->objects.places[index];
+    /* Generations only grow, so an id is never used for two objects. */
+    if (o->id || idm_handle_generation(id) <= o->generation)
+        return refuse(w, id);
+    *ret_object = o;
+    return CUDA_SUCCESS;
+}
+
+static void set_used(struct worker *w, uint32_t used)
+{
+    w->objects.used = used;
+    atomic_store_explicit(&w->counters->handles, used, memory_order_relaxed);
+}
+
+void worker_born(struct worker *w, struct worker_object *o, uint64_t id, void *driver, CUresult rc)
+{
+    o->generation = idm_handle_generation(id);
+    /* A client that waits for the answer takes a failed id back at once; one
+     * that doesn't will use it, and gets the failure again. */
+    if (rc != CUDA_SUCCESS && w->want_reply)
+        return;
+    o->id = id;
+    o->context = w->context;
+    o->parent = 0;
+    o->scrubber = NULL;
+    o->driver = driver;
+    o->failed = rc;
+    o->value = 0;
+    set_used(w, w->objects.used + 1);
+}
+
+static void remove_place(struct worker *w, struct worker_object *o)
+{
+    if (idm_handle_kind(o->id) == IDM_KIND_event && o->failed == CUDA_SUCCESS)
+        worker_waits_event_gone(w, o->driver);
+    o->id = 0;
+    o->driver = NULL;
+    set_used(w, w->objects.used - 1);
+}
+
+void worker_gone(struct worker *w, uint64_t id)
+{
+    uint32_t index = idm_handle_index(id);
+    if (id > 2 && index < w->objects.max && w->objects.places[index].id == id)
+        remove_place(w, &w->objects.places[index]);
+}
+
+void worker_orphans_gone(struct worker *w, uint64_t id)
+{
+    uint32_t left = w->objects.used;
+    for (uint32_t i = 0; i < w->objects.max && left; i++) {
+        struct worker_object *o = &w->objects.places[i];
+        if (!o->id)
+            continue;
+        left--;
+        if (o->id != id && (o->context == id || o->parent == id))
+            remove_place(w, o);
+    }
+}
