@@ -34,7 +34,7 @@ static _Noreturn void die(int ready_fd, const char *step, int errnum)
 {
     char text[128];
     size_t n = 0;
-    for (; step[n] && n < sizeof(text) - 16; n++)
+    for (; n < sizeof(text) - 16 && step[n]; n++)
         text[n] = step[n];
     text[n++] = ':';
     text[n++] = ' ';

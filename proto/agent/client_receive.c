@@ -23,7 +23,7 @@ static void set_error(struct gi_error *err, uint32_t code, const char *text)
 {
     char clean[256];
     size_t n = 0;
-    for (; text[n] && n < sizeof(clean) - 1; n++)
+    for (; n < sizeof(clean) - 1 && text[n]; n++)
         clean[n] = text[n] >= ' ' && text[n] < 0x7f ? text[n] : '?';
     clean[n] = '\0';
     gi_fail(err, code <= GI_UNAUTHENTICATED ? (enum gi_code)code : GI_UNKNOWN, "%s",
