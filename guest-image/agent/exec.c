@@ -302,7 +302,7 @@ void exec_sync(struct agent *a, struct request req, const Gi__Agent__ExecSync *m
         gi_fail(&err, GI_RESOURCE_EXHAUSTED, "%u execs are running", MAX_EXECS);
     else if (!(e = calloc(1, sizeof(*e))) || !(e->dir = strdup(c->dir)))
         gi_fail(&err, GI_RESOURCE_EXHAUSTED, "no memory for an exec");
-    if (err.code) {
+    if (err.code || !e) {
         free(e);
         conn_done(a, req, &err);
         return;

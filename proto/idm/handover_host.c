@@ -122,7 +122,7 @@ int handover_serve_client(int client_sock, const char *zone_socket, uint64_t max
                           int timeout_ms, int *ret_proxy_sock, struct gi_error *err)
 {
     struct gi_error why = GI_ERROR_INIT;
-    struct handover_message m;
+    struct handover_message m = {.kind = 0};
     int rc = handover_wait_readable(client_sock, timeout_ms, err);
     if (rc == 0)
         rc = handover_recv(client_sock, HANDOVER_REQUEST, &m, NULL, err);

@@ -139,7 +139,7 @@ static void create_errors(void **state)
     assert_int_equal(agent_create_container(client, &spec, 5000, &e), -GI_FAILED_PRECONDITION);
     spec.gpu = false;
     cleanup_free char *missing = spec_text("exit 0", "");
-    memcpy(strstr(missing, "/bin/sh"), "/bin/xy", 7);
+    strstr(missing, "/bin/sh")[5] = 'x';
     spec.oci_json = missing;
     /* Either runtime may look for the program at create or at start. */
     int rc = agent_create_container(client, &spec, 5000, &e);
