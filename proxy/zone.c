@@ -21,6 +21,13 @@ struct zone *zone_find(struct broker *b, uint32_t number)
     return NULL;
 }
 
+static void log_zone(const struct zone *z, const char *msg)
+{
+    char number[16];
+    snprintf(number, sizeof(number), "%" PRIu32, z->number);
+    gi_log(GI_LOG_INFO, msg, "zone", number, "label", z->label, "socket", z->path, NULL);
+}
+
 static bool peer_allowed(struct zone *z, int fd)
 {
     const struct proxy_options *o = z->broker->options;
@@ -156,7 +163,7 @@ int zone_create(struct broker *b, uint32_t number, const char *label,
     z->next = b->zones;
     b->zones = z;
     b->n_zones++;
-    gi_log(GI_LOG_INFO, "zone created", "label", z->label, "socket", z->path, NULL);
+    log_zone(z, "zone created");
     *ret_zone = z;
     return 0;
 }
@@ -171,7 +178,7 @@ void zone_release(struct zone *z)
     *at = z->next;
     z->broker->n_zones--;
     zone_audit(z);
-    gi_log(GI_LOG_INFO, "zone gone", "label", z->label, "socket", z->path, NULL);
+    log_zone(z, "zone gone");
     zone_destroy(z);
 }
 

@@ -13,63 +13,14 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "harness.h"
-#include "idm/handover.h"
 #include "minitest.h"
-
-#define START_MS 20000
+#include "peer.h"
 
 static const char *program;
 static const char *driver;
 static struct proxy proxy;
 static char path1[128];
 static char path2[128];
-
-/* A client as its agent sees it. */
-struct peer {
-    int sock;
-    struct handover_channel ch;
-};
-
-static int peer_open(struct peer *p, const char *path, struct gi_error *err)
-{
-    *p = (struct peer){.sock = proxy_connect(path), .ch = HANDOVER_CHANNEL_INIT};
-    int rc = p->sock < 0 ? gi_fail_errno(err, -p->sock, "connect") : 0;
-    if (rc == 0)
-        rc = handover_make_channel(HANDOVER_MIN_RING, HANDOVER_MIN_ARENA, &p->ch, err);
-    if (rc == 0)
-        rc = handover_offer(p->sock, &p->ch, START_MS, err);
-    return rc;
-}
-
-static bool peer_start(struct peer *p, const char *path)
-{
-    struct gi_error err = GI_ERROR_INIT;
-    if (peer_open(p, path, &err) == 0)
-        return true;
-    fprintf(stderr, "client: %s\n", err.message);
-    return false;
-}
-
-static void peer_close(struct peer *p)
-{
-    handover_channel_close(&p->ch);
-    if (p->sock >= 0)
-        close(p->sock);
-    p->sock = -1;
-}
-
-static bool peer_ended(const struct peer *p, int ms)
-{
-    char byte;
-    struct pollfd f = {.fd = p->sock, .events = POLLIN};
-    return poll(&f, 1, ms) == 1 && recv(p->sock, &byte, 1, 0) == 0;
-}
-
-static bool peer_alive(const struct peer *p)
-{
-    struct pollfd f = {.fd = p->sock, .events = POLLIN};
-    return poll(&f, 1, 100) == 0;
-}
 
 static bool gone(pid_t pid)
 {
@@ -306,6 +257,10 @@ static void test_driver_that_is_none(void)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
+    if (argc > 2 && access(argv[2], R_OK) < 0) {
+        printf("needs the simulated GPU, %s\n", argv[2]);
+        return 77;
+    }
     program = argc > 1 ? argv[1] : "gpu-proxy";
     driver = argc > 2 ? argv[2] : "libcuda-sim.so";
     struct control_quota q = {.memory_bytes = 64 << 20, .max_clients = 3};
