@@ -33,9 +33,8 @@ struct plan {
 static _Noreturn void die(int ready_fd, const char *step, int errnum)
 {
     char text[128];
-    size_t n = 0;
-    for (; n < sizeof(text) - 16 && step[n]; n++)
-        text[n] = step[n];
+    size_t n = strnlen(step, sizeof(text) - 16);
+    memcpy(text, step, n);
     text[n++] = ':';
     text[n++] = ' ';
     text[n++] = 'e';
