@@ -39,7 +39,7 @@ CUresult worker_find_object(struct worker *w, enum idm_kind kind, uint64_t id,
 CUresult worker_find(struct worker *w, enum idm_kind kind, uint64_t id, bool nullable,
                      void **ret_driver)
 {
-    struct worker_object *o;
+    struct worker_object *o = NULL;
     if (nullable && id == 0) {
         *ret_driver = NULL;
         return CUDA_SUCCESS;

@@ -174,8 +174,8 @@ static void serve(struct connection *c)
     struct gi_error err = GI_ERROR_INIT;
     char *rest = NULL;
     size_t rest_len = 0;
-    struct http_request h;
-    const char *protocol = NULL;
+    struct http_request h = {.upgrade = HTTP_UPGRADE_NONE};
+    const char *protocol = "";
     int rc = read_head(c, head, &rest, &rest_len, &err);
     if (rc == 0)
         rc = http_parse(head, &h, &err);

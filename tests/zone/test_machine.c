@@ -430,9 +430,9 @@ static void cycles_leave_nothing(void **state)
     assert_same(&before, &after);
     qsort(made, CYCLES, sizeof(made[0]), compare);
     qsort(ended, CYCLES, sizeof(ended[0]), compare);
+    const size_t middle = CYCLES / 2;
     printf("machine_create p50 %.1f ms, p98 %.1f ms; machine_destroy p50 %.1f ms\n",
-           (double)made[CYCLES / 2] / 1e6, (double)made[CYCLES - 1] / 1e6,
-           (double)ended[CYCLES / 2] / 1e6);
+           (double)made[middle] / 1e6, (double)made[CYCLES - 1] / 1e6, (double)ended[middle] / 1e6);
 }
 
 struct death {
