@@ -9,10 +9,10 @@ bool type_by_name(const struct token *t, uint8_t *ret_type)
     static const struct {
         const char *name;
         uint8_t type;
-    } types[] = {{"pred", T_PRED}, {"b8", T_B8},   {"u8", T_U8},    {"s8", T_S8},
-                 {"b16", T_B16},   {"u16", T_U16}, {"s16", T_S16},  {"f16", T_F16},
-                 {"b32", T_B32},   {"u32", T_U32}, {"s32", T_S32},  {"f32", T_F32},
-                 {"b64", T_B64},   {"u64", T_U64}, {"s64", T_S64},  {"f64", T_F64},
+    } types[] = {{"pred", T_PRED}, {"b8", T_B8},      {"u8", T_U8},   {"s8", T_S8},
+                 {"b16", T_B16},   {"u16", T_U16},    {"s16", T_S16}, {"f16", T_F16},
+                 {"b32", T_B32},   {"u32", T_U32},    {"s32", T_S32}, {"f32", T_F32},
+                 {"b64", T_B64},   {"u64", T_U64},    {"s64", T_S64}, {"f64", T_F64},
                  {"bf16", T_BF16}, {"f16x2", T_F16X2}};
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         if (tok_is(t, TOK_DOT, types[i].name)) {
@@ -156,8 +156,9 @@ static void parse_scalar_init(struct parser *p, struct init *i)
             v = parse_uint(p, UINT32_MAX, "offset");
         if (size != 8)
             parse_fail(p, "an address in %u bytes", size);
-        parse_reloc(p, (struct sim_reloc){
-                           .index = i->var, .var = s->index, .at = i->at, .addend = v, .size = size});
+        parse_reloc(p,
+                    (struct sim_reloc){
+                        .index = i->var, .var = s->index, .at = i->at, .addend = v, .size = size});
         v = 0;
     } else {
         parse_fail(p, "expected a value");
@@ -226,8 +227,8 @@ static void global_variable(struct parser *p, struct symbol *s, const struct dec
                             bool ext, uint64_t bytes)
 {
     struct sim_module *m = p->m;
-    m->vars = parse_grow(p, m->vars, m->nvars, &m->vars_cap, sizeof(*m->vars), SIM_MAX_VARS,
-                         "variables");
+    m->vars =
+        parse_grow(p, m->vars, m->nvars, &m->vars_cap, sizeof(*m->vars), SIM_MAX_VARS, "variables");
     s->index = m->nvars++;
     struct sim_var *v = &m->vars[s->index];
     *v = (struct sim_var){.name = s->name,
@@ -259,7 +260,8 @@ static void global_variable(struct parser *p, struct symbol *s, const struct dec
     }
     if (cap > (64u << 20))
         parse_fail(p, "%s: too many values", s->name);
-    struct init i = {.bytes = parse_alloc(p, cap + 8), .cap = cap, .type = d->type, .var = s->index};
+    struct init i = {
+        .bytes = parse_alloc(p, cap + 8), .cap = cap, .type = d->type, .var = s->index};
     parse_init(p, &i, 0);
     v = &p->m->vars[s->index];
     v->init = i.bytes;

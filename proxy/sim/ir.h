@@ -29,10 +29,10 @@
 #define SIM_MAX_OPERANDS   12u
 
 /* Generic addresses: windows far above every device and host address. */
-#define SIM_WINDOW_SHIFT   56
-#define SIM_SHARED_BASE    (1ull << SIM_WINDOW_SHIFT)
-#define SIM_LOCAL_BASE     (2ull << SIM_WINDOW_SHIFT)
-#define SIM_PARAM_BASE     (3ull << SIM_WINDOW_SHIFT)
+#define SIM_WINDOW_SHIFT 56
+#define SIM_SHARED_BASE  (1ull << SIM_WINDOW_SHIFT)
+#define SIM_LOCAL_BASE   (2ull << SIM_WINDOW_SHIFT)
+#define SIM_PARAM_BASE   (3ull << SIM_WINDOW_SHIFT)
 
 enum sim_type {
     T_NONE,
@@ -58,37 +58,120 @@ enum sim_type {
 };
 
 /* What an instruction's dots may say besides types. */
-#define SIM_MODIFIERS(X)                                                                           \
-    X(ROUND_RN, "rn") X(ROUND_RZ, "rz") X(ROUND_RM, "rm") X(ROUND_RP, "rp") X(ROUND_RNA, "rna")    \
-    X(RNI, "rni") X(RZI, "rzi") X(RMI, "rmi") X(RPI, "rpi") X(SAT, "sat") X(FTZ, "ftz")            \
-    X(APPROX, "approx") X(FULL, "full") X(LO, "lo") X(HI, "hi") X(WIDE, "wide") X(CC, "cc")        \
-    X(EQ, "eq") X(NE, "ne") X(LT, "lt") X(LE, "le") X(GT, "gt") X(GE, "ge") X(LS, "ls")            \
-    X(HS, "hs") X(EQU, "equ") X(NEU, "neu") X(LTU, "ltu") X(LEU, "leu") X(GTU, "gtu")              \
-    X(GEU, "geu") X(NUM, "num") X(NAN_, "nan") X(NAN_CAP, "NaN") X(AND, "and") X(OR, "or")         \
-    X(XOR, "xor") X(ADD, "add") X(MIN, "min") X(MAX, "max") X(EXCH, "exch") X(CAS, "cas")          \
-    X(INC, "inc") X(DEC, "dec") X(POPC, "popc") X(GLOBAL, "global") X(SHARED, "shared")            \
-    X(SHARED_CTA, "shared::cta") X(LOCAL, "local") X(CONST, "const") X(PARAM, "param")             \
-    X(PARAM_FUNC, "param::func") X(PARAM_ENTRY, "param::entry") X(TO, "to") X(V2, "v2")            \
-    X(V4, "v4") X(UNI, "uni") X(UP, "up") X(DOWN, "down") X(BFLY, "bfly") X(IDX, "idx")            \
-    X(ALL, "all") X(ANY, "any") X(BALLOT, "ballot") X(SYNC, "sync") X(ARRIVE, "arrive")            \
-    X(RED, "red") X(WARP, "warp") X(ALIGNED, "aligned") X(CTA, "cta") X(GPU, "gpu")                \
-    X(SYS, "sys") X(GL, "gl") X(CLUSTER, "cluster") X(SC, "sc") X(ACQ_REL, "acq_rel")              \
-    X(RELAXED, "relaxed") X(ACQUIRE, "acquire") X(RELEASE, "release") X(VOLATILE, "volatile")      \
-    X(WEAK, "weak") X(MMIO, "mmio") X(NC, "nc") X(CA, "ca") X(CG, "cg") X(CS, "cs") X(LU, "lu")    \
-    X(CV, "cv") X(WB, "wb") X(WT, "wt") X(SHIFTAMT, "shiftamt") X(F4E, "f4e") X(B4E, "b4e")        \
-    X(RC8, "rc8") X(ECL, "ecl") X(ECR, "ecr") X(RC16, "rc16") X(LEFT, "l") X(RIGHT, "r")           \
-    X(CLAMP, "clamp") X(WRAP, "wrap") X(FINITE, "finite") X(INFINITE, "infinite")                  \
-    X(NUMBER, "number") X(NOTANUMBER, "notanumber") X(NORMAL, "normal")                            \
-    X(SUBNORMAL, "subnormal") X(L1_EVICT_NORMAL, "L1::evict_normal")                               \
-    X(L1_EVICT_LAST, "L1::evict_last") X(L1_EVICT_FIRST, "L1::evict_first")                        \
-    X(L1_NO_ALLOCATE, "L1::no_allocate") X(L2_64B, "L2::64B") X(L2_128B, "L2::128B")               \
-    X(L2_256B, "L2::256B") X(NOFTZ, "noftz")
+#define SIM_MODIFIERS(X)                                                                                                \
+    X(ROUND_RN, "rn")                                                                                                   \
+    X(ROUND_RZ, "rz") X(ROUND_RM, "rm") X(ROUND_RP, "rp") X(ROUND_RNA, "rna") X(RNI, "rni") X(                          \
+        RZI, "rzi") X(RMI, "rmi") X(RPI, "rpi") X(SAT, "sat") X(FTZ, "ftz") X(APPROX, "approx")                         \
+        X(FULL, "full") X(LO, "lo") X(HI, "hi") X(WIDE, "wide") X(CC, "cc") X(EQ, "eq") X(                              \
+            NE, "ne") X(LT, "lt") X(LE, "le") X(GT, "gt") X(GE, "ge") X(LS, "ls") X(HS, "hs")                           \
+            X(EQU, "equ") X(NEU, "neu") X(LTU, "ltu") X(LEU, "leu") X(GTU, "gtu") X(GEU, "geu") X(                      \
+                NUM, "num") X(NAN_, "nan") X(NAN_CAP, "NaN")                                                            \
+                X(AND, "and") X(OR, "or") X(XOR, "xor") X(ADD, "add") X(MIN, "min") X(MAX, "max") X(                    \
+                    EXCH,                                                                                               \
+                    "exch") X(CAS, "cas") X(INC, "inc")                                                                 \
+                    X(DEC, "dec") X(POPC, "popc") X(GLOBAL, "global") X(SHARED, "shared") X(                            \
+                        SHARED_CTA,                                                                                     \
+                        "shared::cta") X(LOCAL,                                                                         \
+                                         "local") X(CONST, "const")                                                     \
+                        X(PARAM, "param") X(PARAM_FUNC, "param::func") X(                                               \
+                            PARAM_ENTRY, "param::entry") X(TO,                                                          \
+                                                           "to") X(V2,                                                  \
+                                                                   "v2") X(V4, "v4")                                    \
+                            X(UNI, "uni") X(UP, "up") X(DOWN, "down") X(BFLY, "bfly") X(                                \
+                                IDX, "idx") X(ALL, "all")                                                               \
+                                X(ANY, "any") X(BALLOT, "ballot") X(SYNC, "sync") X(ARRIVE, "arri"                      \
+                                                                                            "ve") X(                    \
+                                    RED, "red") X(WARP, "warp")                                                         \
+                                    X(ALIGNED, "aligned") X(                                                            \
+                                        CTA, "cta") X(GPU, "gpu")                                                       \
+                                        X(SYS, "sys") X(GL, "gl") X(CLUSTER, "cluster") X(                              \
+                                            SC,                                                                         \
+                                            "sc") X(ACQ_REL, "acq_rel")                                                 \
+                                            X(RELAXED, "relaxed") X(ACQUIRE, "acquire") X(                              \
+                                                RELEASE,                                                                \
+                                                "release") X(VOLATILE,                                                  \
+                                                             "volatile") X(WEAK,                                        \
+                                                                           "weak") X(MMIO,                              \
+                                                                                     "mmio") X(NC,                      \
+                                                                                               "n"                      \
+                                                                                               "c")                     \
+                                                X(CA,                                                                   \
+                                                  "ca") X(CG, "cg")                                                     \
+                                                    X(CS,                                                               \
+                                                      "cs") X(LU, "lu")                                                 \
+                                                        X(CV,                                                           \
+                                                          "cv") X(WB, "wb")                                             \
+                                                            X(WT,                                                       \
+                                                              "wt") X(SHIFTAMT, "shiftamt")                             \
+                                                                X(F4E, "f4e") X(                                        \
+                                                                    B4E, "b4e") X(RC8, "rc8")                           \
+                                                                    X(ECL, "ecl") X(ECR, "ecr") X(                      \
+                                                                        RC16,                                           \
+                                                                        "rc16") X(LEFT, "l")                            \
+                                                                        X(RIGHT, "r") X(CLAMP, "c"                      \
+                                                                                               "l"                      \
+                                                                                               "a"                      \
+                                                                                               "m"                      \
+                                                                                               "p") X(                  \
+                                                                            WRAP,                                       \
+                                                                            "wrap") X(FINITE, "fi"                      \
+                                                                                              "ni"                      \
+                                                                                              "t"                       \
+                                                                                              "e")                      \
+                                                                            X(INFINITE, "infinit"                       \
+                                                                                        "e") X(                         \
+                                                                                NUMBER,                                 \
+                                                                                "number")                               \
+                                                                                X(NOTANUMBER,                           \
+                                                                                  "notanumber")                         \
+                                                                                    X(NORMAL, "no"                      \
+                                                                                              "rm"                      \
+                                                                                              "a"                       \
+                                                                                              "l") X(                   \
+                                                                                        SUBNORMAL,                      \
+                                                                                        "subnorma"                      \
+                                                                                        "l") X(L1_EVICT_NORMAL,         \
+                                                                                               "L"                      \
+                                                                                               "1"                      \
+                                                                                               ":"                      \
+                                                                                               ":"                      \
+                                                                                               "e"                      \
+                                                                                               "v"                      \
+                                                                                               "i"                      \
+                                                                                               "c"                      \
+                                                                                               "t"                      \
+                                                                                               "_"                      \
+                                                                                               "n"                      \
+                                                                                               "o"                      \
+                                                                                               "r"                      \
+                                                                                               "m"                      \
+                                                                                               "a"                      \
+                                                                                               "l") X(L1_EVICT_LAST,    \
+                                                                                                      "L1::evict_last") \
+                                                                                        X(                              \
+                                                                                            L1_EVICT_FIRST,             \
+                                                                                            "L1::"                      \
+                                                                                            "evic"                      \
+                                                                                            "t_"                        \
+                                                                                            "firs"                      \
+                                                                                            "t") X(L1_NO_ALLOCATE,      \
+                                                                                                   "L1::no_allocate")   \
+                                                                                            X(L2_64B,                   \
+                                                                                              "L2"                      \
+                                                                                              "::"                      \
+                                                                                              "64"                      \
+                                                                                              "B") X(L2_128B,           \
+                                                                                                     "L2::128B")        \
+                                                                                                X(L2_256B,              \
+                                                                                                  "L2::256B")           \
+                                                                                                    X(NOFTZ,            \
+                                                                                                      "noftz")
 
 enum sim_modifier {
 #define X(id, text) M_##id,
     SIM_MODIFIERS(X)
 #undef X
-    M_COUNT
+        M_COUNT
 };
 
 enum sim_space {
@@ -149,19 +232,19 @@ enum operand_kind {
 
 struct operand {
     uint8_t kind;
-    bool neg;     /* a predicate's ! */
-    bool narrow;  /* a 32-bit register used as an address */
+    bool neg;    /* a predicate's ! */
+    bool narrow; /* a 32-bit register used as an address */
     uint32_t slot;
     uint64_t value;
 };
 
 struct insn {
     op_fn fn;
-    op_fn inner; /* what a wrapping fn (rounding) calls */
+    op_fn inner;   /* what a wrapping fn (rounding) calls */
     int32_t guard; /* predicate's slot; -1: none */
     bool guard_neg;
     uint8_t type, type2;
-    uint8_t space, vec, mode;  /* mode: the opcode's own */
+    uint8_t space, vec, mode; /* mode: the opcode's own */
     uint8_t bool_op, round;
     bool ftz, sat;
     uint8_t ndst, nsrc;
@@ -199,11 +282,11 @@ struct sim_func {
     uint32_t nconsts;
     struct sim_param *params, *rets;
     uint32_t nparams, nrets;
-    uint32_t param_bytes;   /* entry */
-    uint32_t local_bytes;   /* a frame's, per thread; params and rets of functions included */
-    uint32_t shared_bytes;  /* static ones */
-    uint32_t max_threads;   /* .maxntid, .reqntid; 0: not said */
-    uint32_t builtin;       /* an .extern of the CUDA device runtime; 0: none */
+    uint32_t param_bytes;  /* entry */
+    uint32_t local_bytes;  /* a frame's, per thread; params and rets of functions included */
+    uint32_t shared_bytes; /* static ones */
+    uint32_t max_threads;  /* .maxntid, .reqntid; 0: not said */
+    uint32_t builtin;      /* an .extern of the CUDA device runtime; 0: none */
 };
 
 enum sim_builtin { BUILTIN_NONE, BUILTIN_ASSERTFAIL, BUILTIN_VPRINTF };
@@ -239,8 +322,8 @@ struct sim_module {
     uint32_t nvars, vars_cap;
     struct sim_reloc *relocs;
     uint32_t nrelocs, relocs_cap;
-    uint32_t ptx_version; /* 64: 6.4 */
-    uint32_t target;      /* 50: sm_50 */
+    uint32_t ptx_version;  /* 64: 6.4 */
+    uint32_t target;       /* 50: sm_50 */
     uint32_t shared_bytes; /* module-scope static shared memory */
 };
 
@@ -267,9 +350,9 @@ void *sim_arena(struct sim_module *m, size_t bytes);
 static inline unsigned type_size(uint8_t t)
 {
     static const uint8_t sizes[T_COUNT] = {
-        [T_PRED] = 1, [T_B8] = 1,  [T_U8] = 1,   [T_S8] = 1,    [T_B16] = 2, [T_U16] = 2,
-        [T_S16] = 2,  [T_F16] = 2, [T_BF16] = 2, [T_B32] = 4,   [T_U32] = 4, [T_S32] = 4,
-        [T_F32] = 4,  [T_F16X2] = 4, [T_B64] = 8, [T_U64] = 8,  [T_S64] = 8, [T_F64] = 8};
+        [T_PRED] = 1, [T_B8] = 1,    [T_U8] = 1,   [T_S8] = 1,  [T_B16] = 2, [T_U16] = 2,
+        [T_S16] = 2,  [T_F16] = 2,   [T_BF16] = 2, [T_B32] = 4, [T_U32] = 4, [T_S32] = 4,
+        [T_F32] = 4,  [T_F16X2] = 4, [T_B64] = 8,  [T_U64] = 8, [T_S64] = 8, [T_F64] = 8};
     return t < T_COUNT ? sizes[t] : 0;
 }
 

@@ -122,7 +122,8 @@ static bool lex_number(struct lexer *lx, struct token *t)
         const char *q = p;
         while (q < lx->end && is_digit(*q))
             q++;
-        if (q < lx->end && (*q == 'e' || *q == 'E' || (*q == '.' && lx->end - q > 1 && is_digit(q[1]))))
+        if (q < lx->end &&
+            (*q == 'e' || *q == 'E' || (*q == '.' && lx->end - q > 1 && is_digit(q[1]))))
             return lex_decimal_float(lx, t);
         if (q < lx->end && *q == '.' && !(lx->end - q > 1 && is_name_start(q[1])))
             return lex_decimal_float(lx, t);

@@ -17,13 +17,13 @@ struct symbol {
     uint32_t hash;
     uint32_t scope;
     uint8_t kind, type, space, vec;
-    uint32_t index;   /* REG: slot + 1 (0: none yet); VAR: of module; FUNC; LABEL: instruction */
-    uint32_t count;   /* RANGE */
-    uint32_t *slots;  /* RANGE: slot + 1 of each, grown with use */
+    uint32_t index;  /* REG: slot + 1 (0: none yet); VAR: of module; FUNC; LABEL: instruction */
+    uint32_t count;  /* RANGE */
+    uint32_t *slots; /* RANGE: slot + 1 of each, grown with use */
     uint32_t nslots;
     uint64_t offset, size; /* VAR in shared, local, param */
-    bool in_frame;    /* a .param that lives in the frame's local memory */
-    uint32_t vslots[4]; /* REG of .v2, .v4: slot + 1 */
+    bool in_frame;         /* a .param that lives in the frame's local memory */
+    uint32_t vslots[4];    /* REG of .v2, .v4: slot + 1 */
 };
 
 #define PARSE_BUCKETS 4096u
@@ -66,7 +66,8 @@ struct parser {
 };
 
 /* Ends the parse with a message; the line is the token's. Does not return. */
-void parse_fail(struct parser *p, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
+void parse_fail(struct parser *p, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3), noreturn));
 void parse_fail_at(struct parser *p, unsigned line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4), noreturn));
 
