@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A device's region is reserved whole and committed by chunks of 2 MiB as they
+ * come into use; freed memory goes back to the system, so what is given out is
+ * zero. The region is twice the device's memory: a GPU's page tables make
+ * fragments whole, here the room does.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "extent.h"
+#include "idm/cuda_abi.h"
+#include "mem.h"
+
+#define CHUNK       (2ull << 20)
+#define GRANULE     512ull
+#define PAGE        4096ull
+#define MAX_DEVICES 8
+
+struct region {
+    uint64_t base, end;
+    uint64_t total, used;
+    uint32_t *in_use; /* allocations per chunk */
+    struct extents free;
+};
+
+static struct {
+    pthread_mutex_t lock;
+    struct region region[MAX_DEVICES];
+    unsigned regions;
+    struct extents live;
+} mem = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void *at(uint64_t address)
+{
+    return (void *)(uintptr_t)address;
+}
+
+static uint64_t up(uint64_t n, uint64_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+static int region_init(struct region *r, uint64_t bytes)
+{
+    uint64_t room = up(bytes * 2, CHUNK);
+    void *p =
+        mmap(NULL, room + CHUNK, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    r->base = up((uint64_t)(uintptr_t)p, CHUNK);
+    r->end = r->base + room;
+    r->total = bytes;
+    r->in_use = calloc(room / CHUNK, sizeof(*r->in_use));
+    struct extent *all = extent_new();
+    if (!r->in_use || !all)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    extent_place(all, r->base, r->end, NULL);
+    extents_insert(&r->free, all);
+    return 0;
+}
+
+int mem_init(unsigned devices, uint64_t bytes_each)
+{
+    int rc = 0;
+    for (unsigned i = 0; i < devices && !rc; i++)
+        rc = region_init(&mem.region[i], bytes_each);
+    mem.regions = devices;
+    return rc;
+}
+
+static void decommit(uint64_t base, uint64_t end)
+{
+    if (base == end)
+        return;
+    madvise(at(base), end - base, MADV_DONTNEED);
+    mprotect(at(base), end - base, PROT_NONE);
+}
+
+/* One allocation less in [base, end)'s chunks; those that nobody uses go. */
+static void leave_chunks(struct region *r, uint64_t base, uint64_t end)
+{
+    uint64_t gone = base / CHUNK * CHUNK, c = gone;
+    for (; c < end; c += CHUNK) {
+        if (--r->in_use[(c - r->base) / CHUNK]) {
+            decommit(gone, c);
+            gone = c + CHUNK;
+        }
+    }
+    if (gone < c)
+        decommit(gone, c);
+}
+
+static int enter_chunks(struct region *r, uint64_t base, uint64_t end)
+{
+    uint64_t first = base / CHUNK * CHUNK, last = up(end, CHUNK), fresh = first;
+    for (uint64_t c = first;; c += CHUNK) {
+        if (c == last || r->in_use[(c - r->base) / CHUNK]) {
+            if (fresh < c && mprotect(at(fresh), c - fresh, PROT_READ | PROT_WRITE) < 0) {
+                leave_chunks(r, first, c);
+                return CUDA_ERROR_OUT_OF_MEMORY;
+            }
+            if (c == last)
+                return 0;
+            fresh = c + CHUNK;
+        }
+        r->in_use[(c - r->base) / CHUNK]++;
+    }
+}
+
+/* Makes [base, end) zero, and its whole pages none of ours. */
+static void scrub(uint64_t base, uint64_t end)
+{
+    uint64_t first = up(base, PAGE), last = end / PAGE * PAGE;
+    if (first >= last) {
+        memset(at(base), 0, end - base);
+        return;
+    }
+    memset(at(base), 0, first - base);
+    madvise(at(first), last - first, MADV_DONTNEED);
+    memset(at(last), 0, end - last);
+}
+
+/* Takes BYTES from the first free piece that has them. */
+static int carve(struct region *r, uint64_t bytes, uint64_t *ret_base)
+{
+    struct extent *piece = extents_first_fit(&r->free, bytes);
+    if (!piece || enter_chunks(r, piece->base, piece->base + bytes))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    *ret_base = piece->base;
+    if (piece->end - piece->base == bytes) {
+        extents_remove(&r->free, piece);
+        extent_drop(piece);
+    } else {
+        extents_resize(&r->free, piece, piece->base + bytes, piece->end);
+    }
+    r->used += bytes;
+    return 0;
+}
+
+/* Gives [base, end) back. PIECE, a fresh one, becomes it or part of it. */
+static void give_back(struct region *r, uint64_t base, uint64_t end, struct extent *piece)
+{
+    scrub(base, end);
+    leave_chunks(r, base, end);
+    r->used -= end - base;
+    struct extent *before = base > r->base ? extents_at(&r->free, base - 1) : NULL;
+    struct extent *after = end < r->end ? extents_at(&r->free, end) : NULL;
+    if (before) {
+        base = before->base;
+        extents_remove(&r->free, before);
+        extent_drop(before);
+    }
+    if (after) {
+        end = after->end;
+        extents_remove(&r->free, after);
+        extent_drop(after);
+    }
+    extent_place(piece, base, end, NULL);
+    extents_insert(&r->free, piece);
+}
+
+int mem_alloc(void *owner, int device, enum mem_kind kind, uint64_t bytes, uint64_t *ret_address)
+{
+    struct region *r = &mem.region[device];
+    uint64_t room = up(bytes, GRANULE);
+    if (!bytes || room < bytes)
+        return bytes ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_VALUE;
+    struct extent *e = extent_new();
+    if (!e)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    pthread_mutex_lock(&mem.lock);
+    uint64_t base = 0;
+    int rc = room > r->total - r->used ? CUDA_ERROR_OUT_OF_MEMORY : carve(r, room, &base);
+    if (!rc) {
+        extent_place(e, base, base + bytes, owner);
+        e->owner = owner;
+        e->kind = kind;
+        e->device = device;
+        extents_insert(&mem.live, e);
+        *ret_address = base;
+    }
+    pthread_mutex_unlock(&mem.lock);
+    if (rc)
+        extent_drop(e);
+    return rc;
+}
+
+static int add_host(void *owner, uint64_t base, uint64_t bytes, enum mem_kind kind, uint32_t flags)
+{
+    struct extent *e = extent_new();
+    if (!e)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    pthread_mutex_lock(&mem.lock);
+    bool taken = extents_overlap(&mem.live, base, base + bytes);
+    if (!taken) {
+        extent_place(e, base, base + bytes, NULL);
+        e->owner = owner;
+        e->kind = kind;
+        e->flags = flags;
+        extents_insert(&mem.live, e);
+    }
+    pthread_mutex_unlock(&mem.lock);
+    if (taken)
+        extent_drop(e);
+    return taken ? CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED : 0;
+}
+
+int mem_host_alloc(void *owner, uint64_t bytes, uint32_t flags, void **ret_p)
+{
+    if (!bytes)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (bytes > UINT64_MAX - PAGE)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    void *p =
+        mmap(NULL, up(bytes, PAGE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    int rc = add_host(owner, (uint64_t)(uintptr_t)p, bytes, MEM_HOST, flags);
+    if (rc)
+        munmap(p, up(bytes, PAGE));
+    else
+        *ret_p = p;
+    return rc;
+}
+
+/* Is every page there? (Not: may it be written. The program says so.) */
+static bool mapped(uint64_t base, uint64_t end)
+{
+    unsigned char pages[512];
+    for (uint64_t p = base / PAGE * PAGE; p < end; p += sizeof(pages) * PAGE) {
+        uint64_t n = end - p < sizeof(pages) * PAGE ? end - p : sizeof(pages) * PAGE;
+        if (mincore(at(p), n, pages) < 0)
+            return false;
+    }
+    return true;
+}
+
+static bool in_region(uint64_t base, uint64_t end)
+{
+    for (unsigned i = 0; i < mem.regions; i++) {
+        if (base < mem.region[i].end && end > mem.region[i].base)
+            return true;
+    }
+    return false;
+}
+
+int mem_host_register(void *owner, void *p, uint64_t bytes, uint32_t flags)
+{
+    uint64_t base = (uint64_t)(uintptr_t)p;
+    if (!p || !bytes || bytes > UINT64_MAX - base || in_region(base, base + bytes))
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!mapped(base, base + bytes))
+        return CUDA_ERROR_INVALID_VALUE;
+    return add_host(owner, base, bytes, MEM_REGISTERED, flags);
+}
+
+/* E, already out of the tree and forgotten by all. */
+static void dispose(struct extent *e)
+{
+    switch ((enum mem_kind)e->kind) {
+    case MEM_DEVICE:
+    case MEM_GLOBAL:
+        give_back(&mem.region[e->device], e->base, up(e->end, GRANULE), e);
+        return;
+    case MEM_HOST:
+        munmap(at(e->base), up(e->end - e->base, PAGE));
+        break;
+    default:
+        break;
+    }
+    extent_drop(e);
+}
+
+bool mem_release(uint64_t address, enum mem_kind kind, const void *owner)
+{
+    pthread_mutex_lock(&mem.lock);
+    struct extent *e = extents_at(&mem.live, address);
+    bool good =
+        e && e->base == address && e->kind == (uint32_t)kind && (!owner || e->owner == owner);
+    if (good) {
+        extents_remove(&mem.live, e);
+        dispose(e);
+    }
+    pthread_mutex_unlock(&mem.lock);
+    return good;
+}
+
+void mem_release_all(const void *owner)
+{
+    pthread_mutex_lock(&mem.lock);
+    struct extent *next;
+    for (struct extent *e = extents_list(&mem.live); e; e = next) {
+        next = e->next;
+        if (e->owner != owner)
+            continue;
+        extents_remove(&mem.live, e);
+        dispose(e);
+    }
+    pthread_mutex_unlock(&mem.lock);
+}
+
+bool mem_at(uint64_t address, struct mem_range *ret_range)
+{
+    pthread_mutex_lock(&mem.lock);
+    const struct extent *e = extents_at(&mem.live, address);
+    if (e)
+        *ret_range = (struct mem_range){e->base,  e->end,   e->owner, (enum mem_kind)e->kind,
+                                        e->flags, e->device};
+    pthread_mutex_unlock(&mem.lock);
+    return e != NULL;
+}
+
+enum mem_kind mem_classify(uint64_t address, uint64_t bytes, const void *user)
+{
+    /* The first page is never mapped; above are the interpreter's windows. */
+    if (address < PAGE || bytes > UINT64_MAX - address || address + bytes > SIM_SHARED_BASE)
+        return MEM_BAD;
+    enum mem_kind kind = MEM_PAGEABLE;
+    pthread_mutex_lock(&mem.lock);
+    struct extent *e = extents_at(&mem.live, address);
+    if (e && bytes <= e->end - address) {
+        kind = (enum mem_kind)e->kind;
+        if (e->owner != user)
+            e->shared = true;
+    } else if (in_region(address, address + bytes) || (e && e->kind == MEM_HOST)) {
+        kind = MEM_BAD;
+    }
+    pthread_mutex_unlock(&mem.lock);
+    return kind;
+}
+
+bool mem_is_shared(uint64_t address)
+{
+    pthread_mutex_lock(&mem.lock);
+    const struct extent *e = extents_at(&mem.live, address);
+    bool shared = e && (e->shared || e->kind == MEM_HOST || e->kind == MEM_REGISTERED);
+    pthread_mutex_unlock(&mem.lock);
+    return shared;
+}
+
+void mem_info(int device, uint64_t *ret_free, uint64_t *ret_total)
+{
+    pthread_mutex_lock(&mem.lock);
+    const struct region *r = &mem.region[device];
+    *ret_free = r->total - r->used;
+    *ret_total = r->total;
+    pthread_mutex_unlock(&mem.lock);
+}
+
+bool mem_find(void *context, uint64_t address, uint64_t *ret_base, uint64_t *ret_end)
+{
+    int found = extents_peek(&mem.live, address, context, ret_base, ret_end);
+    if (found >= 0)
+        return found;
+    pthread_mutex_lock(&mem.lock);
+    const struct extent *e = extents_at(&mem.live, address);
+    bool good = e && (!e->visible || e->visible == context);
+    if (good) {
+        *ret_base = e->base;
+        *ret_end = e->end;
+    }
+    pthread_mutex_unlock(&mem.lock);
+    return good;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Memory that kernels and copies may touch: each device's own, given out from
+ * one reserved region, and pinned host memory. Addresses are this process's.
+ * All functions may be called by any thread.
+ */
+#ifndef SIM_MEM_H
+#define SIM_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "exec.h"
+
+enum mem_kind {
+    MEM_DEVICE,     /* cuMemAlloc */
+    MEM_GLOBAL,     /* a module's variable */
+    MEM_HOST,       /* cuMemHostAlloc */
+    MEM_REGISTERED, /* cuMemHostRegister */
+    MEM_PAGEABLE,   /* nothing we know: the program's own */
+    MEM_BAD,        /* can't be anybody's */
+};
+
+struct mem_range {
+    uint64_t base, end;
+    void *owner; /* context */
+    enum mem_kind kind;
+    uint32_t flags;
+    int device;
+};
+
+/* Once, before anything else. Functions return 0 or a CUresult. */
+int mem_init(unsigned devices, uint64_t bytes_each);
+
+/* Zeroed memory of DEVICE: MEM_DEVICE or MEM_GLOBAL. */
+int mem_alloc(void *owner, int device, enum mem_kind kind, uint64_t bytes, uint64_t *ret_address);
+int mem_host_alloc(void *owner, uint64_t bytes, uint32_t flags, void **ret_p);
+int mem_host_register(void *owner, void *p, uint64_t bytes, uint32_t flags);
+/* What begins at ADDRESS, if it is of KIND and OWNER's (NULL: anybody's). Nothing may use it any
+ * more. False: there is no such thing. */
+bool mem_release(uint64_t address, enum mem_kind kind, const void *owner);
+/* Everything of OWNER. */
+void mem_release_all(const void *owner);
+
+/* The live range that contains ADDRESS. */
+bool mem_at(uint64_t address, struct mem_range *ret_range);
+/* What [address, address + bytes) is. Copies on behalf of USER: marks a range of another
+ * context as shared. */
+enum mem_kind mem_classify(uint64_t address, uint64_t bytes, const void *user);
+/* May another context's work use the range at ADDRESS? */
+bool mem_is_shared(uint64_t address);
+void mem_info(int device, uint64_t *ret_free, uint64_t *ret_total);
+
+/* struct sim_memory's; CONTEXT is the kernel's. */
+bool mem_find(void *context, uint64_t address, uint64_t *ret_base, uint64_t *ret_end);
+
+#endif
