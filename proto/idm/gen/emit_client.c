@@ -68,6 +68,9 @@ static void emit_checks(FILE *f, const struct call *c)
         if (p->type == T_HANDLE)
             fprintf(f, "    VG_TRY(vg_use(IDM_KIND_%s, %s, %s, &in.w.%s));\n", p->handle, p->name,
                     p->nullable ? "true" : "false", p->name);
+        else if (p->type == T_STREAM && p->dir == D_DROP) /* the default ones stay */
+            fprintf(f, "    VG_TRY(vg_use(IDM_KIND_stream, %s, false, &in.w.%s));\n", p->name,
+                    p->name);
         else if (p->type == T_STREAM)
             fprintf(f, "    VG_TRY(vg_use_stream(%s, &in.w.%s));\n", p->name, p->name);
         else if (p->type == T_MEM)
@@ -171,6 +174,19 @@ static int by_base(const void *a, const void *b)
     return d ? d : (x->since > y->since) - (x->since < y->since);
 }
 
+/* There is a call of this name for the per-thread default stream. */
+static bool has_per_thread(const struct model *m, const struct call *c)
+{
+    size_t n = strlen(c->symbol);
+    FOR_CALLS(other, m)
+    {
+        if (strncmp(other->symbol, c->symbol, n) == 0 &&
+            (strcmp(other->symbol + n, "_ptsz") == 0 || strcmp(other->symbol + n, "_ptds") == 0))
+            return true;
+    }
+    return false;
+}
+
 void emit_client_table(FILE *f, const struct model *m)
 {
     static const struct call *sorted[MAX_CALLS];
@@ -188,6 +204,7 @@ void emit_client_table(FILE *f, const struct model *m)
         fprintf(f, "extern void %s(void);\n", sorted[i]->symbol);
     fprintf(f, "\n/* By name, then version. */\nconst struct vg_symbol vg_symbols[] = {\n");
     for (size_t i = 0; i < n; i++)
-        fprintf(f, "    {\"%s\", %u, %s},\n", sorted[i]->base, sorted[i]->since, sorted[i]->symbol);
+        fprintf(f, "    {\"%s\", %u, %s, %s},\n", sorted[i]->base, sorted[i]->since,
+                has_per_thread(m, sorted[i]) ? "true" : "false", sorted[i]->symbol);
     fprintf(f, "};\nconst unsigned vg_n_symbols = %zu;\n", n);
 }

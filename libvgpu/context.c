@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "context.h"
+
+#include <string.h>
+
+#include "client_calls.h"
+#include "handles.h"
+#include "memory.h"
+
+/* Programs push one or two. */
+#define MAX_DEPTH 64
+
+/* What a thread has pushed belongs to one channel: after a fork, or a new
+ * cuInit in its child, the stack is empty without anybody emptying it. */
+static __thread struct {
+    uint64_t epoch;
+    uint32_t depth;
+    uint64_t ids[MAX_DEPTH];
+} stack;
+
+static uint32_t depth(void)
+{
+    if (stack.epoch != vg.epoch) {
+        stack.epoch = vg.epoch;
+        stack.depth = 0;
+    }
+    return stack.depth;
+}
+
+uint64_t vg_current(void)
+{
+    uint32_t n = depth();
+    return n ? stack.ids[n - 1] : 0;
+}
+
+void context_forget_thread(void)
+{
+    stack.depth = 0;
+}
+
+static CUresult push(uint64_t id)
+{
+    uint32_t n = depth();
+    if (n == MAX_DEPTH)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    stack.ids[n] = id;
+    stack.depth = n + 1;
+    return CUDA_SUCCESS;
+}
+
+CUresult context_check_current(void)
+{
+    uint64_t id = vg_current();
+    if (!id)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    return vg_find(IDM_KIND_context, id) ? CUDA_SUCCESS : CUDA_ERROR_CONTEXT_IS_DESTROYED;
+}
+
+int context_device(void)
+{
+    const struct vg_object *o = vg_find(IDM_KIND_context, vg_current());
+    return o ? (int)o->value : -1;
+}
+
+VG_EXPORT CUresult cuCtxPushCurrent_v2(CUcontext ctx)
+{
+    uint64_t id;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    VG_TRY(vg_use(IDM_KIND_context, ctx, false, &id));
+    return push(id);
+}
+
+VG_EXPORT CUresult cuCtxPopCurrent_v2(CUcontext *ctx)
+{
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    uint64_t id = vg_current();
+    if (!id)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    stack.depth--;
+    if (ctx)
+        *ctx = vg_pointer(id);
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuCtxSetCurrent(CUcontext ctx)
+{
+    uint64_t id;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (ctx)
+        VG_TRY(vg_use(IDM_KIND_context, ctx, false, &id));
+    if (depth())
+        stack.depth--;
+    return ctx ? push(id) : CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuCtxGetCurrent(CUcontext *ctx)
+{
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!ctx)
+        return CUDA_ERROR_INVALID_VALUE;
+    *ctx = vg_pointer(vg_current());
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuCtxGetDevice(CUdevice *dev)
+{
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!dev)
+        return CUDA_ERROR_INVALID_VALUE;
+    *dev = context_device();
+    return CUDA_SUCCESS;
+}
+
+static CUresult check_device(CUdevice dev)
+{
+    return dev >= 0 && dev < vg.n_devices ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+}
+
+VG_EXPORT CUresult cuCtxCreate_v2(CUcontext *ctx, unsigned int flags, CUdevice dev)
+{
+    struct idm_cuCtxCreate_v2_in in = {.w = {.flags = flags, .dev = dev}};
+    struct idm_cuCtxCreate_v2_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!ctx)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(check_device(dev));
+    if (depth() == MAX_DEPTH)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    VG_TRY(vg_new(IDM_KIND_context, &in.w.ctx));
+    vg_describe(in.w.ctx, 0, (uint32_t)dev, NULL);
+    CUresult rc = vg_ask_cuCtxCreate_v2(&in, &out, &answer);
+    if (rc == CUDA_SUCCESS)
+        rc = push(in.w.ctx);
+    if (rc != CUDA_SUCCESS)
+        vg_forget(in.w.ctx);
+    else
+        *ctx = vg_pointer(in.w.ctx);
+    return rc;
+}
+
+/* The worker has ended it, with all that was in it. */
+static void forget_context(uint64_t id)
+{
+    vg_forget_orphans(id);
+    memory_orphans_gone(id);
+    vg_forget(id);
+}
+
+static bool is_primary(uint64_t id)
+{
+    bool found = false;
+    pthread_mutex_lock(&vg.contexts);
+    for (int i = 0; i < vg.n_devices; i++)
+        found = found || (vg.primary[i].count && vg.primary[i].id == id);
+    pthread_mutex_unlock(&vg.contexts);
+    return found;
+}
+
+VG_EXPORT CUresult cuCtxDestroy_v2(CUcontext ctx)
+{
+    struct idm_cuCtxDestroy_v2_in in;
+    struct idm_cuCtxDestroy_v2_out out;
+    struct vg_answer answer;
+    memset(&in, 0, sizeof(in));
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    VG_TRY(vg_use(IDM_KIND_context, ctx, false, &in.w.ctx));
+    if (is_primary(in.w.ctx))
+        return CUDA_ERROR_INVALID_CONTEXT;
+    CUresult rc = vg_ask_cuCtxDestroy_v2(&in, &out, &answer);
+    forget_context(in.w.ctx);
+    if (vg_current() == in.w.ctx)
+        stack.depth--;
+    return rc;
+}
+
+/* --- Primary contexts: counted here, one retain in the worker. ------------ */
+
+static CUresult first_retain(CUdevice dev, uint64_t *ret_id)
+{
+    struct idm_cuDevicePrimaryCtxRetain_in in = {.w = {.dev = dev}};
+    struct idm_cuDevicePrimaryCtxRetain_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_new(IDM_KIND_context, &in.w.ctx));
+    vg_describe(in.w.ctx, 0, (uint32_t)dev, NULL);
+    CUresult rc = vg_ask_cuDevicePrimaryCtxRetain(&in, &out, &answer);
+    if (rc != CUDA_SUCCESS)
+        vg_forget(in.w.ctx);
+    else
+        *ret_id = in.w.ctx;
+    return rc;
+}
+
+VG_EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *ctx, CUdevice dev)
+{
+    CUresult rc = CUDA_SUCCESS;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!ctx)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(check_device(dev));
+    pthread_mutex_lock(&vg.contexts);
+    struct vg_primary *p = &vg.primary[dev];
+    if (p->count == 0)
+        rc = first_retain(dev, &p->id);
+    if (rc == CUDA_SUCCESS) {
+        p->count++;
+        *ctx = vg_pointer(p->id);
+    }
+    pthread_mutex_unlock(&vg.contexts);
+    return rc;
+}
+
+static CUresult last_release(CUdevice dev, uint64_t id)
+{
+    const struct idm_cuDevicePrimaryCtxRelease_v2_in in = {.w = {.ctx = id, .dev = dev}};
+    struct idm_cuDevicePrimaryCtxRelease_v2_out out;
+    struct vg_answer answer;
+    CUresult rc = vg_ask_cuDevicePrimaryCtxRelease_v2(&in, &out, &answer);
+    forget_context(id);
+    return rc;
+}
+
+VG_EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev)
+{
+    CUresult rc = CUDA_SUCCESS;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    VG_TRY(check_device(dev));
+    pthread_mutex_lock(&vg.contexts);
+    struct vg_primary *p = &vg.primary[dev];
+    if (p->count == 0)
+        rc = CUDA_ERROR_INVALID_CONTEXT;
+    else if (--p->count == 0)
+        rc = last_release(dev, p->id);
+    pthread_mutex_unlock(&vg.contexts);
+    return rc;
+}
+
+VG_EXPORT CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev)
+{
+    CUresult rc = CUDA_SUCCESS;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    VG_TRY(check_device(dev));
+    pthread_mutex_lock(&vg.contexts);
+    struct vg_primary *p = &vg.primary[dev];
+    if (p->count) {
+        const struct idm_cuDevicePrimaryCtxReset_v2_in in = {.w = {.ctx = p->id, .dev = dev}};
+        struct idm_cuDevicePrimaryCtxReset_v2_out out;
+        struct vg_answer answer;
+        rc = vg_ask_cuDevicePrimaryCtxReset_v2(&in, &out, &answer);
+        p->count = 0;
+        forget_context(p->id);
+    }
+    pthread_mutex_unlock(&vg.contexts);
+    return rc;
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Functions: looked up once per name; their attributes and the layout of their
+ * parameters came with the look-up, so that a launch asks nobody. */
+#include "function.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "client_calls.h"
+#include "context.h"
+#include "handles.h"
+
+#define MAX_NAME 4096
+
+struct function {
+    struct idm_function_facts facts;
+    uint64_t id;
+    uint32_t n_params;
+    uint32_t param_bytes;      /* of the whole block */
+    struct idm_param params[]; /* then the name, with its NUL */
+};
+
+/* Guards attributes, and looking up a name twice at once. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+void function_forked(void)
+{
+    static const pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    memcpy(&lock, &mutex, sizeof(mutex));
+}
+
+static const char *name_of(const struct function *f)
+{
+    return (const char *)(f->params + f->n_params);
+}
+
+static bool has_name(const void *data, const void *name)
+{
+    return data && strcmp(name_of(data), name) == 0;
+}
+
+/* NULL when the answer is nonsense or there is no memory. */
+static struct function *new_function(const struct idm_cuModuleGetFunction_out *out,
+                                     const char *name)
+{
+    uint32_t n = out->w.params_len / (uint32_t)sizeof(struct idm_param);
+    size_t name_bytes = strlen(name) + 1;
+    if (out->w.attributes_len != sizeof(struct idm_function_facts) || n > IDM_MAX_PARAMS ||
+        out->w.params_len % sizeof(struct idm_param))
+        return NULL;
+    struct function *f = calloc(1, sizeof(*f) + n * sizeof(f->params[0]) + name_bytes);
+    if (!f)
+        return NULL;
+    memcpy(&f->facts, out->attributes, sizeof(f->facts));
+    memcpy(f->params, out->params, out->w.params_len);
+    f->n_params = n;
+    memcpy(f->params + n, name, name_bytes);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct idm_param *p = &f->params[i];
+        if (p->offset > IDM_MAX_PARAM_BYTES || p->size > IDM_MAX_PARAM_BYTES - p->offset) {
+            free(f);
+            return NULL;
+        }
+        if (p->offset + p->size > f->param_bytes)
+            f->param_bytes = p->offset + p->size;
+    }
+    return f;
+}
+
+/* With the lock held. */
+static CUresult look_up(uint64_t module, const char *name, uint32_t len, uint64_t *ret_id)
+{
+    struct idm_cuModuleGetFunction_in in = {.w = {.module = module, .name_len = len}, .name = name};
+    struct idm_cuModuleGetFunction_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_new(IDM_KIND_function, &in.w.fn));
+    CUresult rc = vg_ask_cuModuleGetFunction(&in, &out, &answer);
+    struct function *f = rc == CUDA_SUCCESS ? new_function(&out, name) : NULL;
+    if (rc == CUDA_SUCCESS && !f)
+        rc = CUDA_ERROR_OUT_OF_MEMORY;
+    if (rc != CUDA_SUCCESS) {
+        vg_forget(in.w.fn);
+        return rc;
+    }
+    f->id = in.w.fn;
+    vg_describe(in.w.fn, module, 0, f);
+    *ret_id = in.w.fn;
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuModuleGetFunction(CUfunction *fn, CUmodule module, const char *name)
+{
+    uint64_t parent, id;
+    uint32_t len;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!fn)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_use(IDM_KIND_module, module, false, &parent));
+    VG_TRY(vg_use_text(name, MAX_NAME, &len));
+    pthread_mutex_lock(&lock);
+    CUresult rc = CUDA_SUCCESS;
+    id = vg_find_child(IDM_KIND_function, parent, has_name, name);
+    if (!id)
+        rc = look_up(parent, name, len, &id);
+    pthread_mutex_unlock(&lock);
+    if (rc == CUDA_SUCCESS)
+        *fn = vg_pointer(id);
+    return rc;
+}
+
+static CUresult use_function(CUfunction fn, struct function **ret_function, uint64_t *ret_id)
+{
+    VG_TRY(vg_use(IDM_KIND_function, fn, false, ret_id));
+    const struct vg_object *o = vg_find(IDM_KIND_function, *ret_id);
+    if (!o || !o->data)
+        return CUDA_ERROR_INVALID_HANDLE;
+    *ret_function = o->data;
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attrib, CUfunction fn)
+{
+    struct function *f;
+    uint64_t id;
+    unsigned i = (unsigned)attrib;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!value || i >= IDM_FUNCTION_ATTRIBUTES)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(use_function(fn, &f, &id));
+    if (!(f->facts.known & 1u << i))
+        return CUDA_ERROR_INVALID_VALUE;
+    pthread_mutex_lock(&lock);
+    *value = f->facts.attribute[i];
+    pthread_mutex_unlock(&lock);
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuFuncSetAttribute(CUfunction fn, CUfunction_attribute attrib, int value)
+{
+    struct idm_cuFuncSetAttribute_in in = {.w = {.attrib = (int32_t)attrib, .value = value}};
+    struct idm_cuFuncSetAttribute_out out;
+    struct vg_answer answer;
+    struct function *f;
+    unsigned i = (unsigned)attrib;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    VG_TRY(use_function(fn, &f, &in.w.fn));
+    VG_TRY(vg_ask_cuFuncSetAttribute(&in, &out, &answer));
+    if (i < IDM_FUNCTION_ATTRIBUTES) {
+        pthread_mutex_lock(&lock);
+        f->facts.attribute[i] = value;
+        pthread_mutex_unlock(&lock);
+    }
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuFuncGetParamInfo(CUfunction fn, size_t index, size_t *offset, size_t *size)
+{
+    struct function *f;
+    uint64_t id;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!offset)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(use_function(fn, &f, &id));
+    if (!f->facts.params_known)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    if (index >= f->n_params)
+        return CUDA_ERROR_INVALID_VALUE;
+    *offset = f->params[index].offset;
+    if (size)
+        *size = f->params[index].size;
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuFuncGetModule(CUmodule *module, CUfunction fn)
+{
+    uint64_t id;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!module)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_use(IDM_KIND_function, fn, false, &id));
+    const struct vg_object *o = vg_find(IDM_KIND_function, id);
+    *module = vg_pointer(o ? o->parent : 0);
+    return CUDA_SUCCESS;
+}
+
+/* --- Launching -------------------------------------------------------------- */
+
+static bool fits(unsigned value, const struct idm_device_facts *d, CUdevice_attribute limit)
+{
+    if (value == 0)
+        return false;
+    return !(d->known[limit / 8] & 1u << limit % 8) || value <= (unsigned)d->attribute[limit];
+}
+
+/* What can be known to be wrong before anybody is asked. */
+static bool good_shape(const struct idm_cuLaunchKernel *w)
+{
+    int dev = context_device();
+    if (dev < 0 || dev >= vg.n_devices)
+        return false;
+    const struct idm_device_facts *d = &vg.devices[dev];
+    uint64_t threads = (uint64_t)w->bx * w->by * w->bz; /* each is bounded first */
+    return fits(w->gx, d, CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X) &&
+           fits(w->gy, d, CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y) &&
+           fits(w->gz, d, CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z) &&
+           fits(w->bx, d, CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X) &&
+           fits(w->by, d, CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Y) &&
+           fits(w->bz, d, CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Z) && threads <= UINT32_MAX &&
+           fits((unsigned)threads, d, CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK);
+}
+
+/* The caller packed the parameters. */
+static CUresult take_extra(void **extra, const void **ret_block, size_t *ret_bytes)
+{
+    *ret_block = NULL;
+    *ret_bytes = 0;
+    while (*extra != CU_LAUNCH_PARAM_END) {
+        if (extra[0] == CU_LAUNCH_PARAM_BUFFER_POINTER)
+            *ret_block = extra[1];
+        else if (extra[0] == CU_LAUNCH_PARAM_BUFFER_SIZE && extra[1])
+            memcpy(ret_bytes, extra[1], sizeof(*ret_bytes));
+        else
+            return CUDA_ERROR_INVALID_VALUE;
+        extra += 2;
+    }
+    if (*ret_bytes > IDM_MAX_PARAM_BYTES || (*ret_bytes && !*ret_block))
+        return CUDA_ERROR_INVALID_VALUE;
+    return CUDA_SUCCESS;
+}
+
+static CUresult gather(const struct function *f, void **params, uint8_t *block)
+{
+    memset(block, 0, f->param_bytes);
+    for (uint32_t i = 0; i < f->n_params; i++) {
+        if (!params[i])
+            return CUDA_ERROR_INVALID_VALUE;
+        memcpy(block + f->params[i].offset, params[i], f->params[i].size);
+    }
+    return CUDA_SUCCESS;
+}
+
+static CUresult launch(struct idm_cuLaunchKernel_in *in, const void *block, size_t bytes)
+{
+    in->params = block;
+    in->w.params_len = (uint32_t)bytes;
+    return vg_queue_cuLaunchKernel(in);
+}
+
+static CUresult launch_params(struct idm_cuLaunchKernel_in *in, const struct function *f,
+                              void **params)
+{
+    _Alignas(16) uint8_t small[1024];
+    if (f->n_params && !params)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!f->facts.params_known && params)
+        return CUDA_ERROR_NOT_SUPPORTED; /* an old driver doesn't tell their sizes */
+    uint8_t *block = f->param_bytes <= sizeof(small) ? small : malloc(f->param_bytes);
+    if (!block)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult rc = gather(f, params, block);
+    if (rc == CUDA_SUCCESS)
+        rc = launch(in, block, f->param_bytes);
+    if (block != small)
+        free(block);
+    return rc;
+}
+
+VG_EXPORT CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int gy, unsigned int gz,
+                                  unsigned int bx, unsigned int by, unsigned int bz,
+                                  unsigned int shared, CUstream stream, void **params, void **extra)
+{
+    struct idm_cuLaunchKernel_in in = {
+        .w = {.gx = gx, .gy = gy, .gz = gz, .bx = bx, .by = by, .bz = bz, .shared = shared}};
+    struct function *f;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    VG_TRY(use_function(fn, &f, &in.w.fn));
+    VG_TRY(vg_use_stream(stream, &in.w.stream));
+    if (!good_shape(&in.w) || (params && extra))
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!extra)
+        return launch_params(&in, f, params);
+    const void *block;
+    size_t bytes;
+    VG_TRY(take_extra(extra, &block, &bytes));
+    if (bytes < f->param_bytes)
+        return CUDA_ERROR_INVALID_VALUE;
+    return launch(&in, block, bytes);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The client's side of the handle table: chooses ids, and tells a wrong handle
+ * at once instead of from the next answer that happens to come. The worker
+ * doesn't rely on it. Thread-safe; looking up takes no lock.
+ */
+#ifndef VG_HANDLES_H
+#define VG_HANDLES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "connection.h"
+#include "idm/handle.h"
+
+struct vg_object {
+    _Atomic uint64_t id; /* 0: free */
+    uint64_t context;
+    uint64_t parent; /* a function's module */
+    uint32_t generation;
+    uint32_t next_free;
+    uint32_t value; /* context: device; stream: flags */
+    void *data;     /* heap; goes with the object */
+};
+
+int handles_open(uint32_t max, uint32_t tag);
+void handles_close(void);
+void handles_forked(void);
+
+/* A fresh id in the caller's current context. */
+CUresult vg_new(enum idm_kind kind, uint64_t *ret_id);
+/* What is known about a fresh object; before anybody else knows its id. */
+void vg_describe(uint64_t id, uint64_t parent, uint32_t value, void *data);
+void vg_forget(uint64_t id);
+/* Forgets all whose context or parent is ID. */
+void vg_forget_orphans(uint64_t id);
+
+/* NULL when ID is no living object of KIND. */
+struct vg_object *vg_find(enum idm_kind kind, uint64_t id);
+
+/* The id of PARENT's child of KIND whose data MATCHES(data, arg); 0: none. */
+uint64_t vg_find_child(enum idm_kind kind, uint64_t parent,
+                       bool (*matches)(const void *data, const void *arg), const void *arg);
+
+/* A handle from a program, for the wire. NULL is the current context where
+ * NULLABLE. */
+CUresult vg_use(enum idm_kind kind, const void *handle, bool nullable, uint64_t *ret_id);
+CUresult vg_use_stream(CUstream stream, uint64_t *ret_id);
+CUresult vg_use_text(const char *text, uint32_t max, uint32_t *ret_len);
+
+static inline void *vg_pointer(uint64_t id)
+{
+    return (void *)(uintptr_t)id;
+}
+
+#endif

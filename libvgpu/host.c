@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "host.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "client_calls.h"
+#include "handles.h"
+#include "memory.h"
+
+#define PAGE     4096ull
+#define MAX_SLOT (512ull << 10)
+
+/* Free pieces of the pinned part, by offset, never adjacent. */
+struct piece {
+    uint64_t at;
+    uint64_t bytes;
+};
+
+/* Memory a program registered: remembered, not shared. */
+struct registered {
+    struct registered *next;
+    const char *p;
+    size_t bytes;
+    unsigned flags;
+};
+
+static struct {
+    pthread_mutex_t lock;
+    struct piece *pieces;
+    size_t n;
+    size_t room;
+    struct registered *registered;
+} arena = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void host_open(uint64_t arena_bytes)
+{
+    uint64_t slot = arena_bytes / (2 * VG_SLOTS) & ~(PAGE - 1);
+    vg.slot_bytes = slot < PAGE ? PAGE : slot > MAX_SLOT ? MAX_SLOT : slot;
+    uint64_t used = vg.slot_bytes * VG_SLOTS;
+    arena.pieces = malloc(sizeof(*arena.pieces) * 16);
+    arena.room = arena.pieces ? 16 : 0;
+    arena.n = 0;
+    if (arena.room && arena_bytes > used)
+        arena.pieces[arena.n++] = (struct piece){used, arena_bytes - used};
+}
+
+void host_close(void)
+{
+    free(arena.pieces);
+    arena.pieces = NULL;
+    arena.n = arena.room = 0;
+    while (arena.registered) {
+        struct registered *r = arena.registered;
+        arena.registered = r->next;
+        free(r);
+    }
+}
+
+void host_forked(void)
+{
+    static const pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    memcpy(&arena.lock, &mutex, sizeof(mutex));
+}
+
+bool host_in_arena(const void *p, size_t bytes, uint64_t *ret_at)
+{
+    uint64_t at = (uint64_t)((uintptr_t)p - (uintptr_t)vg.arena);
+    if (at >= vg.channel.arena_bytes || bytes > vg.channel.arena_bytes - at)
+        return false;
+    *ret_at = at;
+    return true;
+}
+
+/* First fit. With the lock held. */
+static bool take_pages(uint64_t bytes, uint64_t *ret_at)
+{
+    for (size_t i = 0; i < arena.n; i++) {
+        struct piece *p = &arena.pieces[i];
+        if (p->bytes < bytes)
+            continue;
+        *ret_at = p->at;
+        p->at += bytes;
+        p->bytes -= bytes;
+        if (p->bytes == 0)
+            memmove(p, p + 1, (--arena.n - i) * sizeof(*p));
+        return true;
+    }
+    return false;
+}
+
+static void give_pages(uint64_t at, uint64_t bytes)
+{
+    size_t i = 0;
+    while (i < arena.n && arena.pieces[i].at < at)
+        i++;
+    bool left = i > 0 && arena.pieces[i - 1].at + arena.pieces[i - 1].bytes == at;
+    bool right = i < arena.n && at + bytes == arena.pieces[i].at;
+    if (left && right) {
+        arena.pieces[i - 1].bytes += bytes + arena.pieces[i].bytes;
+        memmove(&arena.pieces[i], &arena.pieces[i + 1], (--arena.n - i) * sizeof(*arena.pieces));
+    } else if (left) {
+        arena.pieces[i - 1].bytes += bytes;
+    } else if (right) {
+        arena.pieces[i].at = at;
+        arena.pieces[i].bytes += bytes;
+    } else {
+        if (arena.n == arena.room) {
+            void *more = realloc(arena.pieces, 2 * arena.room * sizeof(*arena.pieces));
+            if (!more)
+                return; /* lost to this process, harmless */
+            arena.pieces = more;
+            arena.room *= 2;
+        }
+        memmove(&arena.pieces[i + 1], &arena.pieces[i], (arena.n++ - i) * sizeof(*arena.pieces));
+        arena.pieces[i] = (struct piece){at, bytes};
+    }
+}
+
+static CUresult host_register_piece(uint64_t at, uint64_t bytes, uint64_t *ret_device)
+{
+    struct idm_host_register_in in = {.w = {.at = at, .bytes = bytes}};
+    struct idm_host_register_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_ask_host_register(&in, &out, &answer));
+    *ret_device = out.w.device;
+    return CUDA_SUCCESS;
+}
+
+static CUresult pin(uint64_t at, uint64_t bytes, unsigned flags, void **ret_p)
+{
+    struct vg_memory m = {.bytes = bytes,
+                          .context = vg_current(),
+                          .host = vg.arena + at,
+                          .kind = VG_PINNED,
+                          .flags = flags};
+    VG_TRY(host_register_piece(at, bytes, &m.base));
+    VG_TRY(memory_add(&m));
+    *ret_p = m.host;
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuMemHostAlloc(void **p, size_t bytes, unsigned int flags)
+{
+    uint64_t at = 0;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!p || bytes == 0 || (flags & ~7u))
+        return CUDA_ERROR_INVALID_VALUE;
+    if (bytes > vg.channel.arena_bytes)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    uint64_t pages = (bytes + PAGE - 1) & ~(PAGE - 1);
+    pthread_mutex_lock(&arena.lock);
+    bool found = take_pages(pages, &at);
+    pthread_mutex_unlock(&arena.lock);
+    if (!found)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult rc = pin(at, pages, flags, p);
+    if (rc != CUDA_SUCCESS) {
+        pthread_mutex_lock(&arena.lock);
+        give_pages(at, pages);
+        pthread_mutex_unlock(&arena.lock);
+    }
+    return rc;
+}
+
+VG_EXPORT CUresult cuMemAllocHost_v2(void **p, size_t bytes)
+{
+    return cuMemHostAlloc(p, bytes, 0);
+}
+
+VG_EXPORT CUresult cuMemFreeHost(void *p)
+{
+    struct vg_memory m;
+    struct idm_host_unregister_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!p)
+        return CUDA_SUCCESS;
+    if (!memory_pinned_at(p, &m) || m.host != p)
+        return CUDA_ERROR_INVALID_VALUE;
+    /* Copies may be under way to or from here. */
+    CUresult rc = cuCtxSynchronize();
+    if (!memory_take(m.base, VG_PINNED, &m))
+        return CUDA_ERROR_INVALID_VALUE;
+    uint64_t at = (uint64_t)((uint8_t *)m.host - vg.arena);
+    struct idm_host_unregister_in in = {.w = {.at = at}};
+    CUresult gone = vg_ask_host_unregister(&in, &out, &answer);
+    pthread_mutex_lock(&arena.lock);
+    give_pages(at, m.bytes);
+    pthread_mutex_unlock(&arena.lock);
+    return rc != CUDA_SUCCESS ? rc : gone;
+}
+
+VG_EXPORT CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *ptr, void *p, unsigned int flags)
+{
+    struct vg_memory m;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!ptr || flags != 0 || !memory_pinned_at(p, &m))
+        return CUDA_ERROR_INVALID_VALUE;
+    *ptr = m.base + (uint64_t)((uint8_t *)p - (uint8_t *)m.host);
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuMemHostGetFlags(unsigned int *flags, void *p)
+{
+    struct vg_memory m;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!flags || !memory_pinned_at(p, &m))
+        return CUDA_ERROR_INVALID_VALUE;
+    /* With unified addressing all of it is mapped. */
+    *flags = m.flags | CU_MEMHOSTALLOC_DEVICEMAP;
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuMemHostRegister_v2(void *p, size_t bytes, unsigned int flags)
+{
+    uint64_t at;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!p || bytes == 0 || (uintptr_t)p > UINTPTR_MAX - bytes)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (host_in_arena(p, 1, &at))
+        return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
+    struct registered *r = malloc(sizeof(*r));
+    if (!r)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    *r = (struct registered){.p = p, .bytes = bytes, .flags = flags};
+    CUresult rc = CUDA_SUCCESS;
+    pthread_mutex_lock(&arena.lock);
+    for (const struct registered *o = arena.registered; o; o = o->next) {
+        if (o->p < r->p + bytes && r->p < o->p + o->bytes)
+            rc = CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
+    }
+    if (rc == CUDA_SUCCESS) {
+        r->next = arena.registered;
+        arena.registered = TAKE_PTR(r);
+    }
+    pthread_mutex_unlock(&arena.lock);
+    free(r);
+    return rc;
+}
+
+VG_EXPORT CUresult cuMemHostUnregister(void *p)
+{
+    CUresult rc = CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    pthread_mutex_lock(&arena.lock);
+    for (struct registered **r = &arena.registered; *r; r = &(*r)->next) {
+        if ((*r)->p == p) {
+            struct registered *gone = *r;
+            *r = gone->next;
+            free(gone);
+            rc = CUDA_SUCCESS;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&arena.lock);
+    return rc;
+}
+
+/* The slots are pinned with the first copy; a driver that can't goes on
+ * without, only slower. */
+static void pin_slots(void)
+{
+    uint64_t device;
+    bool first = false;
+    pthread_mutex_lock(&vg.lock);
+    first = !vg.slots_pinned;
+    vg.slots_pinned = true;
+    pthread_mutex_unlock(&vg.lock);
+    if (first)
+        host_register_piece(0, vg.slot_bytes * VG_SLOTS, &device);
+}
+
+/* With vg.lock held. */
+static void land(struct vg_slot *slot)
+{
+    slot->state = VG_SLOT_FREE;
+    if (slot->ticket.result != CUDA_SUCCESS && vg.late == CUDA_SUCCESS)
+        vg.late = slot->ticket.result;
+}
+
+struct vg_slot *slot_take(bool may_wait)
+{
+    struct vg_slot *found = NULL;
+    pin_slots();
+    pthread_mutex_lock(&vg.lock);
+    while (!found && atomic_load(&vg.state) == VG_OPEN) {
+        bool flying = false;
+        for (unsigned i = 0; i < VG_SLOTS && !found; i++) {
+            struct vg_slot *s = &vg.slots[i];
+            if (s->state == VG_SLOT_FLYING && s->ticket.done)
+                land(s);
+            flying = flying || s->state == VG_SLOT_FLYING;
+            if (s->state == VG_SLOT_FREE)
+                found = s;
+        }
+        if (found || !may_wait)
+            break;
+        if (flying) {
+            vg_pump();
+        } else {
+            vg.waiting++;
+            pthread_cond_wait(&vg.changed, &vg.lock);
+            vg.waiting--;
+        }
+    }
+    if (found)
+        found->state = VG_SLOT_OWNED;
+    pthread_mutex_unlock(&vg.lock);
+    return found;
+}
+
+void slot_give(struct vg_slot *slot)
+{
+    pthread_mutex_lock(&vg.lock);
+    slot->state = VG_SLOT_FREE;
+    if (vg.waiting)
+        pthread_cond_broadcast(&vg.changed);
+    pthread_mutex_unlock(&vg.lock);
+}
+
+void slot_fly(struct vg_slot *slot)
+{
+    pthread_mutex_lock(&vg.lock);
+    slot->state = VG_SLOT_FLYING;
+    if (vg.waiting)
+        pthread_cond_broadcast(&vg.changed);
+    pthread_mutex_unlock(&vg.lock);
+}
+
+uint64_t slot_at(const struct vg_slot *slot)
+{
+    return (uint64_t)(slot - vg.slots) * vg.slot_bytes;
+}
+
+uint8_t *slot_memory(const struct vg_slot *slot)
+{
+    return vg.arena + slot_at(slot);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The arena: slots for staging pageable copies at its beginning, then pages
+ * for pinned host memory. Only this process divides it; the worker merely
+ * checks that what it is told lies inside. Thread-safe.
+ */
+#ifndef VG_HOST_H
+#define VG_HOST_H
+
+#include "connection.h"
+
+void host_open(uint64_t arena_bytes);
+void host_close(void);
+void host_forked(void);
+
+/* Offset in the arena of a host address (BYTES long); false: it isn't there. */
+bool host_in_arena(const void *p, size_t bytes, uint64_t *ret_at);
+
+/* A staging slot, waiting for one if MAY_WAIT. NULL: none (or the channel died). */
+struct vg_slot *slot_take(bool may_wait);
+void slot_give(struct vg_slot *slot);
+uint8_t *slot_memory(const struct vg_slot *slot);
+uint64_t slot_at(const struct vg_slot *slot);
+/* The copy that reads SLOT was sent with its ticket: it frees the slot. */
+void slot_fly(struct vg_slot *slot);
+
+#endif

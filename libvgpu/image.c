@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The API takes an image by its address alone; how long it is, it says itself. */
+#include <elf.h>
+#include <string.h>
+
+#include "idm/facts.h"
+#include "module.h"
+
+#define FATBIN_MAGIC  0xba55ed50u
+#define WRAPPER_MAGIC 0x466243b1u
+
+struct fatbin {
+    uint32_t magic;
+    uint16_t version;
+    uint16_t header_bytes;
+    uint64_t bytes; /* behind the header */
+};
+
+struct wrapper {
+    uint32_t magic;
+    uint32_t version;
+    const void *data;
+    const void *more;
+};
+
+static uint64_t max(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t elf_bytes(const char *image)
+{
+    Elf64_Ehdr h;
+    memcpy(&h, image, sizeof(h));
+    if (h.e_ident[EI_CLASS] != ELFCLASS64)
+        return 0;
+    uint64_t end = max(sizeof(h), h.e_phoff + (uint64_t)h.e_phnum * h.e_phentsize);
+    uint64_t sections = h.e_shnum;
+    Elf64_Shdr s;
+    if (h.e_shoff && sections == 0) { /* too many for the header's field */
+        memcpy(&s, image + h.e_shoff, sizeof(s));
+        sections = s.sh_size;
+    }
+    end = max(end, h.e_shoff + sections * h.e_shentsize);
+    for (uint64_t i = 0; h.e_shentsize >= sizeof(s) && i < sections; i++) {
+        memcpy(&s, image + h.e_shoff + i * h.e_shentsize, sizeof(s));
+        if (s.sh_type != SHT_NOBITS)
+            end = max(end, s.sh_offset + s.sh_size);
+    }
+    return end;
+}
+
+const void *image_unwrap(const void *image)
+{
+    struct wrapper w;
+    uint32_t magic;
+    memcpy(&magic, image, sizeof(magic));
+    if (magic != WRAPPER_MAGIC)
+        return image;
+    memcpy(&w, image, sizeof(w));
+    return w.data;
+}
+
+uint64_t image_bytes(const void *image)
+{
+    /* Text may be shorter than a header: look as far as the bytes agree. */
+    const unsigned char *p = image;
+    const uint32_t fat = FATBIN_MAGIC;
+    uint64_t bytes;
+    if (memcmp(p, ELFMAG, 1) == 0 && memcmp(p, ELFMAG, SELFMAG) == 0) {
+        bytes = elf_bytes(image);
+    } else if (p[0] == (fat & 0xff) && memcmp(p, &fat, sizeof(fat)) == 0) {
+        struct fatbin f;
+        memcpy(&f, image, sizeof(f));
+        bytes = f.header_bytes + f.bytes;
+    } else {
+        size_t n = strnlen(image, IDM_MAX_IMAGE_BYTES);
+        bytes = n ? n + 1 : 0;
+    }
+    return bytes <= IDM_MAX_IMAGE_BYTES ? bytes : 0;
+}

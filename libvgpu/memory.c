@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "client_calls.h"
+#include "handles.h"
+
+static struct {
+    pthread_mutex_t lock;
+    struct vg_memory *all; /* by base, disjoint */
+    uint32_t n;
+    uint32_t room;
+} table = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void memory_close(void)
+{
+    free(table.all);
+    table.all = NULL;
+    table.n = table.room = 0;
+}
+
+void memory_forked(void)
+{
+    static const pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    memcpy(&table.lock, &mutex, sizeof(mutex));
+}
+
+/* Index of the first entry whose base is beyond ADDRESS. With the lock held, as
+ * all that follow. */
+static uint32_t after(uint64_t address)
+{
+    uint32_t low = 0, high = table.n;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (table.all[mid].base <= address)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static struct vg_memory *find(uint64_t address)
+{
+    uint32_t i = after(address);
+    if (i == 0)
+        return NULL;
+    struct vg_memory *m = &table.all[i - 1];
+    return address - m->base < m->bytes ? m : NULL;
+}
+
+static void take_out(uint32_t i)
+{
+    table.n--;
+    memmove(&table.all[i], &table.all[i + 1], (table.n - i) * sizeof(*table.all));
+}
+
+static CUresult add(const struct vg_memory *m)
+{
+    uint32_t i = after(m->base);
+    if (i > 0 && table.all[i - 1].base == m->base)
+        return CUDA_SUCCESS; /* a module's global, asked for again */
+    if (table.n == table.room) {
+        uint32_t room = table.room ? table.room * 2 : 64;
+        void *all = realloc(table.all, room * sizeof(*table.all));
+        if (!all)
+            return CUDA_ERROR_OUT_OF_MEMORY;
+        table.all = all;
+        table.room = room;
+    }
+    memmove(&table.all[i + 1], &table.all[i], (table.n - i) * sizeof(*table.all));
+    table.all[i] = *m;
+    table.n++;
+    return CUDA_SUCCESS;
+}
+
+CUresult memory_add(const struct vg_memory *m)
+{
+    pthread_mutex_lock(&table.lock);
+    CUresult rc = add(m);
+    pthread_mutex_unlock(&table.lock);
+    return rc;
+}
+
+bool memory_take(uint64_t base, enum vg_memory_kind kind, struct vg_memory *ret_memory)
+{
+    pthread_mutex_lock(&table.lock);
+    const struct vg_memory *m = find(base);
+    bool found = m && m->base == base && m->kind == kind;
+    if (found) {
+        *ret_memory = *m;
+        take_out((uint32_t)(m - table.all));
+    }
+    pthread_mutex_unlock(&table.lock);
+    return found;
+}
+
+bool memory_at(uint64_t address, struct vg_memory *ret_memory)
+{
+    pthread_mutex_lock(&table.lock);
+    const struct vg_memory *m = find(address);
+    if (m)
+        *ret_memory = *m;
+    pthread_mutex_unlock(&table.lock);
+    return m != NULL;
+}
+
+bool memory_pinned_at(const void *host, struct vg_memory *ret_memory)
+{
+    bool found = false;
+    pthread_mutex_lock(&table.lock);
+    for (uint32_t i = 0; i < table.n && !found; i++) {
+        const struct vg_memory *m = &table.all[i];
+        uintptr_t at = (uintptr_t)host - (uintptr_t)m->host;
+        found = m->kind == VG_PINNED && at < m->bytes;
+        if (found)
+            *ret_memory = *m;
+    }
+    pthread_mutex_unlock(&table.lock);
+    return found;
+}
+
+void memory_orphans_gone(uint64_t id)
+{
+    pthread_mutex_lock(&table.lock);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < table.n; i++) {
+        const struct vg_memory *m = &table.all[i];
+        /* Pinned memory outlives its context: programs hold its host address. */
+        bool gone = m->kind != VG_PINNED && (m->context == id || m->module == id);
+        if (!gone)
+            table.all[kept++] = *m;
+    }
+    table.n = kept;
+    pthread_mutex_unlock(&table.lock);
+}
+
+CUresult vg_use_memory(CUdeviceptr address, uint64_t count, uint32_t unit, uint64_t *ret_address)
+{
+    struct vg_memory m;
+    uint64_t bytes;
+    *ret_address = address;
+    if (count == 0)
+        return CUDA_SUCCESS;
+    if (!memory_at(address, &m) || __builtin_mul_overflow(count, unit, &bytes) ||
+        bytes > m.bytes - (address - m.base))
+        return CUDA_ERROR_INVALID_VALUE;
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *ptr, size_t bytes)
+{
+    struct idm_cuMemAlloc_v2_in in = {.w = {.bytes = bytes}};
+    struct idm_cuMemAlloc_v2_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!ptr || bytes == 0)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_ask_cuMemAlloc_v2(&in, &out, &answer));
+    const struct vg_memory m = {
+        .base = out.w.ptr, .bytes = bytes, .context = vg_current(), .kind = VG_DEVICE};
+    VG_TRY(memory_add(&m));
+    *ptr = out.w.ptr;
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuMemFree_v2(CUdeviceptr ptr)
+{
+    struct idm_cuMemFree_v2_in in = {.w = {.ptr = ptr}};
+    struct vg_memory m;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (ptr == 0)
+        return CUDA_SUCCESS;
+    if (!memory_take(ptr, VG_DEVICE, &m))
+        return CUDA_ERROR_INVALID_VALUE;
+    return vg_queue_cuMemFree_v2(&in);
+}
+
+VG_EXPORT CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdeviceptr ptr)
+{
+    struct vg_memory m;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!memory_at(ptr, &m))
+        return CUDA_ERROR_NOT_FOUND;
+    if (base)
+        *base = m.base;
+    if (size)
+        *size = m.bytes;
+    return CUDA_SUCCESS;
+}
+
+static CUresult attribute(void *data, CUpointer_attribute what, const struct vg_memory *m,
+                          CUdeviceptr ptr)
+{
+    const struct vg_object *context = vg_find(IDM_KIND_context, m->context);
+    switch (what) {
+    case CU_POINTER_ATTRIBUTE_CONTEXT:
+        *(CUcontext *)data = vg_pointer(m->context);
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
+        *(unsigned int *)data = m->kind == VG_PINNED ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
+        *(CUdeviceptr *)data = ptr;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_HOST_POINTER:
+        if (m->kind != VG_PINNED)
+            return CUDA_ERROR_INVALID_VALUE;
+        *(void **)data = (char *)m->host + (ptr - m->base);
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+        *(unsigned int *)data = 0;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+        *(int *)data = context ? (int)context->value : 0;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+        *(CUdeviceptr *)data = m->base;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+        *(size_t *)data = m->bytes;
+        return CUDA_SUCCESS;
+    default:
+        return CUDA_ERROR_NOT_SUPPORTED;
+    }
+}
+
+VG_EXPORT CUresult cuPointerGetAttribute(void *data, CUpointer_attribute what, CUdeviceptr ptr)
+{
+    struct vg_memory m;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!data)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (memory_at(ptr, &m))
+        return attribute(data, what, &m, ptr);
+    if (memory_pinned_at((const void *)(uintptr_t)ptr, &m))
+        return attribute(data, what, &m, m.base + ((uintptr_t)ptr - (uintptr_t)m.host));
+    return CUDA_ERROR_INVALID_VALUE;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What device addresses this process has: to tell a wrong one at once, to
+ * answer cuMemGetAddressRange and cuPointerGetAttribute, to know what
+ * cuMemcpy's addresses are. The worker has its own table and doesn't rely on
+ * this one. Thread-safe.
+ */
+#ifndef VG_MEMORY_H
+#define VG_MEMORY_H
+
+#include "connection.h"
+
+enum vg_memory_kind { VG_DEVICE, VG_GLOBAL, VG_PINNED };
+
+struct vg_memory {
+    uint64_t base; /* device address */
+    uint64_t bytes;
+    uint64_t context;
+    uint64_t module; /* VG_GLOBAL */
+    void *host;      /* VG_PINNED: the host address */
+    enum vg_memory_kind kind;
+    unsigned flags; /* VG_PINNED: of cuMemHostAlloc */
+};
+
+void memory_close(void);
+void memory_forked(void);
+
+CUresult memory_add(const struct vg_memory *m);
+/* Takes out what begins at BASE and is of KIND; false: there is none. */
+bool memory_take(uint64_t base, enum vg_memory_kind kind, struct vg_memory *ret_memory);
+/* The memory that contains ADDRESS. */
+bool memory_at(uint64_t address, struct vg_memory *ret_memory);
+/* Pinned memory by an address of the host. */
+bool memory_pinned_at(const void *host, struct vg_memory *ret_memory);
+/* Forgets what belonged to a context or module that is gone. */
+void memory_orphans_gone(uint64_t id);
+
+/* COUNT * UNIT bytes of device memory from ADDRESS, for the wire. */
+CUresult vg_use_memory(CUdeviceptr address, uint64_t count, uint32_t unit, uint64_t *ret_address);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is known about streams here; the rest of their calls is generated. */
+#include "client_calls.h"
+#include "handles.h"
+
+static bool good_flags(unsigned flags)
+{
+    return (flags & ~(unsigned)CU_STREAM_NON_BLOCKING) == 0;
+}
+
+VG_EXPORT CUresult cuStreamCreate(CUstream *stream, unsigned int flags)
+{
+    struct idm_cuStreamCreate_in in = {.w = {.flags = flags}};
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!stream || !good_flags(flags))
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_new(IDM_KIND_stream, &in.w.stream));
+    vg_describe(in.w.stream, 0, flags, NULL);
+    CUresult rc = vg_queue_cuStreamCreate(&in);
+    if (rc != CUDA_SUCCESS)
+        vg_forget(in.w.stream);
+    else
+        *stream = vg_pointer(in.w.stream);
+    return rc;
+}
+
+VG_EXPORT CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int flags, int priority)
+{
+    struct idm_cuStreamCreateWithPriority_in in = {.w = {.flags = flags, .priority = priority}};
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!stream || !good_flags(flags))
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_new(IDM_KIND_stream, &in.w.stream));
+    vg_describe(in.w.stream, 0, flags, NULL);
+    CUresult rc = vg_queue_cuStreamCreateWithPriority(&in);
+    if (rc != CUDA_SUCCESS)
+        vg_forget(in.w.stream);
+    else
+        *stream = vg_pointer(in.w.stream);
+    return rc;
+}
+
+VG_EXPORT CUresult cuStreamGetFlags(CUstream stream, unsigned int *flags)
+{
+    uint64_t id;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!flags)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_use_stream(stream, &id));
+    const struct vg_object *o = vg_find(IDM_KIND_stream, id);
+    *flags = o ? o->value : CU_STREAM_DEFAULT;
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuStreamGetCtx(CUstream stream, CUcontext *ctx)
+{
+    uint64_t id;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!ctx)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_use_stream(stream, &id));
+    const struct vg_object *o = vg_find(IDM_KIND_stream, id);
+    *ctx = vg_pointer(o ? o->context : vg_current());
+    return CUDA_SUCCESS;
+}
