@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The API takes an image by its address alone; how long it is, it says itself. */
 #include <elf.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "idm/facts.h"
 #include "module.h"
 
-#define FATBIN_MAGIC  0xba55ed50u
-#define WRAPPER_MAGIC 0x466243b1u
+#define FATBIN_MAGIC  "\x50\xed\x55\xba"
+#define WRAPPER_MAGIC "\xb1\x43\x62\x46"
 
 struct fatbin {
     uint32_t magic;
@@ -22,6 +23,18 @@ struct wrapper {
     const void *data;
     const void *more;
 };
+
+/* Looks only as far as the bytes agree: text may be shorter than a header. No
+ * magic has a zero in it. */
+static bool starts_with(const void *image, const char *magic)
+{
+    const char *p = image;
+    while (*magic && *p == *magic) {
+        p++;
+        magic++;
+    }
+    return *magic == '\0';
+}
 
 static uint64_t max(uint64_t a, uint64_t b)
 {
@@ -53,9 +66,7 @@ static uint64_t elf_bytes(const char *image)
 const void *image_unwrap(const void *image)
 {
     struct wrapper w;
-    uint32_t magic;
-    memcpy(&magic, image, sizeof(magic));
-    if (magic != WRAPPER_MAGIC)
+    if (!starts_with(image, WRAPPER_MAGIC))
         return image;
     memcpy(&w, image, sizeof(w));
     return w.data;
@@ -63,13 +74,10 @@ const void *image_unwrap(const void *image)
 
 uint64_t image_bytes(const void *image)
 {
-    /* Text may be shorter than a header: look as far as the bytes agree. */
-    const unsigned char *p = image;
-    const uint32_t fat = FATBIN_MAGIC;
     uint64_t bytes;
-    if (memcmp(p, ELFMAG, 1) == 0 && memcmp(p, ELFMAG, SELFMAG) == 0) {
+    if (starts_with(image, ELFMAG)) {
         bytes = elf_bytes(image);
-    } else if (p[0] == (fat & 0xff) && memcmp(p, &fat, sizeof(fat)) == 0) {
+    } else if (starts_with(image, FATBIN_MAGIC)) {
         struct fatbin f;
         memcpy(&f, image, sizeof(f));
         bytes = f.header_bytes + f.bytes;

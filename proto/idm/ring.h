@@ -130,7 +130,7 @@ struct idm_wait {
     int64_t timeout_ns; /* of the sleep; < 0: none */
     int other_fd;       /* wakes us too, when readable or closed; -1: none */
 };
-/* Waits for a record. 1: idm_ready; 0: time-out; -IDM_GONE: other_fd is
+/* Waits for a record. 1: idm_ready; 0: time-out, or woken for nothing; -IDM_GONE: other_fd is
  * readable or closed (only told when no record is there). */
 int idm_wait(struct idm_consumer *c, const struct idm_wait *how);
 
