@@ -8,7 +8,7 @@
 #include "ir.h"
 #include "lex.h"
 
-enum symbol_kind { SYM_REG, SYM_RANGE, SYM_VAR, SYM_FUNC, SYM_LABEL };
+enum symbol_kind { SYM_REG, SYM_RANGE, SYM_VAR, SYM_FUNC, SYM_LABEL, SYM_TARGETS, SYM_PROTOTYPE };
 
 struct symbol {
     struct symbol *next; /* in its bucket */
@@ -23,15 +23,21 @@ struct symbol {
     uint32_t nslots;
     uint64_t offset, size; /* VAR in shared, local, param */
     bool in_frame;         /* a .param that lives in the frame's local memory */
-    uint32_t vslots[4];    /* REG of .v2, .v4: slot + 1 */
+    uint32_t *targets;     /* TARGETS: count of them, resolved at the function's end */
 };
 
 #define PARSE_BUCKETS 4096u
 
-struct fixup { /* a branch to a label not seen yet */
+struct fixup { /* a label to be resolved at the function's end */
     const char *label;
     size_t len;
-    uint32_t insn, scope, line;
+    uint32_t insn, line;
+    uint32_t *target; /* NULL: the instruction's own */
+    bool table;       /* the label names a .branchtargets */
+};
+
+struct scope {
+    uint32_t parent, first; /* of its names on the stack */
 };
 
 struct parser {
@@ -45,8 +51,8 @@ struct parser {
     struct symbol **stack; /* all live symbols, innermost last */
     uint32_t nstack, stack_cap;
     uint32_t scope, nscopes;
-    uint32_t *scope_parents;
-    uint32_t scopes_cap;
+    struct scope *scopes;
+    uint32_t scopes_cap, func_scope;
 
     struct sim_func *f; /* the one whose body is read */
     uint32_t code_cap;
@@ -57,8 +63,7 @@ struct parser {
     uint32_t *const_hash; /* index + 1 */
     struct fixup *fixups;
     uint32_t nfixups, fixups_cap;
-    struct symbol **labels;
-    uint32_t nlabels, labels_cap;
+    uint32_t nlabels;
     uint32_t funcs_cap;
     uint64_t shared_used; /* module scope and the function's */
     uint64_t module_shared;

@@ -1,0 +1,653 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A function's body: scopes, labels, and one statement after the other. */
+#include <stdio.h>
+#include <string.h>
+
+#include "build.h"
+
+/* ---- registers and constants ---- */
+
+uint32_t parse_new_register(struct parser *p)
+{
+    if (p->f->nregs >= SIM_MAX_REGS)
+        parse_fail(p, "%s uses more than %u registers", p->f->name ? p->f->name : "the function",
+                   SIM_MAX_REGS);
+    return p->f->nregs++;
+}
+
+static uint32_t range_slot(struct parser *p, struct symbol *s, uint32_t n)
+{
+    if (n >= s->nslots) {
+        uint32_t room = n + 1 > 2 * s->nslots ? n + 1 : 2 * s->nslots;
+        uint32_t *slots = parse_alloc(p, room * sizeof(*slots));
+        if (s->nslots)
+            memcpy(slots, s->slots, s->nslots * sizeof(*slots));
+        s->slots = slots;
+        s->nslots = room;
+    }
+    if (!s->slots[n])
+        s->slots[n] = parse_new_register(p) + 1;
+    return s->slots[n] - 1;
+}
+
+int64_t parse_register(struct parser *p, const char *name, size_t len, uint8_t *ret_type)
+{
+    struct symbol *s = parse_find(p, name, len);
+    if (s && s->kind == SYM_REG) {
+        if (s->vec > 1)
+            parse_fail(p, "%.*s: vector registers are not supported", (int)len, name);
+        if (!s->index)
+            s->index = parse_new_register(p) + 1;
+        *ret_type = s->type;
+        return s->index - 1;
+    }
+    if (s)
+        return -1;
+    /* %r12 of .reg .b32 %r<20> */
+    size_t digits = 0;
+    while (digits < len && digits < 9 && name[len - 1 - digits] >= '0' &&
+           name[len - 1 - digits] <= '9')
+        digits++;
+    for (size_t d = 1; d <= digits; d++) {
+        s = parse_find(p, name, len - d);
+        if (!s || s->kind != SYM_RANGE)
+            continue;
+        uint32_t n = 0;
+        for (size_t i = len - d; i < len; i++)
+            n = n * 10 + (uint32_t)(name[i] - '0');
+        if (n >= s->count || s->vec > 1)
+            continue;
+        if (n >= SIM_MAX_REGS * 16)
+            parse_fail(p, "register number %u is too high", n);
+        *ret_type = s->type;
+        return range_slot(p, s, n);
+    }
+    return -1;
+}
+
+uint32_t parse_const_unique(struct parser *p)
+{
+    p->const_values = parse_grow(p, p->const_values, p->nconsts, &p->consts_cap, sizeof(uint64_t),
+                                 SIM_MAX_CONSTS, "constants");
+    p->const_values[p->nconsts] = 0;
+    return p->nconsts++;
+}
+
+uint32_t parse_const(struct parser *p, uint64_t value)
+{
+    uint32_t h = (uint32_t)((value * 0x9e3779b97f4a7c15ull) >> 40);
+    for (;; h++) {
+        uint32_t *at = &p->const_hash[h % (SIM_MAX_CONSTS * 2)];
+        if (!*at) {
+            uint32_t index = parse_const_unique(p);
+            p->const_values[index] = value;
+            *at = index + 1;
+            return index;
+        }
+        if (p->const_values[*at - 1] == value)
+            return *at - 1;
+    }
+}
+
+/* ---- operands ---- */
+
+struct arg {
+    bool memory, vector;
+    uint8_t n;
+    struct operand op[8];
+    int64_t offset;
+    const char *name; /* a label or function */
+    size_t len;
+};
+
+static uint64_t number(struct parser *p, uint8_t type)
+{
+    bool minus = parse_accept(p, '-');
+    bool invert = !minus && parse_accept(p, '~');
+    uint64_t v = p->tok.ival;
+    if (p->tok.kind == TOK_INT) {
+        if (type == T_F32 || type == T_F64)
+            parse_fail(p, "an integer where a floating point number belongs");
+        v = minus ? 0 - v : invert ? ~v : v;
+    } else if (p->tok.kind == TOK_F32) {
+        if (type == T_F64) {
+            float f;
+            uint32_t bits = (uint32_t)v;
+            memcpy(&f, &bits, sizeof(f));
+            double d = (double)f;
+            memcpy(&v, &d, sizeof(v));
+            v ^= minus ? 1ull << 63 : 0;
+        } else {
+            v ^= minus ? 1u << 31 : 0;
+        }
+    } else if (p->tok.kind == TOK_F64) {
+        v ^= minus ? 1ull << 63 : 0;
+        if (type == T_F32) {
+            double d;
+            memcpy(&d, &v, sizeof(d));
+            float f = (float)d;
+            uint32_t bits;
+            memcpy(&bits, &f, sizeof(bits));
+            v = bits;
+        }
+    } else {
+        parse_fail(p, "expected an operand");
+    }
+    parse_next(p);
+    return v;
+}
+
+/* Cut to the operand's width, so that rows hold no bits above it. */
+static uint64_t fit(uint64_t v, uint8_t type)
+{
+    unsigned size = type_size(type);
+    if (type == T_PRED)
+        return v != 0;
+    return size && size < 8 ? v & ((1ull << (8 * size)) - 1) : v;
+}
+
+static bool special_register(struct parser *p, const char *name, size_t len, struct operand *o)
+{
+    static const struct {
+        const char *name;
+        uint8_t sreg;
+        bool xyz;
+    } all[] = {{"%tid", SR_TID_X, true},
+               {"%ntid", SR_NTID_X, true},
+               {"%ctaid", SR_CTAID_X, true},
+               {"%nctaid", SR_NCTAID_X, true},
+               {"%laneid", SR_LANEID, false},
+               {"%warpid", SR_WARPID, false},
+               {"%nwarpid", SR_NWARPID, false},
+               {"%smid", SR_SMID, false},
+               {"%nsmid", SR_NSMID, false},
+               {"%gridid", SR_GRIDID, false},
+               {"%clock", SR_CLOCK, false},
+               {"%clock_hi", SR_CLOCK_HI, false},
+               {"%clock64", SR_CLOCK64, false},
+               {"%globaltimer", SR_GLOBALTIMER, false},
+               {"%globaltimer_lo", SR_GLOBALTIMER, false},
+               {"%lanemask_eq", SR_LANEMASK_EQ, false},
+               {"%lanemask_lt", SR_LANEMASK_LT, false},
+               {"%lanemask_le", SR_LANEMASK_LE, false},
+               {"%lanemask_gt", SR_LANEMASK_GT, false},
+               {"%lanemask_ge", SR_LANEMASK_GE, false},
+               {"%dynamic_smem_size", SR_DYNAMIC_SMEM_SIZE, false},
+               {"%total_smem_size", SR_TOTAL_SMEM_SIZE, false}};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (strlen(all[i].name) != len || memcmp(all[i].name, name, len) != 0)
+            continue;
+        *o = (struct operand){.kind = O_SREG, .slot = all[i].sreg};
+        if (!all[i].xyz)
+            return true;
+        if (parse_accept_dot(p, "y"))
+            o->slot += 1;
+        else if (parse_accept_dot(p, "z"))
+            o->slot += 2;
+        else if (!parse_accept_dot(p, "x"))
+            parse_fail(p, "%.*s without .x, .y or .z", (int)len, name);
+        return true;
+    }
+    if (len > 7 && !memcmp(name, "%envreg", 7)) {
+        *o = (struct operand){.kind = O_SREG, .slot = SR_ENVREG};
+        return true;
+    }
+    return false;
+}
+
+/* The address of variable S, in its own space. */
+static struct operand variable(struct parser *p, const struct symbol *s)
+{
+    struct operand o = {.kind = O_CONST};
+    if (s->space == SPACE_GLOBAL || s->space == SPACE_CONST) {
+        o.slot = parse_const_unique(p);
+        parse_reloc(p, (struct sim_reloc){.func = p->f, .index = o.slot, .var = s->index});
+    } else if (s->space == SPACE_SHARED && s->offset == UINT64_MAX) {
+        o = (struct operand){.kind = O_SREG, .slot = SR_DYNAMIC_BASE};
+    } else if (s->space == SPACE_LOCAL || s->in_frame) {
+        o = (struct operand){.kind = O_LOCAL, .value = s->offset};
+    } else {
+        o.slot = parse_const(p, s->offset);
+    }
+    return o;
+}
+
+/* One operand. A name that is nothing else may be a label or function: RET_ARG's name. */
+static struct operand operand(struct build *b, uint8_t type, struct arg *ret_arg)
+{
+    struct parser *p = b->p;
+    bool neg = parse_accept(p, '!');
+    if (p->tok.kind != TOK_NAME) {
+        if (neg)
+            parse_fail(p, "'!' before something that is no predicate");
+        uint64_t v = fit(number(p, type), type);
+        return (struct operand){.kind = O_CONST, .slot = parse_const(p, v)};
+    }
+    size_t len;
+    const char *name = parse_name(p, &len);
+    struct operand o = {.neg = neg};
+    if (len == 1 && name[0] == '_') {
+        o.kind = O_SINK;
+        return o;
+    }
+    uint8_t rtype = T_NONE;
+    int64_t slot = parse_register(p, name, len, &rtype);
+    if (slot >= 0) {
+        if (neg && rtype != T_PRED)
+            parse_fail(p, "'!' before %.*s, which is no predicate", (int)len, name);
+        o.kind = O_REG;
+        o.slot = (uint32_t)slot;
+        o.narrow = type_size(rtype) < 8;
+        return o;
+    }
+    struct symbol *s = parse_find(p, name, len);
+    if (s && s->kind == SYM_VAR) {
+        o = variable(p, s);
+        if (!ret_arg->memory && parse_accept(p, '+')) {
+            uint64_t add = parse_uint(p, UINT32_MAX, "offset");
+            if (o.kind == O_LOCAL)
+                o.value += add;
+            else if (s->space == SPACE_GLOBAL || s->space == SPACE_CONST)
+                p->m->relocs[p->m->nrelocs - 1].addend = add;
+            else if (o.kind == O_CONST)
+                o.slot = parse_const(p, s->offset + add);
+            else
+                parse_fail(p, "an offset from dynamic shared memory");
+        }
+        return o;
+    }
+    if (special_register(p, name, len, &o))
+        return o;
+    if (len == 7 && !memcmp(name, "WARP_SZ", 7))
+        return (struct operand){.kind = O_CONST, .slot = parse_const(p, SIM_WARP)};
+    if (b->op->form == FORM_PLAIN && name[0] == '%')
+        parse_fail(p, "unknown register %.*s", (int)len, name);
+    ret_arg->name = name;
+    ret_arg->len = len;
+    return o;
+}
+
+static void parse_address(struct build *b, struct arg *a)
+{
+    struct parser *p = b->p;
+    a->memory = true;
+    a->n = 1;
+    a->op[0] = operand(b, T_B64, a);
+    if (a->name)
+        parse_fail(p, "%.*s has no address", (int)a->len, a->name);
+    if (parse_accept(p, '+') || tok_punct(&p->tok, '-')) {
+        bool minus = parse_accept(p, '-');
+        uint64_t v = parse_uint(p, UINT32_MAX, "offset");
+        a->offset = minus ? -(int64_t)v : (int64_t)v;
+    }
+    parse_expect(p, ']');
+}
+
+static void parse_arg(struct build *b, struct arg *a, uint8_t type)
+{
+    struct parser *p = b->p;
+    *a = (struct arg){0};
+    if (parse_accept(p, '[')) {
+        parse_address(b, a);
+        return;
+    }
+    if (parse_accept(p, '{')) {
+        a->vector = true;
+        do {
+            if (a->n == 8)
+                parse_fail(p, "a vector of more than 8 elements");
+            a->op[a->n++] = operand(b, type, a);
+        } while (parse_accept(p, ','));
+        parse_expect(p, '}');
+    } else {
+        a->op[0] = operand(b, type, a);
+        a->n = 1;
+        if (parse_accept(p, '|'))
+            a->op[a->n++] = operand(b, type, a);
+    }
+}
+
+/* ---- statements ---- */
+
+static struct fixup *add_fixup(struct parser *p, const char *label, size_t len)
+{
+    p->fixups = parse_grow(p, p->fixups, p->nfixups, &p->fixups_cap, sizeof(struct fixup),
+                           SIM_MAX_INSNS, "branches");
+    struct fixup *f = &p->fixups[p->nfixups++];
+    *f = (struct fixup){.label = label, .len = len, .insn = p->ncode, .line = p->tok.line};
+    return f;
+}
+
+static void add_dst(struct build *b, const struct arg *a)
+{
+    for (unsigned i = 0; i < a->n; i++) {
+        if (a->memory || (a->op[i].kind != O_REG && a->op[i].kind != O_SINK) || a->op[i].neg)
+            parse_fail(b->p, "%s: the destination is no register", b->op->name);
+        if (b->in->ndst == sizeof(b->in->dst) / sizeof(b->in->dst[0]))
+            parse_fail(b->p, "%s: too many destinations", b->op->name);
+        b->in->dst[b->in->ndst++] = a->op[i];
+    }
+}
+
+static void add_src(struct build *b, const struct arg *a)
+{
+    if (a->name)
+        parse_fail(b->p, "%.*s is not declared", (int)a->len, a->name);
+    for (unsigned i = 0; i < a->n; i++) {
+        if (b->in->nsrc == sizeof(b->in->src) / sizeof(b->in->src[0]))
+            parse_fail(b->p, "%s: too many operands", b->op->name);
+        b->in->src[b->in->nsrc++] = a->op[i];
+    }
+    if (a->memory)
+        b->in->offset = a->offset;
+}
+
+static void call_arguments(struct build *b, struct call_arg **ret_args, uint32_t *ret_n)
+{
+    struct parser *p = b->p;
+    uint32_t cap = 0;
+    struct call_arg *args = NULL;
+    uint32_t n = 0;
+    if (!parse_accept(p, ')')) {
+        do {
+            struct arg a = {0};
+            args = parse_grow(p, args, n, &cap, sizeof(*args), SIM_MAX_PARAMS, "arguments");
+            args[n].from = operand(b, T_NONE, &a);
+            if (a.name)
+                parse_fail(p, "%.*s is not declared", (int)a.len, a.name);
+            n++;
+        } while (parse_accept(p, ','));
+        parse_expect(p, ')');
+    }
+    *ret_args = args;
+    *ret_n = n;
+}
+
+/* call (results), function, (arguments); */
+static void parse_call(struct build *b)
+{
+    struct parser *p = b->p;
+    struct call_args *args = parse_alloc(p, sizeof(*args));
+    b->in->call = args;
+    if (parse_accept(p, '(')) {
+        call_arguments(b, &args->out, &args->nout);
+        parse_expect(p, ',');
+    }
+    size_t len;
+    const char *name = parse_name(p, &len);
+    struct symbol *s = parse_find(p, name, len);
+    uint8_t type;
+    if ((!s || s->kind != SYM_FUNC) && parse_register(p, name, len, &type) >= 0)
+        parse_fail(p, "calls through pointers are not supported");
+    b->in->target = parse_function(p, name, len);
+    if (parse_accept(p, ',')) {
+        parse_expect(p, '(');
+        call_arguments(b, &args->in, &args->nin);
+    }
+}
+
+static void parse_operands(struct build *b)
+{
+    struct parser *p = b->p;
+    struct arg a;
+    /* cvt.dst.src and set.dst.src: constants have the second type. */
+    uint8_t type =
+        b->types[b->ntypes > 1 && (!strcmp(b->op->name, "cvt") || !strcmp(b->op->name, "set"))];
+    if (b->op->form == FORM_CALL) {
+        parse_call(b);
+        return;
+    }
+    for (unsigned i = 0; !tok_punct(&p->tok, ';'); i++) {
+        if (i && !parse_accept(p, ','))
+            parse_fail(p, "%s: expected ',' or ';'", b->op->name);
+        parse_arg(b, &a, type);
+        bool first = i == 0;
+        switch (b->op->form) {
+        case FORM_BRANCH:
+            if (!a.name || !first)
+                parse_fail(p, "%s: expected a label", b->op->name);
+            add_fixup(p, a.name, a.len);
+            break;
+        case FORM_TABLE:
+            if (first)
+                add_src(b, &a);
+            else if (!a.name || i > 1)
+                parse_fail(p, "%s: expected the name of .branchtargets", b->op->name);
+            else
+                add_fixup(p, a.name, a.len)->table = true;
+            break;
+        case FORM_PLAIN:
+        case FORM_LOAD:
+            if (first && b->op->ndst)
+                add_dst(b, &a);
+            else
+                add_src(b, &a);
+            break;
+        default:
+            add_src(b, &a);
+        }
+        if ((b->op->form == FORM_LOAD && i == 1 && !a.memory) ||
+            (b->op->form == FORM_STORE && first && !a.memory))
+            parse_fail(p, "%s: expected an address in brackets", b->op->name);
+    }
+}
+
+static void parse_modifiers(struct build *b)
+{
+    static const char *const names[M_COUNT] = {
+#define X(id, text) text,
+        SIM_MODIFIERS(X)
+#undef X
+    };
+    struct parser *p = b->p;
+    for (; p->tok.kind == TOK_DOT && p->tok.glued; parse_next(p)) {
+        uint8_t t;
+        if (type_by_name(&p->tok, &t)) {
+            if (b->ntypes == 4)
+                parse_fail(p, "%s: too many types", b->op->name);
+            b->types[b->ntypes++] = t;
+            continue;
+        }
+        unsigned m = 0;
+        while (m < M_COUNT && !tok_is(&p->tok, TOK_DOT, names[m]))
+            m++;
+        if (m == M_COUNT)
+            parse_fail(p, "%s: .%.*s is not supported", b->op->name,
+                       (int)(p->tok.len < 60 ? p->tok.len : 60), p->tok.text);
+        b->modifiers[m / 64] |= 1ull << (m % 64);
+    }
+}
+
+static void common_modifiers(struct build *b)
+{
+    struct insn *in = b->in;
+    in->type = b->types[0];
+    in->type2 = b->types[1];
+    in->ftz = has(b, M_FTZ);
+    in->sat = has(b, M_SAT);
+    in->vec = has(b, M_V4) ? 4 : has(b, M_V2) ? 2 : 1;
+    in->space = has(b, M_GLOBAL)                                                   ? SPACE_GLOBAL
+                : has(b, M_SHARED) || has(b, M_SHARED_CTA)                         ? SPACE_SHARED
+                : has(b, M_LOCAL)                                                  ? SPACE_LOCAL
+                : has(b, M_CONST)                                                  ? SPACE_CONST
+                : has(b, M_PARAM) || has(b, M_PARAM_FUNC) || has(b, M_PARAM_ENTRY) ? SPACE_PARAM
+                                                                                   : SPACE_GENERIC;
+}
+
+static void parse_instruction(struct parser *p, int32_t guard, bool guard_neg)
+{
+    p->code = parse_grow(p, p->code, p->ncode, &p->code_cap, sizeof(struct insn), SIM_MAX_INSNS,
+                         "instructions");
+    struct insn *in = &p->code[p->ncode];
+    *in = (struct insn){.guard = guard, .guard_neg = guard_neg, .line = p->tok.line};
+    struct build b = {.p = p, .in = in, .line = p->tok.line};
+    size_t len;
+    const char *name = parse_name(p, &len);
+    b.op = opcode_find(name, len);
+    if (!b.op)
+        parse_fail_at(p, b.line, "unknown instruction %.*s", (int)(len < 60 ? len : 60), name);
+    parse_modifiers(&b);
+    common_modifiers(&b);
+    parse_operands(&b);
+    parse_expect(p, ';');
+    if (b.op->ndst && !in->ndst)
+        parse_fail_at(p, b.line, "%s without a destination", b.op->name);
+    if (b.op->select)
+        in->fn = b.op->select(&b);
+    else if (in->nsrc == b.op->nsrc && in->ndst == 1)
+        in->fn = b.op->by_type[in->type];
+    if (!in->fn) {
+        const char *end = name;
+        while (end < p->lx.end && *end != ';' && *end != '\n' && end - name < 80)
+            end++;
+        parse_fail_at(p, b.line, "%s: '%.*s' is not supported", p->f->name, (int)(end - name),
+                      name);
+    }
+    p->ncode++;
+}
+
+static void define_label(struct parser *p, const char *name, size_t len)
+{
+    if (++p->nlabels > SIM_MAX_LABELS)
+        parse_fail(p, "more than %u labels", SIM_MAX_LABELS);
+    uint32_t scope = p->scope;
+    p->scope = p->func_scope;
+    struct symbol *s = parse_define(p, name, len, SYM_LABEL);
+    s->index = p->ncode;
+    if (parse_accept_dot(p, "branchtargets")) {
+        s->kind = SYM_TARGETS;
+        uint32_t cap = 0;
+        do {
+            size_t n;
+            const char *target = parse_name(p, &n);
+            uint32_t *grown =
+                parse_grow(p, s->targets, s->count, &cap, sizeof(uint32_t), 65536, "targets");
+            /* Fixups point into the table: they move with it. */
+            for (uint32_t i = 0; grown != s->targets && i < s->count; i++)
+                p->fixups[p->nfixups - s->count + i].target = &grown[i];
+            s->targets = grown;
+            add_fixup(p, target, n)->target = &s->targets[s->count++];
+        } while (parse_accept(p, ','));
+        parse_expect(p, ';');
+    } else if (tok_is(&p->tok, TOK_DOT, "callprototype") ||
+               tok_is(&p->tok, TOK_DOT, "calltargets")) {
+        s->kind = SYM_PROTOTYPE;
+        while (!tok_punct(&p->tok, ';') && p->tok.kind != TOK_END)
+            parse_next(p);
+        parse_expect(p, ';');
+    }
+    p->scope = scope;
+}
+
+static void parse_directive(struct parser *p)
+{
+    if (parse_accept_dot(p, "reg")) {
+        parse_registers(p);
+    } else if (parse_accept_dot(p, "local")) {
+        parse_variables(p, SPACE_LOCAL, false);
+    } else if (parse_accept_dot(p, "shared")) {
+        parse_variables(p, SPACE_SHARED, false);
+    } else if (parse_accept_dot(p, "param")) {
+        parse_variables(p, SPACE_PARAM, false);
+    } else if (parse_accept_dot(p, "global")) {
+        parse_variables(p, SPACE_GLOBAL, false);
+    } else if (parse_accept_dot(p, "const")) {
+        parse_variables(p, SPACE_CONST, false);
+    } else if (tok_is(&p->tok, TOK_DOT, "loc") || tok_is(&p->tok, TOK_DOT, "file")) {
+        unsigned line = p->tok.line;
+        while (p->tok.kind != TOK_END && p->tok.line == line)
+            parse_next(p);
+    } else if (parse_accept_dot(p, "pragma")) {
+        while (!tok_punct(&p->tok, ';') && p->tok.kind != TOK_END)
+            parse_next(p);
+        parse_expect(p, ';');
+    } else {
+        parse_fail(p, "unexpected .%.*s", (int)p->tok.len, p->tok.text);
+    }
+}
+
+static void parse_statement(struct parser *p)
+{
+    if (p->tok.kind == TOK_DOT) {
+        parse_directive(p);
+        return;
+    }
+    int32_t guard = -1;
+    bool neg = false;
+    if (parse_accept(p, '@')) {
+        neg = parse_accept(p, '!');
+        size_t len;
+        uint8_t type = T_NONE;
+        const char *name = parse_name(p, &len);
+        int64_t slot = parse_register(p, name, len, &type);
+        if (slot < 0 || type != T_PRED)
+            parse_fail(p, "%.*s is no predicate", (int)len, name);
+        guard = (int32_t)slot;
+    } else if (p->tok.kind == TOK_NAME) {
+        struct lexer look = p->lx;
+        struct token next;
+        lex_next(&look, &next);
+        if (tok_punct(&next, ':')) {
+            size_t len;
+            const char *name = parse_name(p, &len);
+            parse_next(p);
+            define_label(p, name, len);
+            return;
+        }
+    }
+    parse_instruction(p, guard, neg);
+}
+
+static void resolve(struct parser *p, const struct fixup *x)
+{
+    struct symbol *s = parse_find(p, x->label, x->len);
+    if (!s || s->kind != (x->table ? SYM_TARGETS : SYM_LABEL))
+        parse_fail_at(p, x->line, "no label %.*s in %s", (int)x->len, x->label, p->f->name);
+    if (x->table) {
+        p->code[x->insn].targets = s->targets;
+        p->code[x->insn].ntargets = s->count;
+    } else if (x->target) {
+        *x->target = s->index;
+    } else {
+        p->code[x->insn].target = s->index;
+    }
+}
+
+void parse_body(struct parser *p)
+{
+    struct sim_func *f = p->f;
+    p->code = NULL;
+    p->code_cap = 0;
+    p->func_scope = p->scope;
+    for (unsigned depth = 1; depth;) {
+        if (p->tok.kind == TOK_END)
+            parse_fail(p, "%s has no end", f->name);
+        if (parse_accept(p, '{')) {
+            if (++depth > 64)
+                parse_fail(p, "braces nested too deep");
+            parse_scope_open(p);
+        } else if (tok_punct(&p->tok, '}')) {
+            if (--depth)
+                parse_scope_close(p);
+            parse_next(p);
+        } else if (!parse_accept(p, ';')) {
+            parse_statement(p);
+        }
+    }
+    /* Running off the end is a return. */
+    p->code = parse_grow(p, p->code, p->ncode, &p->code_cap, sizeof(struct insn), SIM_MAX_INSNS,
+                         "instructions");
+    struct build b = {.p = p, .in = &p->code[p->ncode], .op = opcode_find("ret", 3)};
+    *b.in = (struct insn){.guard = -1, .line = p->tok.line};
+    b.in->fn = b.op->select(&b);
+    p->ncode++;
+    for (uint32_t i = 0; i < p->nfixups; i++)
+        resolve(p, &p->fixups[i]);
+    f->code = p->code;
+    f->ncode = p->ncode;
+    f->nconsts = p->nconsts;
+    f->consts = parse_alloc(p, (size_t)p->nconsts * SIM_WARP * sizeof(uint64_t));
+    for (uint32_t i = 0; i < p->nconsts; i++)
+        for (unsigned lane = 0; lane < SIM_WARP; lane++)
+            f->consts[(size_t)i * SIM_WARP + lane] = p->const_values[i];
+}

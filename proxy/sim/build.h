@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From an instruction's text to the function that executes it. body.c reads a
+ * statement into a struct build; the opcode's entry (opcodes.c) chooses fn.
+ */
+#ifndef SIM_BUILD_H
+#define SIM_BUILD_H
+
+#include "parse.h"
+
+/* How the text's arguments become an insn's operands. */
+enum form {
+    FORM_PLAIN,   /* destination(s), sources */
+    FORM_SOURCES, /* sources only */
+    FORM_LOAD,    /* destination(s), [address], sources */
+    FORM_STORE,   /* [address], sources */
+    FORM_BRANCH,  /* label */
+    FORM_TABLE,   /* register, label of .branchtargets */
+    FORM_CALL,
+};
+
+struct build {
+    struct parser *p;
+    const struct opcode *op;
+    struct insn *in;
+    uint64_t modifiers[2]; /* bits of enum sim_modifier */
+    uint8_t types[4];
+    uint32_t ntypes;
+    uint32_t line;
+};
+
+struct opcode {
+    const char *name;
+    enum form form;
+    uint8_t ndst; /* 0 or 1: whether the first argument is a destination */
+    uint8_t nsrc; /* of by_type's */
+    /* Chooses in->fn by types and modifiers; NULL: not supported. */
+    op_fn (*select)(struct build *b);
+    const op_fn *by_type; /* if set: in->fn = by_type[in->type] */
+};
+
+const struct opcode *opcode_find(const char *name, size_t len);
+
+static inline bool has(const struct build *b, enum sim_modifier m)
+{
+    return b->modifiers[m / 64] >> (m % 64) & 1;
+}
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every instruction the simulator knows: its form and who chooses its code. */
+#include <string.h>
+
+#include "ops.h"
+
+#define CHOOSE(name, form, ndst, fn)                                                               \
+    {                                                                                              \
+        name, form, ndst, 0, fn, NULL                                                              \
+    }
+#define TYPED(name, nsrc, table)                                                                   \
+    {                                                                                              \
+        name, FORM_PLAIN, 1, nsrc, NULL, table                                                     \
+    }
+
+static const struct opcode all[] = {
+    /* Sorted by name: found by bisection. */
+    CHOOSE("abs", FORM_PLAIN, 1, select_abs),
+    CHOOSE("activemask", FORM_PLAIN, 1, select_activemask),
+    CHOOSE("add", FORM_PLAIN, 1, select_add),
+    CHOOSE("addc", FORM_PLAIN, 1, select_addc),
+    TYPED("and", 2, and_ops),
+    CHOOSE("applypriority", FORM_SOURCES, 0, select_nothing),
+    CHOOSE("atom", FORM_LOAD, 1, select_atom),
+    CHOOSE("bar", FORM_SOURCES, 0, select_bar),
+    CHOOSE("barrier", FORM_SOURCES, 0, select_bar),
+    TYPED("bfe", 3, bfe_ops),
+    TYPED("bfi", 4, bfi_ops),
+    CHOOSE("bfind", FORM_PLAIN, 1, select_bfind),
+    CHOOSE("bra", FORM_BRANCH, 0, select_bra),
+    TYPED("brev", 1, brev_ops),
+    CHOOSE("brkpt", FORM_SOURCES, 0, select_nothing),
+    CHOOSE("brx", FORM_TABLE, 0, select_brx),
+    CHOOSE("call", FORM_CALL, 0, select_call),
+    TYPED("clz", 1, clz_ops),
+    TYPED("cnot", 1, cnot_ops),
+    CHOOSE("copysign", FORM_PLAIN, 1, select_copysign),
+    CHOOSE("cos", FORM_PLAIN, 1, select_math),
+    CHOOSE("cvt", FORM_PLAIN, 1, select_cvt),
+    CHOOSE("cvta", FORM_PLAIN, 1, select_cvta),
+    CHOOSE("discard", FORM_SOURCES, 0, select_nothing),
+    CHOOSE("div", FORM_PLAIN, 1, select_div),
+    CHOOSE("dp4a", FORM_PLAIN, 1, select_dp4a),
+    CHOOSE("ex2", FORM_PLAIN, 1, select_math),
+    CHOOSE("exit", FORM_SOURCES, 0, select_exit),
+    CHOOSE("fence", FORM_SOURCES, 0, select_nothing),
+    CHOOSE("fma", FORM_PLAIN, 1, select_fma),
+    CHOOSE("isspacep", FORM_PLAIN, 1, select_isspacep),
+    CHOOSE("ld", FORM_LOAD, 1, select_ld),
+    CHOOSE("ldu", FORM_LOAD, 1, select_ld),
+    CHOOSE("lg2", FORM_PLAIN, 1, select_math),
+    CHOOSE("lop3", FORM_PLAIN, 1, select_lop3),
+    CHOOSE("mad", FORM_PLAIN, 1, select_mad),
+    CHOOSE("mad24", FORM_PLAIN, 1, select_mad24),
+    CHOOSE("madc", FORM_PLAIN, 1, select_madc),
+    CHOOSE("match", FORM_PLAIN, 1, select_match),
+    CHOOSE("max", FORM_PLAIN, 1, select_max),
+    CHOOSE("membar", FORM_SOURCES, 0, select_nothing),
+    CHOOSE("min", FORM_PLAIN, 1, select_min),
+    CHOOSE("mov", FORM_PLAIN, 1, select_mov),
+    CHOOSE("mul", FORM_PLAIN, 1, select_mul),
+    CHOOSE("mul24", FORM_PLAIN, 1, select_mul24),
+    CHOOSE("nanosleep", FORM_SOURCES, 0, select_nothing),
+    CHOOSE("neg", FORM_PLAIN, 1, select_neg),
+    TYPED("not", 1, not_ops),
+    TYPED("or", 2, or_ops),
+    CHOOSE("pmevent", FORM_SOURCES, 0, select_nothing),
+    TYPED("popc", 1, popc_ops),
+    CHOOSE("prefetch", FORM_SOURCES, 0, select_nothing),
+    CHOOSE("prefetchu", FORM_SOURCES, 0, select_nothing),
+    CHOOSE("prmt", FORM_PLAIN, 1, select_prmt),
+    CHOOSE("rcp", FORM_PLAIN, 1, select_math),
+    CHOOSE("red", FORM_STORE, 0, select_atom),
+    CHOOSE("redux", FORM_PLAIN, 1, select_redux),
+    TYPED("rem", 2, rem_ops),
+    CHOOSE("ret", FORM_SOURCES, 0, select_ret),
+    CHOOSE("rsqrt", FORM_PLAIN, 1, select_math),
+    TYPED("sad", 3, sad_ops),
+    TYPED("selp", 3, selp_ops),
+    CHOOSE("set", FORM_PLAIN, 1, select_set),
+    CHOOSE("setp", FORM_PLAIN, 1, select_setp),
+    CHOOSE("shf", FORM_PLAIN, 1, select_shf),
+    CHOOSE("shfl", FORM_PLAIN, 1, select_shfl),
+    TYPED("shl", 2, shl_ops),
+    TYPED("shr", 2, shr_ops),
+    CHOOSE("sin", FORM_PLAIN, 1, select_math),
+    CHOOSE("slct", FORM_PLAIN, 1, select_slct),
+    CHOOSE("sqrt", FORM_PLAIN, 1, select_math),
+    CHOOSE("st", FORM_STORE, 0, select_st),
+    CHOOSE("sub", FORM_PLAIN, 1, select_sub),
+    CHOOSE("subc", FORM_PLAIN, 1, select_subc),
+    CHOOSE("tanh", FORM_PLAIN, 1, select_math),
+    CHOOSE("testp", FORM_PLAIN, 1, select_testp),
+    CHOOSE("trap", FORM_SOURCES, 0, select_trap),
+    CHOOSE("vote", FORM_PLAIN, 1, select_vote),
+    TYPED("xor", 2, xor_ops),
+};
+
+const struct opcode *opcode_find(const char *name, size_t len)
+{
+    size_t low = 0, high = sizeof(all) / sizeof(all[0]);
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        size_t n = strlen(all[mid].name);
+        int c = memcmp(name, all[mid].name, n < len ? n : len);
+        if (!c && n == len)
+            return &all[mid];
+        if (c < 0 || (!c && len < n))
+            high = mid;
+        else
+            low = mid + 1;
+    }
+    return NULL;
+}
