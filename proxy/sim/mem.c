@@ -188,7 +188,8 @@ int mem_alloc(void *owner, int device, enum mem_kind kind, uint64_t bytes, uint6
     return rc;
 }
 
-static int add_host(void *owner, uint64_t base, uint64_t bytes, enum mem_kind kind, uint32_t flags)
+static int add_host(void *owner, int device, uint64_t base, uint64_t bytes, enum mem_kind kind,
+                    uint32_t flags)
 {
     struct extent *e = extent_new();
     if (!e)
@@ -199,6 +200,7 @@ static int add_host(void *owner, uint64_t base, uint64_t bytes, enum mem_kind ki
         extent_place(e, base, base + bytes, NULL);
         e->owner = owner;
         e->kind = kind;
+        e->device = device;
         e->flags = flags;
         extents_insert(&mem.live, e);
     }
@@ -208,7 +210,7 @@ static int add_host(void *owner, uint64_t base, uint64_t bytes, enum mem_kind ki
     return taken ? CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED : 0;
 }
 
-int mem_host_alloc(void *owner, uint64_t bytes, uint32_t flags, void **ret_p)
+int mem_host_alloc(void *owner, int device, uint64_t bytes, uint32_t flags, void **ret_p)
 {
     if (!bytes)
         return CUDA_ERROR_INVALID_VALUE;
@@ -218,7 +220,7 @@ int mem_host_alloc(void *owner, uint64_t bytes, uint32_t flags, void **ret_p)
         mmap(NULL, up(bytes, PAGE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    int rc = add_host(owner, (uint64_t)(uintptr_t)p, bytes, MEM_HOST, flags);
+    int rc = add_host(owner, device, (uint64_t)(uintptr_t)p, bytes, MEM_HOST, flags);
     if (rc)
         munmap(p, up(bytes, PAGE));
     else
@@ -247,14 +249,14 @@ static bool in_region(uint64_t base, uint64_t end)
     return false;
 }
 
-int mem_host_register(void *owner, void *p, uint64_t bytes, uint32_t flags)
+int mem_host_register(void *owner, int device, void *p, uint64_t bytes, uint32_t flags)
 {
     uint64_t base = (uint64_t)(uintptr_t)p;
     if (!p || !bytes || bytes > UINT64_MAX - base || in_region(base, base + bytes))
         return CUDA_ERROR_INVALID_VALUE;
     if (!mapped(base, base + bytes))
         return CUDA_ERROR_INVALID_VALUE;
-    return add_host(owner, base, bytes, MEM_REGISTERED, flags);
+    return add_host(owner, device, base, bytes, MEM_REGISTERED, flags);
 }
 
 /* E, already out of the tree and forgotten by all. */

@@ -35,8 +35,8 @@ int mem_init(unsigned devices, uint64_t bytes_each);
 
 /* Zeroed memory of DEVICE: MEM_DEVICE or MEM_GLOBAL. */
 int mem_alloc(void *owner, int device, enum mem_kind kind, uint64_t bytes, uint64_t *ret_address);
-int mem_host_alloc(void *owner, uint64_t bytes, uint32_t flags, void **ret_p);
-int mem_host_register(void *owner, void *p, uint64_t bytes, uint32_t flags);
+int mem_host_alloc(void *owner, int device, uint64_t bytes, uint32_t flags, void **ret_p);
+int mem_host_register(void *owner, int device, void *p, uint64_t bytes, uint32_t flags);
 /* What begins at ADDRESS, if it is of KIND and OWNER's (NULL: anybody's). Nothing may use it any
  * more. False: there is no such thing. */
 bool mem_release(uint64_t address, enum mem_kind kind, const void *owner);

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Contexts, each device's primary one among them. */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "mem.h"
+#include "stream.h"
+
+#define API_VERSION       3020
+#define GREATEST_PRIORITY (-5)
+
+static struct {
+    pthread_mutex_t lock;
+    struct {
+        struct CUctx_st *context; /* the table's reference */
+        unsigned retained, flags;
+    } of[SIM_MAX_DEVICES];
+} primary = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void context_free(struct object *o)
+{
+    free(o);
+}
+
+CUresult context_new(int device, unsigned flags, bool is_primary, struct CUctx_st **ret_context)
+{
+    struct CUctx_st *c = object_new(OBJECT_CONTEXT, sizeof(*c), NULL, context_free);
+    if (!c)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    c->device = device;
+    c->flags = flags;
+    c->primary = is_primary;
+    c->legacy = stream_new(c, CU_STREAM_DEFAULT, 0);
+    if (!c->legacy) {
+        object_put(&c->o);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    c->legacy->legacy = true;
+    object_publish(&c->o);
+    *ret_context = c;
+    return CUDA_SUCCESS;
+}
+
+CUresult context_destroy(struct CUctx_st *c)
+{
+    object_hold(&c->o);
+    bool first = object_kill(&c->o);
+    if (first) {
+        sched_close(c);
+        object_kill_all(c, NULL);
+        mem_release_all(c);
+        /* Its users are gone, but for threads that still hold the context: they meet `dead`. */
+        object_put(&c->legacy->o);
+    }
+    object_put(&c->o);
+    return first ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
+}
+
+static CUresult check_device(CUdevice dev)
+{
+    TRY(sim_enter());
+    return dev >= 0 && dev < (int)sim.devices ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+}
+
+/* One way of scheduling at most, nothing unknown. */
+static CUresult check_flags(unsigned flags)
+{
+    unsigned way = flags & CU_CTX_SCHED_MASK;
+    return (flags & ~(unsigned)CU_CTX_FLAGS_MASK) || (way & (way - 1)) ? CUDA_ERROR_INVALID_VALUE
+                                                                       : CUDA_SUCCESS;
+}
+
+CUresult cuCtxCreate_v2(CUcontext *ctx, unsigned int flags, CUdevice dev)
+{
+    struct CUctx_st *c;
+    TRY(sim_enter());
+    if (!ctx)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(check_flags(flags));
+    TRY(check_device(dev));
+    TRY(context_new(dev, flags, false, &c));
+    CUresult rc = thread_push(c);
+    if (rc != CUDA_SUCCESS) {
+        context_destroy(c);
+        return rc;
+    }
+    *ctx = c;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxDestroy_v2(CUcontext ctx)
+{
+    TRY(sim_enter());
+    PUT_LATER(CUctx_st) *c = object_find(OBJECT_CONTEXT, ctx);
+    if (!c || c->primary)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    CUresult rc = context_destroy(c);
+    if (rc == CUDA_SUCCESS && thread_top() == c)
+        thread_pop();
+    return rc;
+}
+
+CUresult cuCtxPushCurrent_v2(CUcontext ctx)
+{
+    TRY(sim_enter());
+    PUT_LATER(CUctx_st) *c = object_find(OBJECT_CONTEXT, ctx);
+    return c ? thread_push(c) : CUDA_ERROR_INVALID_CONTEXT;
+}
+
+CUresult cuCtxPopCurrent_v2(CUcontext *ctx)
+{
+    TRY(sim_enter());
+    struct CUctx_st *c = thread_top();
+    if (!c)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    if (ctx)
+        *ctx = c;
+    thread_pop();
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxSetCurrent(CUcontext ctx)
+{
+    TRY(sim_enter());
+    if (ctx && ctx == thread_top())
+        return CUDA_SUCCESS;
+    PUT_LATER(CUctx_st) *c = ctx ? object_find(OBJECT_CONTEXT, ctx) : NULL;
+    if (ctx && !c)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    if (thread_top())
+        thread_pop();
+    return c ? thread_push(c) : CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetCurrent(CUcontext *ctx)
+{
+    TRY(sim_enter());
+    if (!ctx)
+        return CUDA_ERROR_INVALID_VALUE;
+    *ctx = thread_top();
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetDevice(CUdevice *dev)
+{
+    TRY(sim_enter());
+    const struct CUctx_st *c = thread_top();
+    if (!c)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    if (!dev)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (c->dead)
+        return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+    *dev = c->device;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetFlags(unsigned int *flags)
+{
+    struct CUctx_st *c;
+    TRY(sim_context(&c));
+    if (!flags)
+        return CUDA_ERROR_INVALID_VALUE;
+    *flags = c->flags;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetApiVersion(CUcontext ctx, unsigned int *version)
+{
+    TRY(sim_enter());
+    PUT_LATER(CUctx_st) *c = ctx ? object_find(OBJECT_CONTEXT, ctx) : NULL;
+    if (ctx ? !c : !thread_top())
+        return CUDA_ERROR_INVALID_CONTEXT;
+    if (!version)
+        return CUDA_ERROR_INVALID_VALUE;
+    *version = API_VERSION;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest)
+{
+    struct CUctx_st *c;
+    TRY(sim_context(&c));
+    if (least)
+        *least = 0;
+    if (greatest)
+        *greatest = GREATEST_PRIORITY;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxSynchronize(void)
+{
+    struct CUctx_st *c;
+    TRY(sim_context(&c));
+    sched_drain(c);
+    return c->error;
+}
+
+CUresult cuDevicePrimaryCtxRetain(CUcontext *ctx, CUdevice dev)
+{
+    CUresult rc = CUDA_SUCCESS;
+    TRY(sim_enter());
+    if (!ctx)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(check_device(dev));
+    pthread_mutex_lock(&primary.lock);
+    if (!primary.of[dev].context)
+        rc = context_new(dev, primary.of[dev].flags, true, &primary.of[dev].context);
+    if (rc == CUDA_SUCCESS) {
+        primary.of[dev].retained++;
+        *ctx = primary.of[dev].context;
+    }
+    pthread_mutex_unlock(&primary.lock);
+    return rc;
+}
+
+/* The context, if it is to go now. */
+static struct CUctx_st *let_go(CUdevice dev)
+{
+    struct CUctx_st *c = primary.of[dev].context;
+    primary.of[dev].context = NULL;
+    primary.of[dev].retained = 0;
+    return c;
+}
+
+CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev)
+{
+    struct CUctx_st *gone = NULL;
+    TRY(check_device(dev));
+    pthread_mutex_lock(&primary.lock);
+    CUresult rc = primary.of[dev].retained ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
+    if (rc == CUDA_SUCCESS && --primary.of[dev].retained == 0)
+        gone = let_go(dev);
+    pthread_mutex_unlock(&primary.lock);
+    if (gone)
+        context_destroy(gone);
+    return rc;
+}
+
+CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev)
+{
+    TRY(check_device(dev));
+    pthread_mutex_lock(&primary.lock);
+    struct CUctx_st *gone = let_go(dev);
+    pthread_mutex_unlock(&primary.lock);
+    if (gone)
+        context_destroy(gone);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuDevicePrimaryCtxSetFlags_v2(CUdevice dev, unsigned int flags)
+{
+    TRY(check_device(dev));
+    TRY(check_flags(flags));
+    pthread_mutex_lock(&primary.lock);
+    primary.of[dev].flags = flags;
+    pthread_mutex_unlock(&primary.lock);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int *flags, int *active)
+{
+    TRY(check_device(dev));
+    if (!flags || !active)
+        return CUDA_ERROR_INVALID_VALUE;
+    pthread_mutex_lock(&primary.lock);
+    *flags = primary.of[dev].flags;
+    *active = primary.of[dev].context != NULL;
+    pthread_mutex_unlock(&primary.lock);
+    return CUDA_SUCCESS;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "stream.h"
+
+#define FLAGS (CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS)
+
+static void event_free(struct object *o)
+{
+    event_forget((struct CUevent_st *)o);
+    free(o);
+}
+
+CUresult cuEventCreate(CUevent *event, unsigned int flags)
+{
+    struct CUctx_st *c;
+    TRY(sim_context(&c));
+    if (!event || (flags & ~(unsigned)FLAGS) ||
+        ((flags & CU_EVENT_INTERPROCESS) && !(flags & CU_EVENT_DISABLE_TIMING)))
+        return CUDA_ERROR_INVALID_VALUE;
+    struct CUevent_st *e = object_new(OBJECT_EVENT, sizeof(*e), c, event_free);
+    if (!e)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    e->flags = flags;
+    object_publish(&e->o);
+    *event = e;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuEventRecord(CUevent event, CUstream stream)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUstream_st) *s = NULL;
+    TRY(sim_context(&c));
+    PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);
+    if (!e || e->o.context != c)
+        return CUDA_ERROR_INVALID_HANDLE;
+    TRY(sim_stream(stream, c, &s));
+    return event_record(e, s);
+}
+
+CUresult cuEventQuery(CUevent event)
+{
+    struct CUctx_st *c;
+    TRY(sim_context(&c));
+    PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);
+    return e ? event_query(e) : CUDA_ERROR_INVALID_HANDLE;
+}
+
+CUresult cuEventSynchronize(CUevent event)
+{
+    struct CUctx_st *c;
+    TRY(sim_context(&c));
+    PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);
+    return e ? event_wait(e) : CUDA_ERROR_INVALID_HANDLE;
+}
+
+CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end)
+{
+    struct CUctx_st *c;
+    TRY(sim_context(&c));
+    if (!ms)
+        return CUDA_ERROR_INVALID_VALUE;
+    PUT_LATER(CUevent_st) *from = object_find(OBJECT_EVENT, start);
+    PUT_LATER(CUevent_st) *to = object_find(OBJECT_EVENT, end);
+    if (!from || !to || from->o.context != to->o.context ||
+        ((from->flags | to->flags) & CU_EVENT_DISABLE_TIMING))
+        return CUDA_ERROR_INVALID_HANDLE;
+    return event_elapsed(from, to, ms);
+}
+
+CUresult cuEventDestroy_v2(CUevent event)
+{
+    struct CUctx_st *c;
+    TRY(sim_context(&c));
+    PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);
+    return e && object_kill(&e->o) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Functions and their launches. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem.h"
+#include "stream.h"
+
+#define CAPABILITY     90
+#define MAX_GRID_X     0x7fffffffu
+#define MAX_GRID_YZ    65535u
+#define MAX_BLOCK_Z    64u
+#define NUM_ATTRIBUTES 16
+#define MAX_EXTRA      16
+
+struct launch {
+    struct op op;
+    struct CUfunc_st *function; /* a reference */
+    struct sim_memory memory;
+    struct sim_launch what;
+    _Alignas(16) uint8_t params[];
+};
+
+static CUresult find_function(struct CUctx_st *c, CUfunction handle, struct CUfunc_st **ret)
+{
+    struct CUfunc_st *f = object_find(OBJECT_FUNCTION, handle);
+    if (f && f->o.context == c) {
+        *ret = f;
+        return CUDA_SUCCESS;
+    }
+    if (f)
+        object_put(&f->o);
+    return CUDA_ERROR_INVALID_HANDLE;
+}
+
+static int block_limit(const struct sim_func *f)
+{
+    return (int)(f->max_threads && f->max_threads < SIM_MAX_THREADS ? f->max_threads
+                                                                    : SIM_MAX_THREADS);
+}
+
+CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attrib, CUfunction fn)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUfunc_st) *f = NULL;
+    TRY(sim_context(&c));
+    if (!value || (int)attrib < 0 || (int)attrib >= NUM_ATTRIBUTES)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_function(c, fn, &f));
+    switch ((int)attrib) {
+    case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
+        *value = block_limit(f->code);
+        break;
+    case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES:
+        *value = (int)f->code->shared_bytes;
+        break;
+    case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES:
+        *value = (int)f->code->local_bytes;
+        break;
+    case CU_FUNC_ATTRIBUTE_NUM_REGS:
+        *value = f->code->nregs < 255 ? (int)f->code->nregs : 255;
+        break;
+    case CU_FUNC_ATTRIBUTE_PTX_VERSION:
+        *value = (int)f->module->code->target;
+        break;
+    case CU_FUNC_ATTRIBUTE_BINARY_VERSION:
+        *value = CAPABILITY;
+        break;
+    case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
+        *value = (int)f->max_dynamic;
+        break;
+    case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
+        *value = -1;
+        break;
+    default:
+        *value = 0;
+        break;
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuFuncSetAttribute(CUfunction fn, CUfunction_attribute attrib, int value)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUfunc_st) *f = NULL;
+    TRY(sim_context(&c));
+    TRY(find_function(c, fn, &f));
+    switch ((int)attrib) {
+    case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
+        if (value < 0 || (unsigned)value > SIM_MAX_SHARED ||
+            static_shared(f->code) + (unsigned)value > SIM_MAX_SHARED)
+            return CUDA_ERROR_INVALID_VALUE;
+        f->max_dynamic = (unsigned)value;
+        return CUDA_SUCCESS;
+    case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
+        return value >= -1 && value <= 100 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    default:
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+}
+
+CUresult cuFuncGetParamInfo(CUfunction fn, size_t index, size_t *offset, size_t *size)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUfunc_st) *f = NULL;
+    TRY(sim_context(&c));
+    if (!offset)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_function(c, fn, &f));
+    if (index >= f->code->nparams)
+        return CUDA_ERROR_INVALID_VALUE;
+    *offset = f->code->params[index].offset;
+    if (size)
+        *size = f->code->params[index].size;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuFuncGetModule(CUmodule *module, CUfunction fn)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUfunc_st) *f = NULL;
+    TRY(sim_context(&c));
+    if (!module)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_function(c, fn, &f));
+    *module = f->module;
+    return CUDA_SUCCESS;
+}
+
+/* --- launching ---------------------------------------------------------------- */
+
+static CUresult run(struct op *op)
+{
+    const struct launch *l = (const struct launch *)op;
+    struct sim_fault fault = {.text = ""};
+    int rc = sim_run(&l->what, &fault);
+    if (rc)
+        fprintf(stderr, "simulated GPU: kernel %.200s: %s\n", l->what.func->name, fault.text);
+    return (CUresult)rc;
+}
+
+static void release(struct op *op)
+{
+    struct launch *l = (struct launch *)op;
+    object_put(&l->function->o);
+}
+
+static CUresult check_shape(const struct CUfunc_st *f, const uint32_t *grid, const uint32_t *block,
+                            uint32_t shared)
+{
+    if (!grid[0] || !grid[1] || !grid[2] || !block[0] || !block[1] || !block[2] ||
+        grid[0] > MAX_GRID_X || grid[1] > MAX_GRID_YZ || grid[2] > MAX_GRID_YZ ||
+        block[0] > SIM_MAX_THREADS || block[1] > SIM_MAX_THREADS || block[2] > MAX_BLOCK_Z)
+        return CUDA_ERROR_INVALID_VALUE;
+    uint64_t threads = (uint64_t)block[0] * block[1] * block[2];
+    if (threads > SIM_MAX_THREADS || shared > f->max_dynamic)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (threads > (uint64_t)block_limit(f->code) ||
+        static_shared(f->code) + shared > SIM_MAX_SHARED)
+        return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+    return CUDA_SUCCESS;
+}
+
+/* The buffer form of parameters. */
+static CUresult read_extra(void **extra, const void **ret_buffer, size_t *ret_size)
+{
+    const void *buffer = NULL;
+    const size_t *size = NULL;
+    for (unsigned i = 0; extra[i] != CU_LAUNCH_PARAM_END; i += 2) {
+        if (i >= MAX_EXTRA)
+            return CUDA_ERROR_INVALID_VALUE;
+        if (extra[i] == CU_LAUNCH_PARAM_BUFFER_POINTER)
+            buffer = extra[i + 1];
+        else if (extra[i] == CU_LAUNCH_PARAM_BUFFER_SIZE)
+            size = extra[i + 1];
+        else
+            return CUDA_ERROR_INVALID_VALUE;
+    }
+    if (!buffer || !size || *size > SIM_MAX_PARAM_BUFFER)
+        return CUDA_ERROR_INVALID_VALUE;
+    *ret_buffer = buffer;
+    *ret_size = *size;
+    return CUDA_SUCCESS;
+}
+
+static CUresult gather(const struct sim_func *f, void **params, void **extra, uint8_t *ret_params)
+{
+    if (params && extra)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (extra) {
+        const void *buffer;
+        size_t size;
+        TRY(read_extra(extra, &buffer, &size));
+        if (size < f->param_bytes)
+            return CUDA_ERROR_INVALID_VALUE;
+        memcpy(ret_params, buffer, f->param_bytes);
+        return CUDA_SUCCESS;
+    }
+    if (!params && f->nparams)
+        return CUDA_ERROR_INVALID_VALUE;
+    for (uint32_t i = 0; i < f->nparams; i++) {
+        if (!params[i])
+            return CUDA_ERROR_INVALID_VALUE;
+        memcpy(ret_params + f->params[i].offset, params[i], f->params[i].size);
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int gy, unsigned int gz,
+                        unsigned int bx, unsigned int by, unsigned int bz, unsigned int shared,
+                        CUstream stream, void **params, void **extra)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUfunc_st) *f = NULL;
+    PUT_LATER(CUstream_st) *s = NULL;
+    const uint32_t grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
+    TRY(sim_context(&c));
+    TRY(find_function(c, fn, &f));
+    TRY(sim_stream(stream, c, &s));
+    TRY(check_shape(f, grid, block, shared));
+    struct launch *l = calloc(1, sizeof(*l) + f->code->param_bytes);
+    if (!l)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult rc = gather(f->code, params, extra, l->params);
+    if (rc != CUDA_SUCCESS) {
+        free(l);
+        return rc;
+    }
+    object_hold(&f->o);
+    l->op.run = run;
+    l->op.release = release;
+    l->function = f;
+    l->memory = (struct sim_memory){.find = mem_find, .context = c};
+    l->what = (struct sim_launch){.module = f->module->code,
+                                  .func = f->code,
+                                  .grid = {gx, gy, gz},
+                                  .block = {bx, by, bz},
+                                  .dynamic_shared = shared,
+                                  .params = l->params,
+                                  .memory = &l->memory,
+                                  .max_steps = sim.max_steps,
+                                  .sms = SIM_SMS};
+    return stream_submit(s, &l->op, SUBMIT_LATER);
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Allocations, pinned host memory, what a pointer is. */
+#include "mem.h"
+#include "stream.h"
+
+#define ALLOC_FLAGS                                                                                \
+    (CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED)
+#define REGISTER_FLAGS (CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP)
+
+CUresult cuMemAlloc_v2(CUdeviceptr *ptr, size_t bytes)
+{
+    struct CUctx_st *c;
+    uint64_t address = 0;
+    TRY(sim_context(&c));
+    if (!ptr || !bytes)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY((CUresult)mem_alloc(c, c->device, MEM_DEVICE, bytes, &address));
+    *ptr = address;
+    return CUDA_SUCCESS;
+}
+
+/* Waits until nothing queued so far can touch the range at R. */
+static void let_rest(const struct mem_range *r)
+{
+    sched_drain(mem_is_shared(r->base) ? NULL : r->owner);
+}
+
+CUresult cuMemFree_v2(CUdeviceptr ptr)
+{
+    struct CUctx_st *c;
+    struct mem_range r;
+    TRY(sim_context(&c));
+    if (!ptr)
+        return CUDA_SUCCESS;
+    if (!mem_at(ptr, &r) || r.base != ptr || r.kind != MEM_DEVICE)
+        return CUDA_ERROR_INVALID_VALUE;
+    let_rest(&r);
+    return mem_release(ptr, MEM_DEVICE, r.owner) ? c->error : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult cuMemGetInfo_v2(size_t *free, size_t *total)
+{
+    struct CUctx_st *c;
+    uint64_t left, all;
+    TRY(sim_context(&c));
+    if (!free || !total)
+        return CUDA_ERROR_INVALID_VALUE;
+    mem_info(c->device, &left, &all);
+    *free = left;
+    *total = all;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdeviceptr ptr)
+{
+    struct CUctx_st *c;
+    struct mem_range r;
+    TRY(sim_context(&c));
+    if (!mem_at(ptr, &r))
+        return CUDA_ERROR_NOT_FOUND;
+    if (base)
+        *base = r.base;
+    if (size)
+        *size = r.end - r.base;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemHostAlloc(void **p, size_t bytes, unsigned int flags)
+{
+    struct CUctx_st *c;
+    TRY(sim_context(&c));
+    if (!p || !bytes || (flags & ~(unsigned)ALLOC_FLAGS))
+        return CUDA_ERROR_INVALID_VALUE;
+    return (CUresult)mem_host_alloc(c, c->device, bytes, flags, p);
+}
+
+CUresult cuMemAllocHost_v2(void **p, size_t bytes)
+{
+    return cuMemHostAlloc(p, bytes, 0);
+}
+
+CUresult cuMemFreeHost(void *p)
+{
+    struct CUctx_st *c;
+    struct mem_range r;
+    TRY(sim_context(&c));
+    if (!mem_at((uintptr_t)p, &r) || r.base != (uintptr_t)p || r.kind != MEM_HOST)
+        return CUDA_ERROR_INVALID_VALUE;
+    let_rest(&r);
+    return mem_release((uintptr_t)p, MEM_HOST, NULL) ? c->error : CUDA_ERROR_INVALID_VALUE;
+}
+
+static bool pinned_at(const void *p, struct mem_range *ret_range)
+{
+    return mem_at((uintptr_t)p, ret_range) &&
+           (ret_range->kind == MEM_HOST || ret_range->kind == MEM_REGISTERED);
+}
+
+CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *ptr, void *p, unsigned int flags)
+{
+    struct CUctx_st *c;
+    struct mem_range r;
+    TRY(sim_context(&c));
+    if (!ptr || flags || !pinned_at(p, &r))
+        return CUDA_ERROR_INVALID_VALUE;
+    *ptr = (uintptr_t)p;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemHostGetFlags(unsigned int *flags, void *p)
+{
+    struct CUctx_st *c;
+    struct mem_range r;
+    TRY(sim_context(&c));
+    if (!flags || !pinned_at(p, &r))
+        return CUDA_ERROR_INVALID_VALUE;
+    /* With unified addressing all of it is mapped. */
+    *flags = r.flags | CU_MEMHOSTALLOC_DEVICEMAP;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemHostRegister_v2(void *p, size_t bytes, unsigned int flags)
+{
+    struct CUctx_st *c;
+    TRY(sim_context(&c));
+    if (!p || !bytes || (flags & ~(unsigned)REGISTER_FLAGS))
+        return CUDA_ERROR_INVALID_VALUE;
+    return (CUresult)mem_host_register(c, c->device, p, bytes, flags);
+}
+
+CUresult cuMemHostUnregister(void *p)
+{
+    struct CUctx_st *c;
+    struct mem_range r;
+    TRY(sim_context(&c));
+    if (!p)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!mem_at((uintptr_t)p, &r) || r.base != (uintptr_t)p || r.kind != MEM_REGISTERED)
+        return CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+    let_rest(&r);
+    return mem_release((uintptr_t)p, MEM_REGISTERED, NULL) ? c->error
+                                                           : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
+}
+
+CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr ptr)
+{
+    struct CUctx_st *c;
+    struct mem_range r;
+    TRY(sim_context(&c));
+    if (!data || !mem_at(ptr, &r))
+        return CUDA_ERROR_INVALID_VALUE;
+    bool device = r.kind == MEM_DEVICE || r.kind == MEM_GLOBAL;
+    struct CUctx_st *owner = r.owner;
+    switch (attribute) {
+    case CU_POINTER_ATTRIBUTE_CONTEXT:
+        *(CUcontext *)data = owner;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
+        *(unsigned int *)data = device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
+        *(CUdeviceptr *)data = ptr;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_HOST_POINTER:
+        if (device)
+            return CUDA_ERROR_INVALID_VALUE;
+        *(void **)data = (void *)(uintptr_t)ptr;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_IS_MANAGED:
+        *(unsigned int *)data = 0;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
+        *(int *)data = r.device;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+        *(CUdeviceptr *)data = r.base;
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+        *(size_t *)data = r.end - r.base;
+        return CUDA_SUCCESS;
+    }
+    return CUDA_ERROR_INVALID_VALUE;
+}

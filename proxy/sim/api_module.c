@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Modules: PTX text or a fatbin with such, its variables placed in the context's device memory. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem.h"
+#include "stream.h"
+
+#define CAPABILITY      90 /* sm_90 */
+#define MAX_JIT_OPTIONS 256u
+#define ELF_MAGIC       0x464c457fu
+#define FATBIN_MAGIC    0xba55ed50u
+#define WRAPPER_MAGIC   0x466243b1u
+
+/* --- options ------------------------------------------------------------------ */
+
+struct log_buffer {
+    char *text;
+    size_t room;
+    void **ret_used;
+};
+
+struct jit {
+    struct log_buffer info, error;
+};
+
+static CUresult read_options(struct jit *jit, unsigned n, const CUjit_option *options,
+                             void **values)
+{
+    if (n > MAX_JIT_OPTIONS || (n && (!options || !values)))
+        return CUDA_ERROR_INVALID_VALUE;
+    for (unsigned i = 0; i < n; i++) {
+        switch ((int)options[i]) {
+        case CU_JIT_INFO_LOG_BUFFER:
+            jit->info.text = values[i];
+            break;
+        case CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES:
+            jit->info.room = (size_t)(uintptr_t)values[i];
+            jit->info.ret_used = &values[i];
+            break;
+        case CU_JIT_ERROR_LOG_BUFFER:
+            jit->error.text = values[i];
+            break;
+        case CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES:
+            jit->error.room = (size_t)(uintptr_t)values[i];
+            jit->error.ret_used = &values[i];
+            break;
+        default: /* how to compile: there is nothing to compile */
+            break;
+        }
+    }
+    return CUDA_SUCCESS;
+}
+
+static void write_log(const struct log_buffer *log, const char *text)
+{
+    size_t used = 0;
+    if (log->text && log->room) {
+        used = strnlen(text, log->room - 1);
+        memcpy(log->text, text, used);
+        log->text[used] = '\0';
+    }
+    if (log->ret_used)
+        *log->ret_used = (void *)(uintptr_t)used;
+}
+
+/* --- loading ------------------------------------------------------------------ */
+
+static void module_free(struct object *o)
+{
+    struct CUmod_st *m = (struct CUmod_st *)o;
+    if (m->code)
+        sim_module_free(m->code);
+    free(m);
+}
+
+/* Does it look like PTX, or is it no image at all? Comments and white space come first. */
+static bool is_ptx(const char *p, size_t len)
+{
+    const char *end = p + len;
+    while (p < end) {
+        if (*p == ' ' || (*p >= '\t' && *p <= '\r')) {
+            p++;
+        } else if (end - p > 1 && p[0] == '/' && p[1] == '/') {
+            const char *line = memchr(p, '\n', (size_t)(end - p));
+            p = line ? line + 1 : end;
+        } else if (end - p > 1 && p[0] == '/' && p[1] == '*') {
+            const char *close = memmem(p + 2, (size_t)(end - p - 2), "*/", 2);
+            p = close ? close + 2 : end;
+        } else {
+            break;
+        }
+    }
+    return end - p >= 8 && memcmp(p, ".version", 8) == 0;
+}
+
+static CUresult find_text(const void *data, struct image *ret_image)
+{
+    uint32_t magic;
+    const char *text = data;
+    size_t len = strnlen(text, 4);
+    if (len == 4) {
+        memcpy(&magic, data, sizeof(magic));
+        if (magic == ELF_MAGIC) /* machine code: there is no such machine */
+            return CUDA_ERROR_NO_BINARY_FOR_GPU;
+        if (magic == FATBIN_MAGIC || magic == WRAPPER_MAGIC)
+            return fatbin_find(data, ret_image);
+        len = strnlen(text, SIM_MAX_TEXT + 1);
+    }
+    if (len > SIM_MAX_TEXT || !is_ptx(text, len))
+        return CUDA_ERROR_INVALID_IMAGE;
+    *ret_image = (struct image){text, len};
+    return CUDA_SUCCESS;
+}
+
+static CUresult parse(const struct image *image, struct sim_module **ret_code, struct sim_log *log)
+{
+    if (sim_parse(image->text, image->len, ret_code, log) == 0)
+        return CUDA_SUCCESS;
+    if (log->unsupported_version)
+        return CUDA_ERROR_UNSUPPORTED_PTX_VERSION;
+    return log->no_memory ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_PTX;
+}
+
+/* On failure the variables placed so far stay in the list with their addresses. */
+static CUresult place(struct CUctx_st *c, struct sim_module *code, struct sim_log *log)
+{
+    for (uint32_t i = 0; i < code->nvars; i++)
+        code->vars[i].address = 0;
+    for (uint32_t i = 0; i < code->nvars; i++) {
+        struct sim_var *v = &code->vars[i];
+        if (v->ext) {
+            snprintf(log->text, sizeof(log->text), "undefined reference to '%.200s'", v->name);
+            return CUDA_ERROR_INVALID_PTX;
+        }
+        int rc = mem_alloc(c, c->device, MEM_GLOBAL, v->size ? v->size : 1, &v->address);
+        if (rc) {
+            snprintf(log->text, sizeof(log->text), "no device memory for '%.200s'", v->name);
+            return (CUresult)rc;
+        }
+    }
+    sim_module_link(code);
+    for (uint32_t i = 0; i < code->nvars; i++) {
+        const struct sim_var *v = &code->vars[i];
+        if (v->init)
+            memcpy((void *)(uintptr_t)v->address, v->init, v->init_len);
+    }
+    return CUDA_SUCCESS;
+}
+
+static void displace(const struct CUctx_st *c, const struct sim_module *code)
+{
+    for (uint32_t i = 0; i < code->nvars; i++) {
+        if (code->vars[i].address)
+            mem_release(code->vars[i].address, MEM_GLOBAL, c);
+    }
+}
+
+static CUresult load(struct CUctx_st *c, const void *data, struct CUmod_st **ret_module,
+                     struct sim_log *log)
+{
+    struct image image;
+    TRY(find_text(data, &image));
+    PUT_LATER(CUmod_st) *m = object_new(OBJECT_MODULE, sizeof(*m), c, module_free);
+    if (!m)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    TRY(parse(&image, &m->code, log));
+    if (m->code->target > CAPABILITY) {
+        snprintf(log->text, sizeof(log->text), "PTX for sm_%u can't run on sm_%d", m->code->target,
+                 CAPABILITY);
+        return CUDA_ERROR_NO_BINARY_FOR_GPU;
+    }
+    CUresult rc = place(c, m->code, log);
+    if (rc != CUDA_SUCCESS) {
+        displace(c, m->code);
+        return rc;
+    }
+    object_hold(&m->o);
+    object_publish(&m->o);
+    *ret_module = m;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int n,
+                            CUjit_option *options, void **values)
+{
+    struct CUctx_st *c;
+    struct jit jit = {0};
+    struct sim_log log = {.text = ""};
+    TRY(sim_context(&c));
+    if (!module || !image)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(read_options(&jit, n, options, values));
+    CUresult rc = load(c, image, module, &log);
+    write_log(&jit.info, "");
+    write_log(&jit.error, rc == CUDA_SUCCESS ? "" : log.text);
+    return rc;
+}
+
+CUresult cuModuleLoadData(CUmodule *module, const void *image)
+{
+    return cuModuleLoadDataEx(module, image, 0, NULL, NULL);
+}
+
+CUresult cuModuleLoadFatBinary(CUmodule *module, const void *image)
+{
+    return cuModuleLoadDataEx(module, image, 0, NULL, NULL);
+}
+
+static CUresult find_module(struct CUctx_st *c, CUmodule handle, struct CUmod_st **ret_module)
+{
+    struct CUmod_st *m = object_find(OBJECT_MODULE, handle);
+    if (m && m->o.context == c) {
+        *ret_module = m;
+        return CUDA_SUCCESS;
+    }
+    if (m)
+        object_put(&m->o);
+    return CUDA_ERROR_INVALID_HANDLE;
+}
+
+CUresult cuModuleUnload(CUmodule module)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUmod_st) *m = NULL;
+    TRY(sim_context(&c));
+    TRY(find_module(c, module, &m));
+    if (!object_kill(&m->o))
+        return CUDA_ERROR_INVALID_HANDLE;
+    sched_drain(c);
+    object_kill_all(c, m);
+    displace(c, m->code);
+    return c->error;
+}
+
+/* --- what is in it ------------------------------------------------------------ */
+
+static void function_free(struct object *o)
+{
+    struct CUfunc_st *f = (struct CUfunc_st *)o;
+    object_put(&f->module->o);
+    free(f);
+}
+
+CUresult cuModuleGetFunction(CUfunction *fn, CUmodule module, const char *name)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUmod_st) *m = NULL;
+    TRY(sim_context(&c));
+    if (!fn || !name)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_module(c, module, &m));
+    const struct sim_func *code = sim_module_func(m->code, name);
+    if (!code || !code->entry || !code->defined)
+        return CUDA_ERROR_NOT_FOUND;
+    struct CUfunc_st *f = object_new(OBJECT_FUNCTION, sizeof(*f), c, function_free);
+    if (!f)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    object_hold(&m->o);
+    f->module = m;
+    f->code = code;
+    unsigned fixed = static_shared(code);
+    f->max_dynamic = fixed < SIM_SHARED_DEFAULT ? SIM_SHARED_DEFAULT - fixed : 0;
+    object_publish(&f->o);
+    *fn = f;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuModuleGetGlobal_v2(CUdeviceptr *ptr, size_t *bytes, CUmodule module, const char *name)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUmod_st) *m = NULL;
+    TRY(sim_context(&c));
+    if (!name || (!ptr && !bytes))
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_module(c, module, &m));
+    const struct sim_var *v = sim_module_var(m->code, name);
+    if (!v)
+        return CUDA_ERROR_NOT_FOUND;
+    if (ptr)
+        *ptr = v->address;
+    if (bytes)
+        *bytes = v->size;
+    return CUDA_SUCCESS;
+}

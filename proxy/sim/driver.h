@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The simulated driver's insides: what its handles point to, and who is
+ * current where. Functions return CUDA_SUCCESS or the driver's error.
+ */
+#ifndef SIM_DRIVER_H
+#define SIM_DRIVER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "exec.h"
+#include "ir.h"
+
+/* What this header declares is what the library exports. */
+#pragma GCC visibility push(default)
+#include "idm/cuda_abi.h"
+#pragma GCC visibility pop
+
+#define SIM_MAX_DEVICES      8
+#define SIM_SMS              16     /* multiprocessors a device shows */
+#define SIM_SHARED_DEFAULT   49152u /* shared memory without asking for more */
+#define SIM_MAX_THREADS      1024u  /* per block */
+#define SIM_MAX_PARAM_BUFFER (1u << 16)
+
+#define TRY(call)                                                                                  \
+    do {                                                                                           \
+        CUresult try_rc = (call);                                                                  \
+        if (try_rc != CUDA_SUCCESS)                                                                \
+            return try_rc;                                                                         \
+    } while (0)
+
+struct sim_driver {
+    atomic_bool ready;
+    unsigned devices;
+    uint64_t memory; /* bytes per device */
+    char name[128];
+    unsigned cores;
+    uint64_t max_steps;
+};
+extern struct sim_driver sim;
+
+/* --- objects (api_object.c): what a handle points to -------------------------- */
+
+enum object_kind { OBJECT_CONTEXT, OBJECT_STREAM, OBJECT_EVENT, OBJECT_MODULE, OBJECT_FUNCTION };
+
+struct object {
+    enum object_kind kind;
+    atomic_uint refs;
+    struct object *next;
+    struct CUctx_st *context; /* a reference; NULL: it is one */
+    void (*free)(struct object *o);
+};
+
+/* A zeroed object of BYTES with one reference, the caller's; NULL: no memory. */
+void *object_new(enum object_kind kind, size_t bytes, struct CUctx_st *context,
+                 void (*free_it)(struct object *o));
+void object_hold(struct object *o);
+void object_put(struct object *o);
+/* From now on a handle of the API, which takes over the caller's reference. */
+void object_publish(struct object *o);
+/* The live object behind HANDLE, held; NULL: there is none of that kind. */
+void *object_find(enum object_kind kind, const void *handle);
+/* Ends the handle. False: another thread was first. */
+bool object_kill(struct object *o);
+/* Ends all handles of CONTEXT's objects and, with MODULE, just that module's functions. */
+void object_kill_all(const struct CUctx_st *context, const struct CUmod_st *module);
+
+#define PUT(type)                                                                                  \
+    static inline void put_##type(struct type **p)                                                 \
+    {                                                                                              \
+        if (*p)                                                                                    \
+            object_put((struct object *)*p);                                                       \
+    }
+
+struct CUctx_st {
+    struct object o;
+    int device;
+    bool primary;
+    unsigned flags;
+    atomic_bool dead;
+    _Atomic CUresult error; /* sticky: a kernel's fault */
+    struct CUstream_st *legacy;
+};
+
+struct CUmod_st {
+    struct object o;
+    struct sim_module *code;
+};
+
+struct CUfunc_st {
+    struct object o;
+    struct CUmod_st *module; /* a reference */
+    const struct sim_func *code;
+    atomic_uint max_dynamic; /* shared memory a launch may ask for */
+};
+
+struct CUevent_st {
+    struct object o;
+    unsigned flags;
+    struct point *point; /* its last recording; under the scheduler's lock */
+};
+
+PUT(CUctx_st)
+PUT(CUstream_st)
+PUT(CUmod_st)
+PUT(CUfunc_st)
+PUT(CUevent_st)
+#define PUT_LATER(type) __attribute__((cleanup(put_##type))) struct type
+
+/* --- the calling thread (api_thread.c) ---------------------------------------- */
+
+/* NOT_INITIALIZED before cuInit, and in a fork's child. */
+CUresult sim_enter(void);
+/* The current context, which stays while it is current; its sticky error. */
+CUresult sim_context(struct CUctx_st **ret_context);
+/* STREAM, held: NULL, legacy and per-thread ones resolved for CONTEXT. Another context's
+ * stream is an INVALID_HANDLE. */
+CUresult sim_stream(CUstream stream, struct CUctx_st *context, struct CUstream_st **ret_stream);
+/* The context stack. Contexts on it are held. */
+struct CUctx_st *thread_top(void);
+CUresult thread_push(struct CUctx_st *context);
+void thread_pop(void);
+CUresult thread_init(void);
+
+/* --- contexts (api_context.c) ------------------------------------------------- */
+
+CUresult context_new(int device, unsigned flags, bool primary, struct CUctx_st **ret_context);
+/* Waits for its work, frees what it has. INVALID_CONTEXT: another thread was first. */
+CUresult context_destroy(struct CUctx_st *context);
+
+/* Shared memory a function has before a launch adds any. */
+static inline unsigned static_shared(const struct sim_func *f)
+{
+    return (f->shared_bytes + 15) & ~15u;
+}
+
+/* --- images ------------------------------------------------------------------- */
+
+struct image {
+    const char *text; /* PTX */
+    size_t len;
+};
+
+/* fatbin.c: the best PTX in what DATA points to: a fatbin or its wrapper.
+ * INVALID_IMAGE: it is neither; NO_BINARY_FOR_GPU: nothing in it can run here. */
+CUresult fatbin_find(const void *data, struct image *ret_image);
+/* The same for a fatbin of at most LEN bytes. */
+CUresult fatbin_parse(const uint8_t *data, uint64_t len, struct image *ret_image);
+
+#endif

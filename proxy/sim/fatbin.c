@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The container nvcc puts code into: a header and entries, each for one
+ * architecture. Of use here is PTX that isn't compressed. All reads are within the
+ * size the header tells.
+ */
+#include <string.h>
+
+#include "driver.h"
+
+#define WRAPPER_MAGIC   0x466243b1u
+#define FATBIN_MAGIC    0xba55ed50u
+#define FATBIN_VERSION  1
+#define KIND_PTX        1
+#define FLAG_COMPRESSED (0x2000u | 0x8000u) /* LZ4, zstd */
+#define FLAG_ARCH_ONLY  0x100000u           /* sm_90a and the like: for that one alone */
+#define CAPABILITY      90
+#define MAX_ENTRIES     65536
+
+struct wrapper {
+    uint32_t magic, version;
+    const void *data;
+    void *unused;
+};
+_Static_assert(sizeof(struct wrapper) == 24, "wrapper");
+
+struct header {
+    uint32_t magic;
+    uint16_t version, header_size;
+    uint64_t size; /* of the entries */
+};
+_Static_assert(sizeof(struct header) == 16, "header");
+
+struct entry {
+    uint16_t kind, unused;
+    uint32_t header_size;
+    uint64_t payload_size; /* a multiple of 8 */
+    uint32_t compressed_size, options_at;
+    uint16_t minor, major;
+    uint32_t sm;
+    uint8_t unused2[8];
+    uint64_t flags;
+    uint8_t unused3[8];
+    uint64_t plain_size;
+};
+_Static_assert(offsetof(struct entry, flags) == 0x28, "entry");
+_Static_assert(offsetof(struct entry, plain_size) == 0x38, "entry");
+
+CUresult fatbin_parse(const uint8_t *data, uint64_t len, struct image *ret_image)
+{
+    struct header h;
+    uint32_t best = 0;
+    if (len < sizeof(h))
+        return CUDA_ERROR_INVALID_IMAGE;
+    memcpy(&h, data, sizeof(h));
+    if (h.magic != FATBIN_MAGIC || h.version != FATBIN_VERSION || h.header_size < sizeof(h) ||
+        h.header_size > len || h.size > len - h.header_size)
+        return CUDA_ERROR_INVALID_IMAGE;
+    const uint8_t *p = data + h.header_size;
+    uint64_t left = h.size;
+    for (unsigned i = 0; i < MAX_ENTRIES && left >= sizeof(struct entry); i++) {
+        struct entry e;
+        memcpy(&e, p, sizeof(e));
+        if (e.header_size < sizeof(e) || e.header_size > left ||
+            e.payload_size > left - e.header_size)
+            return CUDA_ERROR_INVALID_IMAGE;
+        const char *text = (const char *)p + e.header_size;
+        if (e.kind == KIND_PTX && e.sm > best && e.sm <= CAPABILITY &&
+            !(e.flags & (FLAG_COMPRESSED | FLAG_ARCH_ONLY))) {
+            best = e.sm;
+            /* It is padded with zeros. */
+            *ret_image = (struct image){text, strnlen(text, e.payload_size)};
+        }
+        p += e.header_size + e.payload_size;
+        left -= e.header_size + e.payload_size;
+    }
+    return best ? CUDA_SUCCESS : CUDA_ERROR_NO_BINARY_FOR_GPU;
+}
+
+CUresult fatbin_find(const void *data, struct image *ret_image)
+{
+    struct wrapper w;
+    struct header h;
+    uint32_t magic;
+    memcpy(&magic, data, sizeof(magic));
+    if (magic == WRAPPER_MAGIC) {
+        memcpy(&w, data, sizeof(w));
+        if (!w.data)
+            return CUDA_ERROR_INVALID_IMAGE;
+        data = w.data;
+    }
+    /* How much of it there is, only it can tell. */
+    memcpy(&h, data, sizeof(h));
+    if (h.magic != FATBIN_MAGIC || h.size > SIZE_MAX - h.header_size)
+        return CUDA_ERROR_INVALID_IMAGE;
+    return fatbin_parse(data, h.header_size + h.size, ret_image);
+}

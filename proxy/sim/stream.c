@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The scheduler. One lock; every operation has a number, in the order of
+ * submission over all contexts, so "all that came before" is a comparison with
+ * the number at a queue's head. Threads are made when there is work for
+ * them: kernels of different streams may wait for one another.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "stream.h"
+
+#define MAX_THREADS  32
+#define THREAD_STACK (1u << 20)
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t work; /* for idle threads */
+    pthread_cond_t done; /* something is done */
+    struct CUstream_st *first, *last;
+    uint64_t seq;
+    unsigned threads, idle;
+    unsigned coming; /* idle threads that were woken, threads that start */
+    unsigned waiters;
+} sched = {.lock = PTHREAD_MUTEX_INITIALIZER,
+           .work = PTHREAD_COND_INITIALIZER,
+           .done = PTHREAD_COND_INITIALIZER};
+
+static void kick(unsigned more);
+
+static void list_stream(struct CUstream_st *s)
+{
+    if (s->listed)
+        return;
+    s->listed = true;
+    s->before = sched.last;
+    s->after = NULL;
+    *(sched.last ? &sched.last->after : &sched.first) = s;
+    sched.last = s;
+}
+
+static void unlist_stream(struct CUstream_st *s)
+{
+    *(s->before ? &s->before->after : &sched.first) = s->after;
+    *(s->after ? &s->after->before : &sched.last) = s->before;
+    s->listed = false;
+}
+
+static void point_put(struct point *p)
+{
+    if (p && --p->refs == 0)
+        free(p);
+}
+
+/* Without the lock, if it has a release. */
+static void op_free(struct op *op)
+{
+    if (op->release)
+        op->release(op);
+    if (op->stream)
+        object_put(&op->stream->o);
+    free(op);
+}
+
+static bool may_start(const struct op *op)
+{
+    const struct CUstream_st *s = op->stream;
+    const struct CUctx_st *c = s->o.context;
+    if (s->running)
+        return false;
+    if (op->point && !op->records && !op->point->done && !c->error)
+        return false;
+    if (s->legacy) {
+        for (const struct CUstream_st *t = sched.first; t; t = t->after) {
+            if (t->o.context == c && t->blocking && t->head->seq < op->seq)
+                return false;
+        }
+    } else if (s->blocking) {
+        return !c->legacy->head || c->legacy->head->seq > op->seq;
+    }
+    return true;
+}
+
+/* S's first operation is done. The caller frees it. */
+static struct op *take_head(struct CUstream_st *s)
+{
+    struct op *op = s->head;
+    s->head = op->next;
+    s->count--;
+    if (!s->head) {
+        s->tail = NULL;
+        unlist_stream(s);
+    }
+    if (op->point) {
+        if (op->records) {
+            struct timespec t;
+            clock_gettime(CLOCK_MONOTONIC, &t);
+            op->point->ns = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+            op->point->done = true;
+        }
+        point_put(op->point);
+    }
+    if (sched.waiters)
+        pthread_cond_broadcast(&sched.done);
+    return op;
+}
+
+/* Records and waits that are due, until none is. */
+static void settle(void)
+{
+    bool changed = true;
+    while (changed) {
+        changed = false;
+        struct CUstream_st *next;
+        for (struct CUstream_st *s = sched.first; s; s = next) {
+            next = s->after;
+            while (s->head && !s->head->run && may_start(s->head)) {
+                /* The last one may take the stream with it. */
+                bool last = s->head == s->tail;
+                op_free(take_head(s));
+                changed = true;
+                if (last)
+                    break;
+            }
+        }
+    }
+}
+
+/* The next operation to carry out, marked as running. Streams take turns. */
+static struct op *pick(void)
+{
+    settle();
+    for (struct CUstream_st *s = sched.first; s; s = s->after) {
+        if (!may_start(s->head))
+            continue;
+        s->running = true;
+        unlist_stream(s);
+        list_stream(s);
+        return s->head;
+    }
+    return NULL;
+}
+
+/* With the lock; lets go of it meanwhile. OP is at its stream's head and running.
+ * MORE: 1 if the caller looks for another one then. */
+static void carry_out(struct op *op, unsigned more)
+{
+    struct CUstream_st *s = op->stream;
+    struct CUctx_st *c = s->o.context;
+    CUresult rc = CUDA_SUCCESS;
+    if (!c->error) {
+        pthread_mutex_unlock(&sched.lock);
+        rc = op->run(op);
+        pthread_mutex_lock(&sched.lock);
+    }
+    if (rc != CUDA_SUCCESS && !c->error)
+        c->error = rc;
+    s->running = false;
+    take_head(s);
+    kick(more);
+    pthread_mutex_unlock(&sched.lock);
+    op_free(op);
+    pthread_mutex_lock(&sched.lock);
+}
+
+static void *executor(void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&sched.lock);
+    sched.coming--;
+    for (;;) {
+        struct op *op = pick();
+        if (op) {
+            kick(0);
+            carry_out(op, 1);
+            continue;
+        }
+        sched.idle++;
+        pthread_cond_wait(&sched.work, &sched.lock);
+        sched.idle--;
+        if (sched.coming)
+            sched.coming--;
+    }
+    return NULL;
+}
+
+/* A thread of ours takes no signals: they are the program's. */
+static bool start_thread(void)
+{
+    pthread_t thread;
+    pthread_attr_t attr;
+    sigset_t all, old;
+    if (pthread_attr_init(&attr) != 0)
+        return false;
+    pthread_attr_setstacksize(&attr, THREAD_STACK);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    bool good = pthread_create(&thread, &attr, executor, NULL) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    if (good) {
+        sched.threads++;
+        sched.coming++;
+    }
+    return good;
+}
+
+/* Sees to it that somebody comes for everything that may start; MORE come anyway. */
+static void kick(unsigned more)
+{
+    settle();
+    unsigned ready = 0;
+    for (const struct CUstream_st *s = sched.first; s && ready < MAX_THREADS; s = s->after)
+        ready += may_start(s->head);
+    while (ready > sched.coming + more) {
+        if (sched.idle > sched.coming) {
+            sched.coming++;
+            pthread_cond_signal(&sched.work);
+        } else if (sched.threads == MAX_THREADS || !start_thread()) {
+            return; /* those that are busy come by */
+        }
+    }
+}
+
+CUresult sched_start(void)
+{
+    pthread_mutex_lock(&sched.lock);
+    bool good = sched.threads || start_thread();
+    pthread_mutex_unlock(&sched.lock);
+    return good ? CUDA_SUCCESS : CUDA_ERROR_OPERATING_SYSTEM;
+}
+
+static void wait_done(void)
+{
+    sched.waiters++;
+    pthread_cond_wait(&sched.done, &sched.lock);
+    sched.waiters--;
+}
+
+static void stream_free(struct object *o)
+{
+    free(o);
+}
+
+struct CUstream_st *stream_new(struct CUctx_st *context, unsigned flags, int priority)
+{
+    struct CUstream_st *s = object_new(OBJECT_STREAM, sizeof(*s), context, stream_free);
+    if (!s)
+        return NULL;
+    s->flags = flags;
+    s->priority = priority;
+    s->blocking = !(flags & CU_STREAM_NON_BLOCKING);
+    return s;
+}
+
+/* Does S hold anything up to number SEQ? */
+static bool has(const struct CUstream_st *s, uint64_t seq)
+{
+    return s->head && s->head->seq <= seq;
+}
+
+static void append(struct CUstream_st *s, struct op *op)
+{
+    object_hold(&s->o);
+    op->stream = s;
+    op->seq = ++sched.seq;
+    op->next = NULL;
+    *(s->tail ? &s->tail->next : &s->head) = op;
+    s->tail = op;
+    s->count++;
+    list_stream(s);
+}
+
+/* With the lock: room for one more, or why not. */
+static CUresult make_room(struct CUstream_st *s)
+{
+    const struct CUctx_st *c = s->o.context;
+    while (s->count >= STREAM_MAX_OPS && !c->dead)
+        wait_done();
+    return c->dead ? CUDA_ERROR_CONTEXT_IS_DESTROYED : c->error;
+}
+
+CUresult stream_submit(struct CUstream_st *s, struct op *op, enum submit_mode mode)
+{
+    pthread_mutex_lock(&sched.lock);
+    CUresult rc = make_room(s);
+    if (rc != CUDA_SUCCESS) {
+        pthread_mutex_unlock(&sched.lock);
+        op_free(op);
+        return rc;
+    }
+    append(s, op);
+    uint64_t seq = op->seq;
+    settle();
+    if (mode != SUBMIT_LATER && s->head == op && may_start(op)) {
+        s->running = true;
+        kick(0);
+        carry_out(op, 0);
+    } else {
+        kick(0);
+        while (mode == SUBMIT_WAIT && has(s, seq))
+            wait_done();
+    }
+    rc = s->o.context->error;
+    pthread_mutex_unlock(&sched.lock);
+    return rc;
+}
+
+/* Is anything up to SEQ left that S's users would wait for? */
+static bool busy(const struct CUstream_st *s, uint64_t seq)
+{
+    if (!s->legacy)
+        return has(s, seq);
+    for (const struct CUstream_st *t = sched.first; t; t = t->after) {
+        if (t->o.context == s->o.context && t->blocking && has(t, seq))
+            return true;
+    }
+    return false;
+}
+
+CUresult stream_query(struct CUstream_st *s)
+{
+    pthread_mutex_lock(&sched.lock);
+    settle();
+    CUresult rc = busy(s, sched.seq) ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
+    if (s->o.context->error)
+        rc = s->o.context->error;
+    pthread_mutex_unlock(&sched.lock);
+    return rc;
+}
+
+CUresult stream_wait(struct CUstream_st *s)
+{
+    pthread_mutex_lock(&sched.lock);
+    uint64_t seq = sched.seq;
+    while (busy(s, seq))
+        wait_done();
+    CUresult rc = s->o.context->error;
+    pthread_mutex_unlock(&sched.lock);
+    return rc;
+}
+
+static bool context_busy(const struct CUctx_st *context, uint64_t seq)
+{
+    for (const struct CUstream_st *t = sched.first; t; t = t->after) {
+        if ((!context || t->o.context == context) && has(t, seq))
+            return true;
+    }
+    return false;
+}
+
+void sched_drain(const struct CUctx_st *context)
+{
+    pthread_mutex_lock(&sched.lock);
+    uint64_t seq = sched.seq;
+    while (context_busy(context, seq))
+        wait_done();
+    pthread_mutex_unlock(&sched.lock);
+}
+
+void sched_close(struct CUctx_st *context)
+{
+    pthread_mutex_lock(&sched.lock);
+    context->dead = true;
+    pthread_cond_broadcast(&sched.done); /* who waits for room */
+    while (context_busy(context, UINT64_MAX))
+        wait_done();
+    pthread_mutex_unlock(&sched.lock);
+}
+
+CUresult event_record(struct CUevent_st *event, struct CUstream_st *s)
+{
+    struct op *op = calloc(1, sizeof(*op));
+    struct point *p = calloc(1, sizeof(*p));
+    if (!op || !p) {
+        free(op);
+        free(p);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    pthread_mutex_lock(&sched.lock);
+    CUresult rc = make_room(s);
+    if (rc == CUDA_SUCCESS) {
+        p->refs = 2; /* the event's and the operation's */
+        op->point = p;
+        op->records = true;
+        point_put(event->point);
+        event->point = p;
+        append(s, op);
+        kick(0);
+    } else {
+        free(p);
+        free(op);
+    }
+    pthread_mutex_unlock(&sched.lock);
+    return rc;
+}
+
+CUresult event_wait_in(struct CUevent_st *event, struct CUstream_st *s)
+{
+    struct op *op = calloc(1, sizeof(*op));
+    if (!op)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    pthread_mutex_lock(&sched.lock);
+    CUresult rc = make_room(s);
+    if (rc == CUDA_SUCCESS && event->point && !event->point->done) {
+        event->point->refs++;
+        op->point = event->point;
+        append(s, op);
+        kick(0);
+    } else {
+        free(op);
+    }
+    pthread_mutex_unlock(&sched.lock);
+    return rc;
+}
+
+CUresult event_query(struct CUevent_st *event)
+{
+    pthread_mutex_lock(&sched.lock);
+    CUresult rc = event->point && !event->point->done ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
+    if (event->o.context->error)
+        rc = event->o.context->error;
+    pthread_mutex_unlock(&sched.lock);
+    return rc;
+}
+
+CUresult event_wait(struct CUevent_st *event)
+{
+    pthread_mutex_lock(&sched.lock);
+    struct point *p = event->point;
+    if (p) {
+        p->refs++;
+        while (!p->done)
+            wait_done();
+        point_put(p);
+    }
+    CUresult rc = event->o.context->error;
+    pthread_mutex_unlock(&sched.lock);
+    return rc;
+}
+
+CUresult event_elapsed(struct CUevent_st *start, struct CUevent_st *end, float *ret_ms)
+{
+    CUresult rc = CUDA_SUCCESS;
+    pthread_mutex_lock(&sched.lock);
+    if (!start->point || !end->point)
+        rc = CUDA_ERROR_INVALID_HANDLE;
+    else if (!start->point->done || !end->point->done)
+        rc = CUDA_ERROR_NOT_READY;
+    else
+        *ret_ms = (float)((double)((int64_t)(end->point->ns - start->point->ns)) / 1e6);
+    pthread_mutex_unlock(&sched.lock);
+    return rc;
+}
+
+void event_forget(struct CUevent_st *event)
+{
+    pthread_mutex_lock(&sched.lock);
+    point_put(event->point);
+    event->point = NULL;
+    pthread_mutex_unlock(&sched.lock);
+}

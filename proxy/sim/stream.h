@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Streams: queues of operations, and the threads that carry them out. An
+ * operation starts when all before it in its stream are done and, between the
+ * legacy stream and blocking ones, all that were submitted before it.
+ */
+#ifndef SIM_STREAM_H
+#define SIM_STREAM_H
+
+#include "driver.h"
+
+#define STREAM_MAX_OPS 1024 /* queued in one stream; then submitting waits */
+
+/* A place in a stream that events and waits refer to. Under the scheduler's lock. */
+struct point {
+    unsigned refs;
+    bool done;
+    uint64_t ns; /* when, CLOCK_MONOTONIC */
+};
+
+/* Allocated with calloc as the first member of something larger. */
+struct op {
+    CUresult (*run)(struct op *op); /* NULL: a record or a wait */
+    void (*release)(struct op *op); /* NULL: nothing; then it is freed */
+    struct point *point;
+    bool records;
+    /* The scheduler's own: */
+    struct op *next;
+    struct CUstream_st *stream;
+    uint64_t seq;
+};
+
+struct CUstream_st {
+    struct object o;
+    unsigned flags;
+    int priority;
+    bool legacy;
+    bool blocking; /* synchronizes with the legacy stream */
+    /* Under the scheduler's lock: */
+    struct op *head, *tail;
+    unsigned count;
+    bool running, listed;
+    struct CUstream_st *before, *after; /* among those that have work */
+};
+
+enum submit_mode {
+    SUBMIT_LATER, /* returns at once (a full queue: when there is room) */
+    SUBMIT_EAGER, /* the caller carries it out if it may start now */
+    SUBMIT_WAIT,  /* returns when it is done */
+};
+
+/* Starts the first thread. */
+CUresult sched_start(void);
+
+/* A stream with one reference, the caller's. */
+struct CUstream_st *stream_new(struct CUctx_st *context, unsigned flags, int priority);
+/* Takes OP over, whatever it returns. */
+CUresult stream_submit(struct CUstream_st *s, struct op *op, enum submit_mode mode);
+/* Has all that was submitted so far been done? For the legacy stream, in blocking ones, too. */
+CUresult stream_query(struct CUstream_st *s);
+CUresult stream_wait(struct CUstream_st *s);
+
+/* Waits for CONTEXT's work of all streams; NULL: for all contexts'. */
+void sched_drain(const struct CUctx_st *context);
+/* Refuses new work and waits for the old. */
+void sched_close(struct CUctx_st *context);
+
+/* Events. */
+CUresult event_record(struct CUevent_st *event, struct CUstream_st *s);
+/* Everything submitted to S from now on waits for EVENT's last recording. */
+CUresult event_wait_in(struct CUevent_st *event, struct CUstream_st *s);
+CUresult event_query(struct CUevent_st *event);
+CUresult event_wait(struct CUevent_st *event);
+CUresult event_elapsed(struct CUevent_st *start, struct CUevent_st *end, float *ret_ms);
+void event_forget(struct CUevent_st *event);
+
+#endif
