@@ -2,6 +2,7 @@
 /* cuInit: the environment says what GPU this is. */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,9 +69,13 @@ static CUresult start(void)
         return CUDA_ERROR_INVALID_VALUE;
     TRY(thread_init());
     TRY((CUresult)mem_init(sim.devices, sim.memory));
-    if (sim_pool_start(sim.cores) <= 0)
-        return CUDA_ERROR_OPERATING_SYSTEM;
-    return sched_start();
+    /* Threads of ours take no signals: they are the program's. */
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int rc = sim_pool_start(sim.cores);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return rc < 0 ? CUDA_ERROR_OPERATING_SYSTEM : sched_start();
 }
 
 CUresult cuInit(unsigned int flags)
