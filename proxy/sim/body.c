@@ -256,6 +256,10 @@ static struct operand operand(struct build *b, uint8_t type, struct arg *ret_arg
         }
         return o;
     }
+    if (s && s->kind == SYM_FUNC && b->op->form == FORM_PLAIN) {
+        uint64_t address = SIM_CODE_BASE + (uint64_t)s->index * SIM_CODE_STEP;
+        return (struct operand){.kind = O_CONST, .slot = parse_const(p, address)};
+    }
     if (special_register(p, name, len, &o))
         return o;
     if (len == 7 && !memcmp(name, "WARP_SZ", 7))
@@ -377,13 +381,23 @@ static void parse_call(struct build *b)
     const char *name = parse_name(p, &len);
     struct symbol *s = parse_find(p, name, len);
     uint8_t type;
-    if ((!s || s->kind != SYM_FUNC) && parse_register(p, name, len, &type) >= 0)
-        parse_fail(p, "calls through pointers are not supported");
-    b->in->target = parse_function(p, name, len);
-    if (parse_accept(p, ',')) {
-        parse_expect(p, '(');
-        call_arguments(b, &args->in, &args->nin);
+    int64_t slot = s && s->kind == SYM_FUNC ? -1 : parse_register(p, name, len, &type);
+    if (slot >= 0) {
+        b->in->target = SIM_INDIRECT;
+        b->in->src[b->in->nsrc++] = (struct operand){.kind = O_REG, .slot = (uint32_t)slot};
+    } else {
+        b->in->target = parse_function(p, name, len);
     }
+    if (!parse_accept(p, ','))
+        return;
+    if (parse_accept(p, '(')) {
+        call_arguments(b, &args->in, &args->nin);
+        if (!parse_accept(p, ','))
+            return;
+    }
+    if (slot < 0)
+        parse_fail(p, "expected ';' after the call of a function");
+    parse_name(p, &len); /* the prototype: what the function takes is checked when it is called */
 }
 
 static void parse_operands(struct build *b)

@@ -148,18 +148,20 @@ static void parse_scalar_init(struct parser *p, struct init *i)
         else
             generic = false;
         struct symbol *s = parse_find(p, name, len);
-        if (!s || s->kind != SYM_VAR || (s->space != SPACE_GLOBAL && s->space != SPACE_CONST))
+        bool function = s && s->kind == SYM_FUNC;
+        if (function)
+            v = SIM_CODE_BASE + (uint64_t)s->index * SIM_CODE_STEP;
+        else if (!s || s->kind != SYM_VAR || (s->space != SPACE_GLOBAL && s->space != SPACE_CONST))
             parse_fail(p, "%.*s is no variable with an address", (int)len, name);
         if (generic)
             parse_expect(p, ')');
-        if (parse_accept(p, '+'))
-            v = parse_uint(p, UINT32_MAX, "offset");
+        uint64_t add = parse_accept(p, '+') ? parse_uint(p, UINT32_MAX, "offset") : 0;
         if (size != 8)
             parse_fail(p, "an address in %u bytes", size);
-        parse_reloc(p,
-                    (struct sim_reloc){
-                        .index = i->var, .var = s->index, .at = i->at, .addend = v, .size = size});
-        v = 0;
+        if (!function)
+            parse_reloc(
+                p, (struct sim_reloc){
+                       .index = i->var, .var = s->index, .at = i->at, .addend = add, .size = size});
     } else {
         parse_fail(p, "expected a value");
     }

@@ -33,6 +33,9 @@
 #define SIM_SHARED_BASE  (1ull << SIM_WINDOW_SHIFT)
 #define SIM_LOCAL_BASE   (2ull << SIM_WINDOW_SHIFT)
 #define SIM_PARAM_BASE   (3ull << SIM_WINDOW_SHIFT)
+#define SIM_CODE_BASE    (4ull << SIM_WINDOW_SHIFT) /* a function's address: + SIM_CODE_STEP * index \
+                                                     */
+#define SIM_CODE_STEP 16u
 
 enum sim_type {
     T_NONE,
@@ -62,13 +65,14 @@ enum sim_type {
     X(ROUND_RN, "rn")                                                                                    \
     X(ROUND_RZ, "rz")                                                                                    \
     X(ROUND_RM, "rm")                                                                                    \
-    X(ROUND_RP, "rp") X(ROUND_RNA, "rna") X(RNI, "rni") X(RZI, "rzi") X(RMI, "rmi") X(RPI, "rpi")        \
-        X(SAT, "sat") X(FTZ, "ftz") X(APPROX, "approx") X(FULL, "full") X(LO, "lo") X(HI, "hi") X(       \
-            WIDE, "wide") X(CC, "cc") X(EQ, "eq") X(NE, "ne") X(LT, "lt") X(LE, "le") X(GT, "gt")        \
-            X(GE, "ge") X(LS, "ls") X(HS, "hs") X(EQU, "equ") X(NEU, "neu") X(LTU, "ltu")                \
-                X(LEU, "leu") X(GTU, "gtu") X(GEU, "geu") X(NUM, "num") X(NAN_, "nan") X(                \
-                    NAN_CAP, "NaN") X(AND, "and") X(OR, "or") X(XOR, "xor") X(ADD, "add")                \
-                    X(MIN, "min") X(MAX, "max") X(EXCH, "exch") X(CAS, "cas") X(INC, "inc") X(           \
+    X(ROUND_RP, "rp")                                                                                    \
+    X(ROUND_RNA, "rna") X(RNI, "rni") X(RZI, "rzi") X(RMI, "rmi") X(RPI, "rpi") X(SAT, "sat")            \
+        X(FTZ, "ftz") X(APPROX, "approx") X(FULL, "full") X(LO, "lo") X(HI, "hi") X(WIDE, "wide")        \
+            X(CC, "cc") X(EQ, "eq") X(NE, "ne") X(LT, "lt") X(LE, "le") X(GT, "gt") X(GE, "ge") X(       \
+                LS, "ls") X(HS, "hs") X(EQU, "equ") X(NEU, "neu") X(LTU, "ltu") X(LEU, "leu")            \
+                X(GTU, "gtu") X(GEU, "geu") X(NUM, "num") X(NAN_, "nan") X(NAN_CAP, "NaN") X(            \
+                    AND, "and") X(OR, "or") X(XOR, "xor") X(ADD, "add") X(MIN, "min")                    \
+                    X(MAX, "max") X(EXCH, "exch") X(CAS, "cas") X(INC, "inc") X(                         \
                         DEC,                                                                             \
                         "dec") X(POPC,                                                                   \
                                  "popc") X(GLOBAL,                                                       \
@@ -89,12 +93,12 @@ enum sim_type {
                                                                    "ve")                                 \
                                     X(RED, "red") X(WARP, "warp") X(ALIGNED, "aligned") X(               \
                                         CTA, "cta") X(GPU, "gpu")                                        \
-                                        X(SYS, "sys") X(GL, "gl") X(CLUSTER, "cluster") X(               \
-                                            SC,                                                          \
-                                            "s"                                                          \
-                                            "c") X(ACQ_REL,                                              \
-                                                   "acq_rel") X(RELAXED, "relaxed")                      \
-                                            X(ACQUIRE, "acquire") X(                                     \
+                                        X(SYS, "sys") X(GL, "gl") X(                                     \
+                                            CLUSTER,                                                     \
+                                            "cluster") X(SC,                                             \
+                                                         "s"                                             \
+                                                         "c") X(ACQ_REL, "acq_rel")                      \
+                                            X(RELAXED, "relaxed") X(ACQUIRE, "acquire") X(               \
                                                 RELEASE,                                                 \
                                                 "release") X(VOLATILE,                                   \
                                                              "volatile") X(WEAK,                         \
@@ -285,6 +289,9 @@ struct call_arg {
     struct operand from; /* O_LOCAL: a .param variable; or a register, constant */
     uint32_t size;
 };
+
+/* A call through a pointer: insn.target, the pointer is src[0]. */
+#define SIM_INDIRECT UINT32_MAX
 
 struct call_args {
     struct call_arg *in, *out;

@@ -141,9 +141,41 @@ static void pass_arguments(struct warp *w, const struct insn *in, uint32_t mask,
     }
 }
 
+/* Whom the first lane's pointer names; RET_MASK: the lanes that call the same. */
+static const struct sim_func *callee(struct warp *w, const struct insn *in, uint32_t *ret_mask)
+{
+    const struct sim_module *m = w->b->run->l->module;
+    if (in->target != SIM_INDIRECT)
+        return m->funcs[in->target];
+    const uint64_t *row = src_row(w, in, 0);
+    unsigned first = (unsigned)__builtin_ctz(*ret_mask);
+    uint64_t address = row[first], index = (address - SIM_CODE_BASE) / SIM_CODE_STEP;
+    const struct sim_func *f =
+        address >= SIM_CODE_BASE && address % SIM_CODE_STEP == 0 && index < m->nfuncs
+            ? m->funcs[index]
+            : NULL;
+    if (!f || !f->defined || f->entry || f->nparams != in->call->nin ||
+        f->nrets != in->call->nout) {
+        warp_fault(w, in, (int)first, CUDA_ERROR_ILLEGAL_INSTRUCTION,
+                   "a call of 0x%llx, which is no function of this kind",
+                   (unsigned long long)address);
+        return NULL;
+    }
+    uint32_t same = 0;
+    LANES(*ret_mask, { same |= row[l] == address ? 1u << l : 0; });
+    if (same != *ret_mask) /* the others come here again */
+        warp_split(
+            w, *ret_mask & ~same,
+            &(struct frame){.f = w->f, .pc = w->pc - 1, .base = w->base, .local = w->local_base});
+    *ret_mask = same;
+    return f;
+}
+
 static void op_call(struct warp *w, const struct insn *in, uint32_t mask)
 {
-    const struct sim_func *f = w->b->run->l->module->funcs[in->target];
+    const struct sim_func *f = callee(w, in, &mask);
+    if (!f)
+        return;
     if (f->builtin) {
         sim_builtin(w, in, f, mask);
         return;

@@ -447,7 +447,7 @@ static void parse_module(struct parser *p)
     for (uint32_t i = 0; i < p->m->nfuncs; i++) {
         struct sim_func *f = p->m->funcs[i];
         for (uint32_t k = 0; f->defined && k < f->ncode; k++) {
-            if (!f->code[k].call)
+            if (!f->code[k].call || f->code[k].target == SIM_INDIRECT)
                 continue;
             struct sim_func *to = p->m->funcs[f->code[k].target];
             struct call_args *a = f->code[k].call;
