@@ -29,14 +29,6 @@ static CUresult facts_of(CUdevice dev, const struct idm_device_facts **ret_facts
     return CUDA_SUCCESS;
 }
 
-static CUresult copy_text(char *to, int len, const char *from)
-{
-    if (!to || len <= 0)
-        return CUDA_ERROR_INVALID_VALUE;
-    snprintf(to, (size_t)len, "%s", from);
-    return CUDA_SUCCESS;
-}
-
 VG_EXPORT CUresult cuDeviceGetCount(int *count)
 {
     VG_TRY(vg_enter(VG_ANY_CONTEXT));
@@ -61,7 +53,10 @@ VG_EXPORT CUresult cuDeviceGetName(char *name, int len, CUdevice dev)
 {
     const struct idm_device_facts *f;
     VG_TRY(facts_of(dev, &f));
-    return copy_text(name, len, f->name);
+    if (!name || len <= 0)
+        return CUDA_ERROR_INVALID_VALUE;
+    snprintf(name, (size_t)len, "%s", f->name);
+    return CUDA_SUCCESS;
 }
 
 VG_EXPORT CUresult cuDeviceGetUuid(CUuuid *uuid, CUdevice dev)
@@ -104,7 +99,11 @@ VG_EXPORT CUresult cuDeviceGetPCIBusId(char *id, int len, CUdevice dev)
 {
     const struct idm_device_facts *f;
     VG_TRY(facts_of(dev, &f));
-    return copy_text(id, len, f->pci_bus_id);
+    /* Half an address is of no use. */
+    if (!id || len <= 0 || strlen(f->pci_bus_id) >= (size_t)len)
+        return CUDA_ERROR_INVALID_VALUE;
+    memcpy(id, f->pci_bus_id, strlen(f->pci_bus_id) + 1);
+    return CUDA_SUCCESS;
 }
 
 /* "[domain:]bus:device[.function]", all hexadecimal. By hand: scanf has a new

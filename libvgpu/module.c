@@ -93,7 +93,7 @@ static void give_log(char *to, uint32_t room, void **size, const void *log, uint
     if (to && room) {
         n = len < room - 1 ? len : room - 1;
         memcpy(to, log, n);
-        to[n++] = '\0';
+        to[n] = '\0';
     }
     if (size)
         *size = (void *)(uintptr_t)n;

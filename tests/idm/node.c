@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+bool node_has_driver(const char *path)
+{
+    if (access(path, R_OK) == 0)
+        return true;
+    printf("needs the simulated GPU, %s\n", path);
+    return false;
+}
+
+bool node_start(struct node *n, const char *proxy, const char *driver, uint64_t memory_quota)
+{
+    const struct control_quota quota = {
+        .memory_bytes = memory_quota, .max_clients = 8, .max_channel_bytes = 1ull << 30};
+    if (!proxy_start(&n->proxy, proxy, driver, NULL))
+        return false;
+    if (!proxy_zone(&n->proxy, NODE_ZONE, &quota, n->zone, sizeof(n->zone)) ||
+        !agent_start(&n->agent, n->proxy.dir, n->zone)) {
+        proxy_stop(&n->proxy);
+        return false;
+    }
+    setenv("GI_GPU_SOCKET", n->agent.path, 1);
+    return true;
+}
+
+int node_stop(struct node *n)
+{
+    agent_stop(&n->agent);
+    return proxy_stop(&n->proxy);
+}
