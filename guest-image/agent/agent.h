@@ -48,6 +48,7 @@ struct agent {
     size_t n_containers;
     struct exec *execs;
     size_t n_execs;
+    size_t n_streams;  /* connections that carry one */
     int oom_score_min; /* lowest value we may give a container */
     bool ending;
     struct loop_timer end_timer;
@@ -59,8 +60,12 @@ struct request {
     uint64_t id; /* 0: nobody */
 };
 
-/* ---- conn.c ---- */
+/* ---- accept.c ---- */
 int conn_listen(struct agent *a, struct gi_error *err);
+
+/* ---- conn.c ---- */
+/* Takes FD and *IN, which holds what came from it so far. */
+void conn_take(struct agent *a, int fd, struct gi_buf *in);
 /* REPLY with result and id left out is filled in; err NULL or code OK: success. */
 void conn_reply(struct agent *a, struct request req, Gi__Agent__Reply *reply,
                 const struct gi_error *err);

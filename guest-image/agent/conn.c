@@ -4,20 +4,15 @@
  * runtime is dead, or will learn that it has been replaced.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "agent.h"
-#include "base/cleanup.h"
 #include "base/log.h"
 
 #define READ_CHUNK 65536
-#define LOG_MAX    (1 << 20)
 
 struct conn {
     struct agent *a;
@@ -225,61 +220,23 @@ static void on_event(void *data, uint32_t events)
         flush(c);
 }
 
-/* Our log is a file without a reader who cuts it. */
-static void trim_log(void)
+void conn_take(struct agent *a, int fd, struct gi_buf *in)
 {
-    struct stat st;
-    if (fstat(STDERR_FILENO, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > LOG_MAX &&
-        ftruncate(STDERR_FILENO, 0) < 0)
-        gi_log(GI_LOG_WARNING, "can't cut the log", NULL);
-}
-
-static void on_connection(void *data, uint32_t events)
-{
-    struct agent *a = data;
-    int fd = accept4(a->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0)
-        return;
-    trim_log();
     conn_close(a, "replaced by a new one");
     struct conn *c = calloc(1, sizeof(*c));
     if (!c || loop_watch(a->loop, &c->io, fd, EPOLLIN, on_event, c) < 0) {
         free(c);
         close(fd);
+        gi_buf_free(in);
         return;
     }
     c->a = a;
+    c->in = *in;
     c->in.max = AGENT_FRAME_MAX + AGENT_FRAME_HEADER + READ_CHUNK;
     c->out.max = OUT_MAX;
     a->conn = c;
-}
-
-static int bind_path(const char *path, struct gi_error *err)
-{
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(addr.sun_path))
-        return gi_fail(err, GI_INVALID_ARGUMENT, "socket path too long: %s", path);
-    memcpy(addr.sun_path, path, strlen(path) + 1);
-    cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    mode_t old = umask(0177);
-    unlink(path);
-    int rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&addr, sizeof(addr));
-    int saved = errno;
-    umask(old);
-    if (rc < 0 || listen(fd, 8) < 0)
-        return gi_fail_errno(err, rc < 0 ? saved : errno, "listen on %s", path);
-    return TAKE_FD(fd);
-}
-
-int conn_listen(struct agent *a, struct gi_error *err)
-{
-    int fd = a->opt.listen_fd;
-    if (fd < 0)
-        fd = bind_path(a->opt.listen_path, err);
-    if (fd < 0)
-        return fd;
-    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
-        return gi_fail_errno(err, errno, "listening socket");
-    int rc = loop_watch(a->loop, &a->listener, fd, EPOLLIN, on_connection, a);
-    return rc < 0 ? gi_fail_errno(err, -rc, "listening socket") : 0;
+    uint64_t generation = a->generation;
+    cut_frames(a);
+    if (a->generation == generation && a->conn == c)
+        flush(c);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attach.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -51,6 +52,7 @@ void container_publish(struct container *c)
         return;
     loop_disarm(c->a->loop, &c->exit_timer);
     c->published = true;
+    attach_end_all(c, NULL);
     Gi__Agent__Exit exit = GI__AGENT__EXIT__INIT;
     exit.exit_code = (uint32_t)c->exit.exit_code;
     exit.oom_killed = c->exit.oom_killed;
@@ -230,6 +232,7 @@ void container_teardown(struct container *c)
     struct gi_error err = GI_ERROR_INIT;
     c->phase = PHASE_REMOVING;
     exec_end_of(c);
+    attach_end_all(c, NULL);
     container_signal_all(c, SIGKILL);
     gpu_free(c->gpu);
     c->gpu = NULL;

@@ -4,6 +4,7 @@
 #define AGENT_CONTAINER_H
 
 #include "agent.h"
+#include "console.h"
 #include "gpu.h"
 #include "logs.h"
 
@@ -21,14 +22,16 @@ struct container {
     char *process_json; /* for exec */
     bool tty;
     bool stdin_open;
+    bool stdin_once;
     bool starting;  /* a start is under way */
     bool dead;      /* its first process was reaped */
     bool published; /* the exit event went out */
     int stop_signal;
-    pid_t pid;              /* 0 when there is none */
-    int stdin_fd;           /* kept for attach; -1 */
-    struct loop_io console; /* listens for the terminal's master; fd -1 */
-    int console_dir;        /* its folder, named to the OCI runtime through /proc; -1 */
+    pid_t pid;         /* 0 when there is none */
+    struct loop_io in; /* its stdin, kept for attach; fd -1 */
+    struct attach *attaches;
+    size_t n_attaches;
+    struct console console;
     struct agent_exit exit;
     struct logs logs;
     struct loop_timer exit_timer;

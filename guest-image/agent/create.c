@@ -7,10 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
+#include <unistd.h>
 
+#include "attach.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "bundle.h"
@@ -35,10 +34,10 @@ static int container_new(struct agent *a, const Gi__Agent__CreateContainer *m,
     memcpy(c->id, m->container_id, strlen(m->container_id) + 1);
     c->tty = m->tty;
     c->stdin_open = m->stdin_open;
+    c->stdin_once = m->stdin_once;
     c->stop_signal = m->stop_signal ? m->stop_signal : SIGTERM;
-    c->stdin_fd = -1;
-    c->console.fd = -1;
-    c->console_dir = -1;
+    c->in.fd = -1;
+    console_init(&c->console);
     logs_init(&c->logs, c);
     if (asprintf(&c->dir, "%s/%s", a->opt.scratch, c->id) < 0)
         c->dir = NULL;
@@ -56,57 +55,24 @@ void container_free(struct container *c)
 {
     proc_forget(c);
     loop_disarm(c->a->loop, &c->exit_timer);
+    attach_end_all(c, NULL);
     logs_free(&c->logs);
     gpu_free(c->gpu);
-    int console = c->console.fd;
-    loop_unwatch(c->a->loop, &c->console);
-    gi_cleanup_closep(&console);
-    gi_cleanup_closep(&c->console_dir);
-    gi_cleanup_closep(&c->stdin_fd);
+    console_close(&c->console);
+    attach_close_input(c);
     free(c->dir);
     free(c->cgroup);
     free(c->process_json);
     free(c);
 }
 
-/* ---- the terminal: the OCI runtime connects and sends its master ---- */
-
-static void on_console(void *data, uint32_t events)
+static void on_master(void *data, int master)
 {
     struct container *c = data;
-    cleanup_close int conn = accept4(c->console.fd, NULL, NULL, SOCK_CLOEXEC);
-    char name[4096];
-    int master = -1;
-    size_t n = 1;
-    struct timeval patience = {.tv_sec = 1};
-    if (conn < 0)
-        return;
-    setsockopt(conn, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    if (gi_recv_fds(conn, name, sizeof(name), &master, &n) <= 0 || n != 1)
-        return;
-    int listener = c->console.fd;
-    loop_unwatch(c->a->loop, &c->console);
-    close(listener);
-    if (!isatty(master) || (c->stdin_open && (c->stdin_fd = fcntl(master, F_DUPFD_CLOEXEC, 3)) < 0))
-        close(master);
-    else
-        logs_attach(&c->logs, AGENT_STDOUT, master);
-}
-
-static int listen_console(struct container *c, struct gi_error *err)
-{
-    cleanup_close int dir = open(c->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    snprintf(addr.sun_path, sizeof(addr.sun_path), "/proc/self/fd/%d/tty", dir);
-    if (dir < 0 || fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-        listen(fd, 1) < 0)
-        return gi_fail_errno(err, errno, "console socket");
-    int rc = loop_watch(c->a->loop, &c->console, fd, EPOLLIN, on_console, c);
-    if (rc < 0)
-        return gi_fail_errno(err, -rc, "console socket");
-    TAKE_FD(fd);
-    return 0;
+    int in = c->stdin_open ? fcntl(master, F_DUPFD_CLOEXEC, 3) : -1;
+    if (in >= 0)
+        attach_input(c, in);
+    logs_attach(&c->logs, AGENT_STDOUT, master);
 }
 
 /* ---- standard streams ---- */
@@ -122,14 +88,15 @@ static int make_pipe(bool they_write, int *ret_ours, int *ret_theirs, struct gi_
     return 0;
 }
 
-static int open_streams(struct container *c, int theirs[3], struct gi_error *err)
+static int open_streams(struct container *c, int theirs[3], char *console, struct gi_error *err)
 {
     if (c->tty)
-        return listen_console(c, err);
-    if (c->stdin_open && make_pipe(false, &c->stdin_fd, &theirs[0], err) < 0)
+        return console_listen(&c->console, c->a, c->dir, "tty", on_master, c, console, err);
+    int ours;
+    if (c->stdin_open &&
+        (make_pipe(false, &ours, &theirs[0], err) < 0 || attach_input(c, ours) < 0))
         return -GI_INTERNAL;
     for (int i = 1; i <= 2; i++) {
-        int ours;
         if (make_pipe(true, &ours, &theirs[i], err) < 0)
             return -GI_INTERNAL;
         if (logs_attach(&c->logs, (enum agent_stream)i, ours) < 0)
@@ -202,8 +169,7 @@ static void on_created(void *data, int status)
     char path[PATH_MAX];
     container_path(c, "pid", path);
     c->pid = status == 0 ? oci_read_pid(path) : 0;
-    gi_cleanup_closep(&c->console_dir);
-    c->console_dir = -1;
+    console_finish(&c->console);
     if (!c->pid) {
         container_path(c, "oci.log", path);
         oci_why(path, "create the container", &err);
@@ -223,14 +189,11 @@ static int spawn_create(struct container *c, struct gi_error *err)
 {
     char pid_file[PATH_MAX];
     char log[PATH_MAX];
-    char console[64];
-    cleanup_close int dir = open(c->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    char console[CONSOLE_PATH_MAX] = "";
     int theirs[3] = {-1, -1, -1};
-    int rc = open_streams(c, theirs, err);
+    int rc = open_streams(c, theirs, console, err);
     container_path(c, "pid", pid_file);
     container_path(c, "oci.log", log);
-    /* The console socket's path must fit sun_path in the OCI runtime. */
-    snprintf(console, sizeof(console), "/proc/%d/fd/%d/tty", getpid(), dir);
     const char *plain[] = {"create", "--bundle", c->dir, "--pid-file", pid_file, c->id, NULL};
     const char *tty[] = {"create",           "--bundle", c->dir, "--pid-file", pid_file,
                          "--console-socket", console,    c->id,  NULL};
@@ -238,8 +201,6 @@ static int spawn_create(struct container *c, struct gi_error *err)
         rc = oci_run(c->a, log, c->tty ? tty : plain, theirs, on_created, c, err);
     for (int i = 0; i < 3; i++)
         gi_cleanup_closep(&theirs[i]);
-    if (rc > 0 && c->tty)
-        c->console_dir = TAKE_FD(dir);
     return rc < 0 ? rc : 0;
 }
 

@@ -23,35 +23,8 @@
 #include "spec.h"
 
 #define DRAIN_MS   500
+#define GIVE_UP_MS 100
 #define READ_CHUNK 65536
-
-struct exec_stream {
-    struct exec *e;
-    struct loop_io io;
-    uint64_t sent;
-};
-
-struct exec {
-    struct exec *next;
-    struct agent *a;
-    struct container *c; /* NULL once it is being removed */
-    struct request req;
-    unsigned number;
-    char *dir;     /* of the container */
-    pid_t spawner; /* the OCI runtime, while it runs */
-    pid_t pid;     /* the process, while it runs */
-    bool spawned;
-    bool exited;
-    bool timed_out;
-    bool draining_over;
-    bool truncated;
-    int status;
-    uint64_t max_output;
-    uint32_t timeout_ms;
-    struct exec_stream out[2];
-    struct loop_timer timeout;
-    struct loop_timer drain;
-};
 
 static void exec_path(const struct exec *e, const char *suffix, char *out)
 {
@@ -83,46 +56,13 @@ static void exec_free(struct exec *e)
         unlink(path);
     }
     proc_forget(e);
-    loop_disarm(e->a->loop, &e->timeout);
     loop_disarm(e->a->loop, &e->drain);
     close_stream(&e->out[0]);
     close_stream(&e->out[1]);
+    console_close(&e->console);
+    gi_cleanup_closep(&e->in);
     free(e->dir);
     free(e);
-}
-
-static void send_output(struct exec *e, int stream, const char *data, size_t len)
-{
-    struct exec_stream *s = &e->out[stream - AGENT_STDOUT];
-    if (len > e->max_output - s->sent) {
-        len = (size_t)(e->max_output - s->sent);
-        e->truncated = true;
-    }
-    s->sent += len;
-    if (!len || !conn_current(e->a, e->req))
-        return;
-    Gi__Agent__ExecOutput output = GI__AGENT__EXEC_OUTPUT__INIT;
-    output.id = e->req.id;
-    output.stream = (uint32_t)stream;
-    output.data.data = (uint8_t *)data;
-    output.data.len = len;
-    Gi__Agent__FromAgent msg = GI__AGENT__FROM_AGENT__INIT;
-    msg.kind_case = GI__AGENT__FROM_AGENT__KIND_EXEC_OUTPUT;
-    msg.exec_output = &output;
-    conn_send(e->a, &msg);
-}
-
-/* Answers and frees E. */
-static void answer(struct exec *e, int exit_code, const struct gi_error *err)
-{
-    Gi__Agent__ExecReply result = GI__AGENT__EXEC_REPLY__INIT;
-    result.exit_code = (uint32_t)exit_code;
-    result.truncated = e->truncated;
-    Gi__Agent__Reply reply = GI__AGENT__REPLY__INIT;
-    reply.result_case = GI__AGENT__REPLY__RESULT_EXEC;
-    reply.exec = &result;
-    conn_reply(e->a, e->req, &reply, err);
-    exec_free(e);
 }
 
 static void finish_if_done(struct exec *e)
@@ -131,19 +71,20 @@ static void finish_if_done(struct exec *e)
     bool eof = e->out[0].io.fd < 0 && e->out[1].io.fd < 0;
     if (!e->exited || (!eof && !e->draining_over))
         return;
-    if (e->timed_out)
-        gi_fail(&err, GI_DEADLINE_EXCEEDED, "the command did not end within %u ms", e->timeout_ms);
-    else if (!e->c)
+    if (!e->c)
         gi_fail(&err, GI_ABORTED, "the container was removed meanwhile");
-    answer(e, proc_exit_code(e->status), &err);
+    e->sink->done(e->owner, proc_exit_code(e->status), &err);
+    exec_free(e);
 }
+
+/* ---- output ---- */
 
 static void on_readable(void *data, uint32_t events)
 {
     static char chunk[READ_CHUNK];
     struct exec_stream *s = data;
     struct exec *e = s->e;
-    if (conn_current(e->a, e->req) && !conn_has_room(e->a)) {
+    if (!e->sink->has_room(e->owner)) {
         loop_events(e->a->loop, &s->io, 0);
         return;
     }
@@ -151,11 +92,29 @@ static void on_readable(void *data, uint32_t events)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n > 0) {
-        send_output(e, s == &e->out[0] ? AGENT_STDOUT : AGENT_STDERR, chunk, (size_t)n);
+        e->sink->output(e->owner, s == &e->out[0] ? AGENT_STDOUT : AGENT_STDERR, chunk, (size_t)n);
         return;
     }
-    close_stream(s);
+    close_stream(s); /* a terminal says EIO */
     finish_if_done(e);
+}
+
+void exec_read_on(struct exec *e)
+{
+    for (int i = 0; i < 2 && e->spawned; i++)
+        loop_events(e->a->loop, &e->out[i].io, EPOLLIN);
+}
+
+static int watch_output(struct exec *e, int i, int fd, struct gi_error *err)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+        close(fd);
+        return gi_fail(err, GI_INTERNAL, "pipe");
+    }
+    /* Until the command runs, only the OCI runtime's own words come. */
+    loop_prepare(&e->out[i].io, fd, on_readable, &e->out[i]);
+    return 0;
 }
 
 static void on_drain_over(void *data)
@@ -165,61 +124,53 @@ static void on_drain_over(void *data)
     finish_if_done(e);
 }
 
+/* ---- the process ---- */
+
 static void on_process_exit(void *data, int status)
 {
     struct exec *e = data;
     e->pid = 0;
     e->exited = true;
     e->status = status;
-    loop_arm(e->a->loop, &e->drain, e->timed_out ? 0 : DRAIN_MS, on_drain_over, e);
+    loop_arm(e->a->loop, &e->drain, e->given_up ? 0 : DRAIN_MS, on_drain_over, e);
     finish_if_done(e);
 }
 
-static void kill_exec(struct exec *e)
+void exec_kill(struct exec *e)
 {
+    e->killed = true;
     if (e->spawner)
         proc_kill_tree(e->spawner);
     if (e->pid)
         proc_kill_tree(e->pid);
 }
 
-static void on_timeout(void *data)
+void exec_give_up(struct exec *e)
 {
-    struct exec *e = data;
-    e->timed_out = true;
-    kill_exec(e);
+    e->given_up = true;
+    exec_kill(e);
     /* Should the processes be stuck in the kernel, the caller isn't. */
     if (!e->exited) {
         e->exited = true;
         e->status = SIGKILL;
     }
-    loop_arm(e->a->loop, &e->drain, 100, on_drain_over, e);
+    loop_arm(e->a->loop, &e->drain, GIVE_UP_MS, on_drain_over, e);
 }
 
-/* A program that isn't there is a result of the exec, not an error of the call. */
 static void not_started(struct exec *e)
 {
     struct gi_error err = GI_ERROR_INIT;
     char log[PATH_MAX];
+    if (e->given_up) {
+        finish_if_done(e);
+        return;
+    }
     exec_path(e, "log", log);
     int code = oci_why(log, "start the command", &err);
-    if (e->timed_out) {
-        finish_if_done(e);
-    } else if (code) {
-        send_output(e, AGENT_STDERR, err.message, strlen(err.message));
-        answer(e, code, NULL);
-    } else if (!e->c || e->c->dead) {
+    if (!code && (!e->c || e->c->dead))
         gi_fail(&err, GI_FAILED_PRECONDITION, "the container is not running");
-        answer(e, 0, &err);
-    } else {
-        answer(e, 0, &err);
-    }
-}
-
-static void watch_output(struct exec *e)
-{
-    for (int i = 0; i < 2; i++)
-        loop_events(e->a->loop, &e->out[i].io, EPOLLIN);
+    e->sink->failed(e->owner, code, &err);
+    exec_free(e);
 }
 
 static void on_spawned(void *data, int status)
@@ -228,6 +179,7 @@ static void on_spawned(void *data, int status)
     char path[PATH_MAX];
     e->spawner = 0;
     e->spawned = true;
+    console_finish(&e->console);
     exec_path(e, "pid", path);
     pid_t pid = status == 0 ? oci_read_pid(path) : 0;
     if (!pid) {
@@ -235,51 +187,94 @@ static void on_spawned(void *data, int status)
         return;
     }
     e->pid = pid;
-    watch_output(e);
-    if (e->timed_out || !conn_current(e->a, e->req))
+    if (e->killed)
         proc_kill_tree(pid);
+    else
+        e->sink->started(e->owner);
+    exec_read_on(e);
     proc_expect(pid, on_process_exit, e);
 }
 
-static int open_outputs(struct exec *e, int theirs[3], struct gi_error *err)
+/* ---- start ---- */
+
+static void on_master(void *data, int master)
 {
-    for (int i = 0; i < 2; i++) {
-        int fds[2];
-        if (pipe2(fds, O_CLOEXEC) < 0)
-            return gi_fail_errno(err, errno, "pipe");
-        theirs[i + 1] = fds[1];
-        int flags = fcntl(fds[0], F_GETFL);
-        if (fcntl(fds[0], F_SETFL, flags | O_NONBLOCK) < 0 ||
-            loop_watch(e->a->loop, &e->out[i].io, fds[0], EPOLLIN, on_readable, &e->out[i]) < 0) {
-            close(fds[0]);
-            return gi_fail(err, GI_INTERNAL, "pipe");
-        }
-        /* Until the command runs, only the OCI runtime's own words come. */
-        loop_events(e->a->loop, &e->out[i].io, 0);
-    }
+    struct exec *e = data;
+    int in = fcntl(master, F_DUPFD_CLOEXEC, 3);
+    if (watch_output(e, 0, master, NULL) < 0)
+        gi_cleanup_closep(&in);
+    else
+        e->in = in; /* the same open file: non-blocking, too */
+}
+
+int exec_master(const struct exec *e)
+{
+    return e->tty ? e->out[0].io.fd : -1;
+}
+
+static int open_input(struct exec *e, int *ret_theirs, struct gi_error *err)
+{
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return gi_fail_errno(err, errno, "pipe");
+    *ret_theirs = fds[0];
+    e->in = fds[1];
+    if (fcntl(e->in, F_SETFL, O_WRONLY | O_NONBLOCK) < 0)
+        return gi_fail_errno(err, errno, "pipe");
     return 0;
 }
 
-static int spawn(struct exec *e, const Gi__Agent__ExecSync *m, struct gi_error *err)
+static int open_streams(struct exec *e, const struct exec_what *what, int theirs[3], char *console,
+                        struct gi_error *err)
 {
+    const bool wanted[] = {what->out, what->err};
+    char name[32];
+    if (what->tty) {
+        snprintf(name, sizeof(name), "exec-%u.tty", e->number);
+        return console_listen(&e->console, e->a, e->dir, name, on_master, e, console, err);
+    }
+    int rc = what->in ? open_input(e, &theirs[0], err) : 0;
+    for (int i = 0; i < 2 && rc == 0; i++) {
+        int fds[2];
+        if (!wanted[i])
+            continue;
+        if (pipe2(fds, O_CLOEXEC) < 0)
+            return gi_fail_errno(err, errno, "pipe");
+        theirs[i + 1] = fds[1];
+        rc = watch_output(e, i, fds[0], err);
+    }
+    return rc;
+}
+
+static int write_process(const struct exec *e, const struct exec_what *what, const char *path,
+                         struct gi_error *err)
+{
+    const struct spec_terminal terminal = {what->tty, what->width, what->height};
     cleanup_free char *process = NULL;
+    int rc =
+        spec_exec_process(e->c->process_json, what->argv, what->argc, &terminal, &process, err);
+    return rc < 0 ? rc : oci_write_file(path, process, err);
+}
+
+static int spawn(struct exec *e, const struct exec_what *what, struct gi_error *err)
+{
     char json[PATH_MAX];
     char pid_file[PATH_MAX];
     char log[PATH_MAX];
+    char console[CONSOLE_PATH_MAX] = "";
     exec_path(e, "json", json);
     exec_path(e, "pid", pid_file);
     exec_path(e, "log", log);
-    int rc = spec_exec_process(e->c->process_json, m->argv, m->n_argv, &process, err);
-    if (rc == 0)
-        rc = oci_write_file(json, process, err);
-    if (rc < 0)
-        return rc;
     int theirs[3] = {-1, -1, -1};
-    rc = open_outputs(e, theirs, err);
-    const char *args[] = {"exec",       "--detach", "--process", json,
-                          "--pid-file", pid_file,   e->c->id,    NULL};
+    int rc = write_process(e, what, json, err);
     if (rc == 0)
-        rc = oci_run(e->a, log, args, theirs, on_spawned, e, err);
+        rc = open_streams(e, what, theirs, console, err);
+    const char *plain[] = {"exec",       "--detach", "--process", json,
+                           "--pid-file", pid_file,   e->c->id,    NULL};
+    const char *tty[] = {"exec",   "--detach",         "--process", json,     "--pid-file",
+                         pid_file, "--console-socket", console,     e->c->id, NULL};
+    if (rc == 0)
+        rc = oci_run(e->a, log, what->tty ? tty : plain, theirs, on_spawned, e, err);
     for (int i = 0; i < 3; i++)
         gi_cleanup_closep(&theirs[i]);
     if (rc < 0)
@@ -288,31 +283,19 @@ static int spawn(struct exec *e, const Gi__Agent__ExecSync *m, struct gi_error *
     return 0;
 }
 
-void exec_sync(struct agent *a, struct request req, const Gi__Agent__ExecSync *m)
+static struct exec *exec_new(struct agent *a, struct container *c)
 {
     static unsigned number;
-    struct gi_error err = GI_ERROR_INIT;
-    struct container *c = container_find(a, m->container_id);
-    struct exec *e = NULL;
-    if (!c || c->phase == PHASE_CREATING)
-        gi_fail(&err, GI_NOT_FOUND, "no container %s", m->container_id);
-    else if (c->phase != PHASE_RUNNING)
-        gi_fail(&err, GI_FAILED_PRECONDITION, "container %s is not running", c->id);
-    else if (a->n_execs >= MAX_EXECS)
-        gi_fail(&err, GI_RESOURCE_EXHAUSTED, "%u execs are running", MAX_EXECS);
-    else if (!(e = calloc(1, sizeof(*e))) || !(e->dir = strdup(c->dir)))
-        gi_fail(&err, GI_RESOURCE_EXHAUSTED, "no memory for an exec");
-    if (err.code || !e) {
+    struct exec *e = calloc(1, sizeof(*e));
+    if (!e || !(e->dir = strdup(c->dir))) {
         free(e);
-        conn_done(a, req, &err);
-        return;
+        return NULL;
     }
     e->a = a;
     e->c = c;
-    e->req = req;
     e->number = number++;
-    e->max_output = m->max_output;
-    e->timeout_ms = m->timeout_ms;
+    e->in = -1;
+    console_init(&e->console);
     for (int i = 0; i < 2; i++) {
         e->out[i].e = e;
         e->out[i].io.fd = -1;
@@ -320,29 +303,46 @@ void exec_sync(struct agent *a, struct request req, const Gi__Agent__ExecSync *m
     e->next = a->execs;
     a->execs = e;
     a->n_execs++;
-    if (spawn(e, m, &err) < 0) {
-        answer(e, 0, &err);
-        return;
-    }
-    if (m->timeout_ms)
-        loop_arm(a->loop, &e->timeout, m->timeout_ms > INT_MAX ? INT_MAX : (int)m->timeout_ms,
-                 on_timeout, e);
+    return e;
 }
+
+struct exec *exec_start(struct agent *a, const struct exec_what *what, const struct exec_sink *sink,
+                        void *owner, struct gi_error *err)
+{
+    struct container *c = container_find(a, what->container_id);
+    struct exec *e = NULL;
+    if (!c || c->phase == PHASE_CREATING)
+        gi_fail(err, GI_NOT_FOUND, "no container %s", what->container_id);
+    else if (c->phase != PHASE_RUNNING)
+        gi_fail(err, GI_FAILED_PRECONDITION, "container %s is not running", c->id);
+    else if (a->n_execs >= MAX_EXECS)
+        gi_fail(err, GI_RESOURCE_EXHAUSTED, "%u execs are running", MAX_EXECS);
+    else if (!(e = exec_new(a, c)))
+        gi_fail(err, GI_RESOURCE_EXHAUSTED, "no memory for an exec");
+    if (!e)
+        return NULL;
+    e->sink = sink;
+    e->owner = owner;
+    e->tty = what->tty;
+    if (spawn(e, what, err) < 0) {
+        exec_free(e);
+        return NULL;
+    }
+    return e;
+}
+
+/* ---- all of them ---- */
 
 void exec_resume(struct agent *a)
 {
-    for (struct exec *e = a->execs; e; e = e->next) {
-        if (e->spawned)
-            watch_output(e);
-    }
+    for (struct exec *e = a->execs; e; e = e->next)
+        exec_read_on(e);
 }
 
 void exec_end_orphans(struct agent *a)
 {
-    for (struct exec *e = a->execs; e; e = e->next) {
-        if (!conn_current(a, e->req))
-            kill_exec(e);
-    }
+    for (struct exec *e = a->execs; e; e = e->next)
+        e->sink->orphaned(e->owner);
     exec_resume(a);
 }
 
@@ -352,6 +352,6 @@ void exec_end_of(struct container *c)
         if (e->c != c)
             continue;
         e->c = NULL;
-        kill_exec(e);
+        exec_kill(e);
     }
 }

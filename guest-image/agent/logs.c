@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "attach.h"
 #include "base/io.h"
 #include "container.h"
 
@@ -89,10 +90,16 @@ static void close_stream(struct log_stream *s)
     s->len = 0;
 }
 
-static void pace(struct logs *l)
+void logs_pace(struct logs *l)
 {
+    bool room = l->bytes < LOGS_MAX && !attach_blocked(l->c);
     for (int i = 0; i < 2; i++)
-        loop_events(l->c->a->loop, &l->streams[i].io, l->bytes < LOGS_MAX ? EPOLLIN : 0);
+        loop_events(l->c->a->loop, &l->streams[i].io, room ? EPOLLIN : 0);
+}
+
+bool logs_ended(const struct logs *l)
+{
+    return l->streams[0].io.fd < 0 && l->streams[1].io.fd < 0;
 }
 
 static void on_readable(void *data, uint32_t events)
@@ -104,6 +111,7 @@ static void on_readable(void *data, uint32_t events)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n > 0) {
+        attach_output(l->c, s->name, chunk, (size_t)n);
         cut_lines(s, chunk, (size_t)n);
     } else {
         /* The end (a terminal says EIO). A last line without its newline goes
@@ -111,8 +119,10 @@ static void on_readable(void *data, uint32_t events)
         if (s->len)
             add_record(l, s, true);
         close_stream(s);
+        if (logs_ended(l))
+            attach_end_all(l->c, NULL);
     }
-    pace(l);
+    logs_pace(l);
     logs_send(l);
     container_publish(l->c);
 }
@@ -167,7 +177,7 @@ static void drop_upto(struct logs *l, int64_t upto_ns)
 {
     while (l->first && l->first->time_ns <= upto_ns)
         drop_first(l);
-    pace(l);
+    logs_pace(l);
 }
 
 /* The runtime has everything up to AFTER_NS: it may have died between writing
@@ -235,5 +245,5 @@ void logs_send(struct logs *l)
 
 bool logs_drained(const struct logs *l)
 {
-    return l->streams[0].io.fd < 0 && l->streams[1].io.fd < 0 && (!l->following || !l->unsent);
+    return logs_ended(l) && (!l->following || !l->unsent);
 }

@@ -44,7 +44,10 @@ void logs_ack(struct logs *l, int64_t upto_ns);
 void logs_unfollow(struct logs *l);
 /* Queues what is due while the connection has room. */
 void logs_send(struct logs *l);
+/* Reads on or waits, by what is buffered here and at those attached. */
+void logs_pace(struct logs *l);
 /* Both streams have ended and the follower, if any, has been sent everything. */
 bool logs_drained(const struct logs *l);
+bool logs_ended(const struct logs *l);
 
 #endif

@@ -100,6 +100,11 @@ int loop_watch(struct loop *l, struct loop_io *io, int fd, uint32_t events,
     return 0;
 }
 
+void loop_prepare(struct loop_io *io, int fd, void (*fn)(void *data, uint32_t events), void *data)
+{
+    *io = (struct loop_io){.fd = fd, .events = 0, .fn = fn, .data = data};
+}
+
 void loop_events(struct loop *l, struct loop_io *io, uint32_t events)
 {
     if (io->fd < 0 || io->events == events)

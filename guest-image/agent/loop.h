@@ -38,6 +38,8 @@ void loop_stop(struct loop *l);
 
 int loop_watch(struct loop *l, struct loop_io *io, int fd, uint32_t events,
                void (*fn)(void *data, uint32_t events), void *data);
+/* The same, hearing nothing until loop_events. */
+void loop_prepare(struct loop_io *io, int fd, void (*fn)(void *data, uint32_t events), void *data);
 /* Level-triggered EPOLLIN / EPOLLOUT; 0 keeps the io but hears nothing (not
  * even a hang-up: the descriptor leaves the set until events are wanted). */
 void loop_events(struct loop *l, struct loop_io *io, uint32_t events);

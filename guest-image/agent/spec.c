@@ -234,18 +234,55 @@ int spec_build(const char *json, const struct spec_changes *ch, char **ret_confi
     return 0;
 }
 
-int spec_exec_process(const char *process_json, char *const *argv, size_t argc, char **ret_json,
-                      struct gi_error *err)
+/* "" for what is no string. */
+static const char *text_of(yajl_val v)
 {
-    static const char *const without[] = {"args", "terminal", "consoleSize", NULL};
+    const char *s = v ? YAJL_GET_STRING(v) : NULL;
+    return s ? s : "";
+}
+
+/* Programs on a terminal want to know which; who says so himself is believed. */
+static void put_env(yajl_gen g, yajl_val env, bool tty)
+{
+    bool has_term = false;
+    put_string(g, "env");
+    yajl_gen_array_open(g);
+    for (size_t i = 0; env && YAJL_IS_ARRAY(env) && i < env->u.array.len; i++) {
+        put_value(g, env->u.array.values[i]);
+        has_term |= strncmp(text_of(env->u.array.values[i]), "TERM=", 5) == 0;
+    }
+    if (tty && !has_term)
+        put_string(g, "TERM=xterm");
+    yajl_gen_array_close(g);
+}
+
+static void put_terminal(yajl_gen g, const struct spec_terminal *t)
+{
+    put_string(g, "terminal");
+    yajl_gen_bool(g, t->tty);
+    if (!t->tty || !t->width || !t->height)
+        return;
+    put_string(g, "consoleSize");
+    yajl_gen_map_open(g);
+    put_string(g, "height");
+    yajl_gen_integer(g, t->height);
+    put_string(g, "width");
+    yajl_gen_integer(g, t->width);
+    yajl_gen_map_close(g);
+}
+
+int spec_exec_process(const char *process_json, char *const *argv, size_t argc,
+                      const struct spec_terminal *terminal, char **ret_json, struct gi_error *err)
+{
+    static const char *const without[] = {"args", "env", "terminal", "consoleSize", NULL};
     cleanup_tree yajl_val v = parse(process_json, err);
     cleanup_gen yajl_gen g = new_gen(err);
     if (!v || !g)
         return -GI_INTERNAL;
     yajl_gen_map_open(g);
     put_members(g, v, without);
-    put_string(g, "terminal");
-    yajl_gen_bool(g, 0);
+    put_env(g, member(v, "env"), terminal->tty);
+    put_terminal(g, terminal);
     put_string(g, "args");
     yajl_gen_array_open(g);
     for (size_t i = 0; i < argc; i++)
@@ -253,13 +290,6 @@ int spec_exec_process(const char *process_json, char *const *argv, size_t argc, 
     yajl_gen_array_close(g);
     yajl_gen_map_close(g);
     return finish(g, ret_json, err);
-}
-
-/* "" for what is no string. */
-static const char *text_of(yajl_val v)
-{
-    const char *s = v ? YAJL_GET_STRING(v) : NULL;
-    return s ? s : "";
 }
 
 static char *error_of_line(const char *line)

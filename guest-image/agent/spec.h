@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -31,9 +32,15 @@ struct spec_changes {
 int spec_build(const char *json, const struct spec_changes *changes, char **ret_config,
                char **ret_process, struct gi_error *err);
 
-/* A container's "process" with other arguments and no terminal. Heap. */
-int spec_exec_process(const char *process_json, char *const *argv, size_t argc, char **ret_json,
-                      struct gi_error *err);
+struct spec_terminal {
+    bool tty;
+    uint16_t width; /* 0: not known */
+    uint16_t height;
+};
+
+/* A container's "process" with other arguments and TERMINAL. Heap. */
+int spec_exec_process(const char *process_json, char *const *argv, size_t argc,
+                      const struct spec_terminal *terminal, char **ret_json, struct gi_error *err);
 
 /* The last error in an OCI runtime's JSON log, in TEXT. Heap, or NULL. */
 char *spec_last_log_error(const char *text);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Message-local rules of the agent protocol. */
 #include <signal.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "agent/agent_client.h"
@@ -34,13 +35,51 @@ static int check_create(const Gi__Agent__CreateContainer *m, struct gi_error *er
     return check_id(m->container_id, err);
 }
 
+static int check_argv(char *const *argv, size_t n, struct gi_error *err)
+{
+    if (n == 0 || n > AGENT_ARGS_MAX || argv[0][0] == '\0')
+        return gi_fail(err, GI_INVALID_ARGUMENT, "exec needs 1 to %u arguments", AGENT_ARGS_MAX);
+    return 0;
+}
+
 static int check_exec(const Gi__Agent__ExecSync *m, struct gi_error *err)
 {
-    if (m->n_argv == 0 || m->n_argv > AGENT_ARGS_MAX || m->argv[0][0] == '\0')
-        return gi_fail(err, GI_INVALID_ARGUMENT, "exec needs 1 to %u arguments", AGENT_ARGS_MAX);
+    if (check_argv(m->argv, m->n_argv, err) < 0)
+        return -GI_INVALID_ARGUMENT;
     if (m->max_output > AGENT_EXEC_OUTPUT_MAX)
         return gi_fail(err, GI_INVALID_ARGUMENT, "max_output is over %u", AGENT_EXEC_OUTPUT_MAX);
     return check_id(m->container_id, err);
+}
+
+static int check_exec_stream(const Gi__Agent__ExecStream *m, struct gi_error *err)
+{
+    if (m->width > UINT16_MAX || m->height > UINT16_MAX)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "terminal of %u x %u", m->width, m->height);
+    if (m->tty && m->err)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "a terminal has no stderr of its own");
+    if (check_argv(m->argv, m->n_argv, err) < 0)
+        return -GI_INVALID_ARGUMENT;
+    return check_id(m->container_id, err);
+}
+
+static int check_open(const Gi__Agent__OpenStream *m, struct gi_error *err)
+{
+    if (m->version != AGENT_PROTOCOL_VERSION)
+        return gi_fail(err, GI_FAILED_PRECONDITION, "protocol version %u, not %u", m->version,
+                       AGENT_PROTOCOL_VERSION);
+    switch (m->what_case) {
+    case GI__AGENT__OPEN_STREAM__WHAT_EXEC:
+        return check_exec_stream(m->exec, err);
+    case GI__AGENT__OPEN_STREAM__WHAT_ATTACH:
+        return check_id(m->attach->container_id, err);
+    case GI__AGENT__OPEN_STREAM__WHAT_PORT:
+        if (m->port->port == 0 || m->port->port > UINT16_MAX)
+            return gi_fail(err, GI_INVALID_ARGUMENT, "port %u", m->port->port);
+        return 0;
+    case GI__AGENT__OPEN_STREAM__WHAT__NOT_SET:
+    default:
+        return gi_fail(err, GI_UNIMPLEMENTED, "unknown kind of stream");
+    }
 }
 
 static int check_time(int64_t ns, const char *what, struct gi_error *err)
@@ -84,6 +123,8 @@ int agent_check_to(const Gi__Agent__ToAgent *msg, struct gi_error *err)
         if (check_time(msg->ack_logs->upto_ns, "upto_ns", err) < 0)
             return -GI_INVALID_ARGUMENT;
         return check_id(msg->ack_logs->container_id, err);
+    case GI__AGENT__TO_AGENT__OP_OPEN_STREAM:
+        return check_open(msg->open_stream, err);
     case GI__AGENT__TO_AGENT__OP__NOT_SET:
     default:
         return gi_fail(err, GI_UNIMPLEMENTED, "unknown request");

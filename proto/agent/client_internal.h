@@ -70,6 +70,8 @@ void client_wake(struct agent_client *c);
 /* client_receive.c: one frame's payload, on the I/O thread. A negative result
  * means that the agent broke the protocol and the connection must end. */
 int client_receive(struct agent_client *c, const void *payload, size_t len, struct gi_error *err);
+/* An error the agent told, made fit to be shown. */
+void client_set_error(struct gi_error *err, uint32_t code, const char *text);
 
 /* client.c */
 void pending_init(struct pending *p, Gi__Agent__Reply__ResultCase expect);

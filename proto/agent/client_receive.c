@@ -19,7 +19,7 @@ static struct pending *find_call(struct agent_client *c, uint64_t id)
 }
 
 /* Text from the agent goes into logs and into CRI's UTF-8 strings. */
-static void set_error(struct gi_error *err, uint32_t code, const char *text)
+void client_set_error(struct gi_error *err, uint32_t code, const char *text)
 {
     char clean[256];
     size_t n = 0;
@@ -49,7 +49,7 @@ static int on_reply(struct agent_client *c, Gi__Agent__FromAgent *msg, struct gi
         return gi_fail(err, GI_INTERNAL, "reply of the wrong kind");
     }
     if (r->code != GI_OK) {
-        set_error(&p->why, r->code, r->message);
+        client_set_error(&p->why, r->code, r->message);
         agent_from_free(msg);
     } else {
         c->greeted |= r->result_case == GI__AGENT__REPLY__RESULT_HELLO;

@@ -25,7 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         char arg[] = "a\"b\\";
         char *argv[] = {arg};
         /* What we write, we can read. */
-        if (spec_exec_process(process, argv, 1, &exec, NULL) < 0)
+        const struct spec_terminal terminal = {.tty = size & 1, .width = 80, .height = 25};
+        if (spec_exec_process(process, argv, 1, &terminal, &exec, NULL) < 0)
             abort();
     }
     free(config);
