@@ -4,12 +4,15 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stddef.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #define MIN_SIZE 8192u
+/* How long an answer takes that is on its way. */
+#define ALONE_NS 1000
 
 static uint64_t power_below(uint64_t n)
 {
@@ -244,20 +247,30 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/*
+ * Looks for NS before it gives up. After a while it offers its processor to
+ * others between looks: the one that is waited for may be queued on this very
+ * processor (a wake-up likes to put it there), and would run only after the
+ * whole NS.
+ */
 static bool spin(struct idm_consumer *c, int64_t ns)
 {
     if (idm_ready(c))
         return true;
     if (ns <= 0)
         return false;
-    int64_t end = now_ns() + ns;
+    int64_t start = now_ns();
+    int64_t now = start;
     do {
+        if (now - start > ALONE_NS)
+            sched_yield();
         for (int i = 0; i < 64; i++) {
             if (idm_ready(c))
                 return true;
             idm_relax();
         }
-    } while (now_ns() < end);
+        now = now_ns();
+    } while (now - start < ns);
     return false;
 }
 

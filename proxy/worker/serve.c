@@ -3,6 +3,7 @@
  * what waits for the GPU; sleep when there is nothing. */
 #include <inttypes.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -162,6 +163,8 @@ static void linger(struct worker *w, int64_t *busy_since)
     }
     int64_t idle = now - *busy_since;
     if (idle < EAGER_NS) {
+        /* The driver's threads, or the client, may wait for this processor. */
+        sched_yield();
         for (int i = 0; i < 16 && !idm_ready(&w->in); i++)
             idm_relax();
         return;
