@@ -122,7 +122,7 @@ CUresult cuCtxPopCurrent_v2(CUcontext *ctx)
 CUresult cuCtxSetCurrent(CUcontext ctx)
 {
     TRY(sim_enter());
-    if (ctx && ctx == thread_top())
+    if (ctx && ctx == thread_top() && !ctx->dead)
         return CUDA_SUCCESS;
     PUT_LATER(CUctx_st) *c = ctx ? object_find(OBJECT_CONTEXT, ctx) : NULL;
     if (ctx && !c)

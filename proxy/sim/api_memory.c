@@ -7,6 +7,15 @@
     (CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED)
 #define REGISTER_FLAGS (CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP)
 
+/* What C got just now, unless it was destroyed meanwhile: then nobody else frees it. */
+static CUresult keep(const struct CUctx_st *c, uint64_t address, enum mem_kind kind)
+{
+    if (!c->dead)
+        return CUDA_SUCCESS;
+    mem_release(address, kind, c);
+    return CUDA_ERROR_CONTEXT_IS_DESTROYED;
+}
+
 CUresult cuMemAlloc_v2(CUdeviceptr *ptr, size_t bytes)
 {
     struct CUctx_st *c;
@@ -15,6 +24,7 @@ CUresult cuMemAlloc_v2(CUdeviceptr *ptr, size_t bytes)
     if (!ptr || !bytes)
         return CUDA_ERROR_INVALID_VALUE;
     TRY((CUresult)mem_alloc(c, c->device, MEM_DEVICE, bytes, &address));
+    TRY(keep(c, address, MEM_DEVICE));
     *ptr = address;
     return CUDA_SUCCESS;
 }
@@ -71,7 +81,11 @@ CUresult cuMemHostAlloc(void **p, size_t bytes, unsigned int flags)
     TRY(sim_context(&c));
     if (!p || !bytes || (flags & ~(unsigned)ALLOC_FLAGS))
         return CUDA_ERROR_INVALID_VALUE;
-    return (CUresult)mem_host_alloc(c, c->device, bytes, flags, p);
+    void *memory = NULL;
+    TRY((CUresult)mem_host_alloc(c, c->device, bytes, flags, &memory));
+    TRY(keep(c, (uintptr_t)memory, MEM_HOST));
+    *p = memory;
+    return CUDA_SUCCESS;
 }
 
 CUresult cuMemAllocHost_v2(void **p, size_t bytes)
@@ -125,7 +139,8 @@ CUresult cuMemHostRegister_v2(void *p, size_t bytes, unsigned int flags)
     TRY(sim_context(&c));
     if (!p || !bytes || (flags & ~(unsigned)REGISTER_FLAGS))
         return CUDA_ERROR_INVALID_VALUE;
-    return (CUresult)mem_host_register(c, c->device, p, bytes, flags);
+    TRY((CUresult)mem_host_register(c, c->device, p, bytes, flags));
+    return keep(c, (uintptr_t)p, MEM_REGISTERED);
 }
 
 CUresult cuMemHostUnregister(void *p)

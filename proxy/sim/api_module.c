@@ -172,6 +172,8 @@ static CUresult load(struct CUctx_st *c, const void *data, struct CUmod_st **ret
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
     }
     CUresult rc = place(c, m->code, log);
+    if (c->dead)
+        rc = CUDA_ERROR_CONTEXT_IS_DESTROYED;
     if (rc != CUDA_SUCCESS) {
         displace(c, m->code);
         return rc;

@@ -55,6 +55,9 @@ void object_publish(struct object *o)
     o->next = *b;
     *b = o;
     pthread_mutex_unlock(&table.lock);
+    /* Its context went meanwhile, and may have looked here before: nobody else would. */
+    if (o->context && o->context->dead)
+        object_kill(o);
 }
 
 void *object_find(enum object_kind kind, const void *handle)

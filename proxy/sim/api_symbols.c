@@ -142,17 +142,17 @@ static const struct {
                                                                                               "GetC"
                                                                                               "tx",
                                                                                               cuStreamGetCtx,
-                                                                                              9020) X("cuStreamGetFlags",
-                                                                                                      cuStreamGetFlags,
-                                                                                                      5050)
-                                                                                                X("cuStreamGetPriority",
-                                                                                                  cuStreamGetPriority,
-                                                                                                  5050) X("cuStreamQuery",
-                                                                                                          cuStreamQuery,
-                                                                                                          2000)
-                                                                                                    X("cuStreamSynchronize",
-                                                                                                      cuStreamSynchronize,
-                                                                                                      2000)
+                                                                                              9020)
+                                                                                                X("cuStreamGetFlags",
+                                                                                                  cuStreamGetFlags,
+                                                                                                  5050) X("cuStreamGetPriority",
+                                                                                                          cuStreamGetPriority,
+                                                                                                          5050)
+                                                                                                    X("cuStreamQuery",
+                                                                                                      cuStreamQuery,
+                                                                                                      2000) X("cuStreamSynchronize",
+                                                                                                              cuStreamSynchronize,
+                                                                                                              2000)
                                                                                                         X("cuStreamWaitEvent",
                                                                                                           cuStreamWaitEvent,
                                                                                                           3020)

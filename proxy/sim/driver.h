@@ -59,7 +59,8 @@ void *object_new(enum object_kind kind, size_t bytes, struct CUctx_st *context,
                  void (*free_it)(struct object *o));
 void object_hold(struct object *o);
 void object_put(struct object *o);
-/* From now on a handle of the API, which takes over the caller's reference. */
+/* From now on a handle of the API, which takes over the caller's reference: O may be gone
+ * on return. */
 void object_publish(struct object *o);
 /* The live object behind HANDLE, held; NULL: there is none of that kind. */
 void *object_find(enum object_kind kind, const void *handle);

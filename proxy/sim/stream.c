@@ -64,6 +64,12 @@ static void op_free(struct op *op)
     free(op);
 }
 
+/* Does S hold anything up to number SEQ? */
+static bool has(const struct CUstream_st *s, uint64_t seq)
+{
+    return s->head && s->head->seq <= seq;
+}
+
 static bool may_start(const struct op *op)
 {
     const struct CUstream_st *s = op->stream;
@@ -74,11 +80,11 @@ static bool may_start(const struct op *op)
         return false;
     if (s->legacy) {
         for (const struct CUstream_st *t = sched.first; t; t = t->after) {
-            if (t->o.context == c && t->blocking && t->head->seq < op->seq)
+            if (t->o.context == c && t->blocking && has(t, op->seq - 1))
                 return false;
         }
     } else if (s->blocking) {
-        return !c->legacy->head || c->legacy->head->seq > op->seq;
+        return !has(c->legacy, op->seq);
     }
     return true;
 }
@@ -254,12 +260,6 @@ struct CUstream_st *stream_new(struct CUctx_st *context, unsigned flags, int pri
     s->priority = priority;
     s->blocking = !(flags & CU_STREAM_NON_BLOCKING);
     return s;
-}
-
-/* Does S hold anything up to number SEQ? */
-static bool has(const struct CUstream_st *s, uint64_t seq)
-{
-    return s->head && s->head->seq <= seq;
 }
 
 static void append(struct CUstream_st *s, struct op *op)
