@@ -46,6 +46,7 @@ struct vg_ticket {
     struct vg_answer *answer; /* NULL: only the result is wanted */
     CUresult result;
     bool done;
+    bool unwatched; /* a failure is told by the next call that synchronizes */
 };
 
 enum vg_slot_state { VG_SLOT_FREE, VG_SLOT_OWNED, VG_SLOT_FLYING };

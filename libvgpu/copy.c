@@ -39,6 +39,7 @@ static CUresult stage_to_device(uint64_t dst, const char *src, size_t bytes, uin
         memcpy(slot_memory(slot), src, chunk);
         const struct idm_copy_to_device_in in = {
             .w = {.dst = dst, .at = slot_at(slot), .bytes = chunk, .stream = stream}};
+        slot->ticket = (struct vg_ticket){.unwatched = true};
         CUresult rc = send_to_device(&in, &slot->ticket);
         if (rc != CUDA_SUCCESS) {
             slot_give(slot);
@@ -94,6 +95,7 @@ static CUresult start_chunk(struct chunk *c, uint64_t src, uint64_t stream)
 {
     const struct idm_copy_from_device_in in = {
         .w = {.at = slot_at(c->slot), .src = src, .bytes = c->bytes, .stream = stream}};
+    c->slot->ticket = (struct vg_ticket){.seq = 0};
     return send_from_device(&in, &c->slot->ticket);
 }
 

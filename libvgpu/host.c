@@ -272,14 +272,6 @@ static void pin_slots(void)
         host_register_piece(0, vg.slot_bytes * VG_SLOTS, &device);
 }
 
-/* With vg.lock held. */
-static void land(struct vg_slot *slot)
-{
-    slot->state = VG_SLOT_FREE;
-    if (slot->ticket.result != CUDA_SUCCESS && vg.late == CUDA_SUCCESS)
-        vg.late = slot->ticket.result;
-}
-
 struct vg_slot *slot_take(bool may_wait)
 {
     struct vg_slot *found = NULL;
@@ -290,7 +282,7 @@ struct vg_slot *slot_take(bool may_wait)
         for (unsigned i = 0; i < VG_SLOTS && !found; i++) {
             struct vg_slot *s = &vg.slots[i];
             if (s->state == VG_SLOT_FLYING && s->ticket.done)
-                land(s);
+                s->state = VG_SLOT_FREE;
             flying = flying || s->state == VG_SLOT_FLYING;
             if (s->state == VG_SLOT_FREE)
                 found = s;

@@ -125,6 +125,8 @@ static void deliver(const struct idm_header *h)
             continue;
         *at = t->next;
         t->result = (CUresult)head.result;
+        if (t->unwatched && t->result != CUDA_SUCCESS && vg.late == CUDA_SUCCESS)
+            vg.late = t->result;
         if (t->answer) {
             t->answer->len = h->payload_len;
             memcpy(t->answer->data, vg.incoming.data, h->payload_len);

@@ -39,6 +39,8 @@ CUresult worker_find(struct worker *w, enum idm_kind kind, uint64_t id, bool nul
                      void **ret_driver);
 CUresult worker_find_object(struct worker *w, enum idm_kind kind, uint64_t id,
                             struct worker_object **ret_object);
+/* For the call that ends the object. One whose creation failed ends here. */
+CUresult worker_find_last(struct worker *w, enum idm_kind kind, uint64_t id, void **ret_driver);
 CUresult worker_find_stream(struct worker *w, uint64_t id, CUstream *ret_stream);
 /* Is ID good for a new object? The place is taken by worker_born only. */
 CUresult worker_expect(struct worker *w, enum idm_kind kind, uint64_t id,

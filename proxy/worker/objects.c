@@ -49,6 +49,17 @@ CUresult worker_find(struct worker *w, enum idm_kind kind, uint64_t id, bool nul
     return CUDA_SUCCESS;
 }
 
+CUresult worker_find_last(struct worker *w, enum idm_kind kind, uint64_t id, void **ret_driver)
+{
+    struct worker_object *o = NULL;
+    CUresult rc = worker_find_object(w, kind, id, &o);
+    if (rc == CUDA_SUCCESS)
+        *ret_driver = o->driver;
+    else if (idm_handle_kind(id) == (unsigned)kind)
+        worker_gone(w, id); /* never made, but its place was taken */
+    return rc;
+}
+
 CUresult worker_find_stream(struct worker *w, uint64_t id, CUstream *ret_stream)
 {
     void *driver;

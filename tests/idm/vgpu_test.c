@@ -305,6 +305,31 @@ static void test_worker_dies_unasked(void)
     EXPECT_EQ(rc, CUDA_ERROR_DEVICE_UNAVAILABLE);
 }
 
+/* What couldn't be made fails when it is used, and its place is free once it is
+ * destroyed. */
+static void test_failed_creation(void)
+{
+    CUevent event = NULL, other = NULL;
+    REQUIRE(begin());
+    for (unsigned i = 0; i < 3; i++) {
+        EXPECT_EQ(cu.cuEventCreate(&event, 0x4000), CUDA_SUCCESS);
+        EXPECT_EQ(cu.cuCtxSynchronize(), CUDA_ERROR_INVALID_VALUE);
+        EXPECT_EQ(cu.cuEventQuery(event), CUDA_ERROR_INVALID_VALUE);
+        EXPECT_EQ(cu.cuEventDestroy_v2(event), CUDA_SUCCESS);
+        EXPECT_EQ(cu.cuCtxSynchronize(), CUDA_ERROR_INVALID_VALUE);
+        EXPECT_EQ(cu.cuEventQuery(event), CUDA_ERROR_INVALID_HANDLE);
+        EXPECT_EQ(cu.cuEventCreate(&other, 0), CUDA_SUCCESS);
+        EXPECT_EQ(cu.cuEventRecord(other, NULL), CUDA_SUCCESS);
+        EXPECT_EQ(cu.cuEventSynchronize(other), CUDA_SUCCESS);
+        EXPECT_EQ(cu.cuEventDestroy_v2(other), CUDA_SUCCESS);
+    }
+    EXPECT_EQ(cu.cuCtxSynchronize(), CUDA_SUCCESS);
+    EXPECT_EQ(cu.cuStreamDestroy_v2(NULL), CUDA_ERROR_INVALID_HANDLE);
+    EXPECT_EQ(cu.cuStreamDestroy_v2(CU_STREAM_LEGACY), CUDA_ERROR_INVALID_HANDLE);
+    EXPECT_EQ(cu.cuStreamDestroy_v2(CU_STREAM_PER_THREAD), CUDA_ERROR_INVALID_HANDLE);
+    EXPECT_EQ(proxy_stats(&node.proxy, NODE_ZONE).refused_handles, 0);
+}
+
 /* --- Limits ---------------------------------------------------------------------- */
 
 static void test_full_ring(void)
@@ -458,6 +483,7 @@ APART(test_threads)
 APART(test_threads_init)
 APART(test_late_error)
 APART(test_sticky_error)
+APART(test_failed_creation)
 APART(test_worker_dies)
 APART(test_worker_dies_unasked)
 APART(test_full_ring)
@@ -482,6 +508,7 @@ int main(int argc, char **argv)
     MT_RUN(apart_test_threads_init);
     MT_RUN(apart_test_late_error);
     MT_RUN(apart_test_sticky_error);
+    MT_RUN(apart_test_failed_creation);
     MT_RUN(apart_test_worker_dies);
     MT_RUN(apart_test_worker_dies_unasked);
     MT_RUN(apart_test_full_ring);

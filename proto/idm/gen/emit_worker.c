@@ -81,6 +81,11 @@ static void emit_inputs(FILE *f, const struct call *c)
                     c_type(p, type, sizeof(type)), kind_name(p), p->name);
         else if (p->dir == D_OUT)
             fprintf(f, "    %s %s_ = 0;\n", c_type(p, type, sizeof(type)), p->name);
+        else if (p->dir == D_DROP) /* no default stream either */
+            fprintf(f,
+                    "    void *%s_;\n"
+                    "    WORKER_TRY(worker_find_last(w, IDM_KIND_%s, in.w.%s, &%s_));\n",
+                    p->name, kind_name(p), p->name, p->name);
         else if (p->type == T_HANDLE)
             fprintf(
                 f,
