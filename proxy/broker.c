@@ -11,14 +11,14 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "notify.h"
+#include "base/notify.h"
 
 static void stop(struct broker *b)
 {
     if (b->stopping)
         return;
     b->stopping = true;
-    proxy_notify("STOPPING=1\nSTATUS=ending clients");
+    gi_notify("STOPPING=1\nSTATUS=ending clients");
     gi_log(GI_LOG_INFO, "stopping", NULL);
     control_stop(b);
     struct zone *next;
@@ -158,7 +158,7 @@ int broker_run(const struct proxy_options *options, struct gi_error *err)
     if (rc == 0) {
         gi_log(GI_LOG_INFO, "ready", "version", GI_VERSION, "driver", options->driver, "control",
                options->control, "zones", options->zones_dir, NULL);
-        proxy_notify("READY=1\nSTATUS=serving");
+        gi_notify("READY=1\nSTATUS=serving");
         rc = loop_run(b.loop, err);
         gi_log(GI_LOG_INFO, "stopped", NULL);
     }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sd_notify(3) without libsystemd. */
-#ifndef GI_PROXY_NOTIFY_H
-#define GI_PROXY_NOTIFY_H
+#ifndef GI_BASE_NOTIFY_H
+#define GI_BASE_NOTIFY_H
 
 /* Sends STATE ("READY=1\nSTATUS=...") to the service manager named by
  * NOTIFY_SOCKET; without one does nothing. Failure is nobody's concern. */
-void proxy_notify(const char *state);
+void gi_notify(const char *state);
 
 #endif

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Mounts: what every container has, the pod's files in /etc, what was asked for. */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "oci/parts.h"
+
+#define MAX_MOUNTS 1024u
+
+struct fixed {
+    const char *path, *type, *source;
+    const char *options[7];
+};
+
+static const struct fixed always[] = {
+    {"/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}},
+    {"/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}},
+    {"/dev/pts",
+     "devpts",
+     "devpts",
+     {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+    {"/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
+    {"/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}},
+    {"/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", "ro"}},
+    {"/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", "relatime", "ro"}},
+};
+
+/* Without "//", "/./", a slash at the end; ".." is refused elsewhere. */
+static void clean_path(const char *path, char *out, size_t size)
+{
+    size_t n = 0;
+    while (*path && n + 2 < size) {
+        size_t slashes = strspn(path, "/");
+        size_t len = strcspn(path + slashes, "/");
+        const char *part = path + slashes;
+        path = part + len;
+        if (len == 0 || (len == 1 && part[0] == '.'))
+            continue;
+        int more = snprintf(out + n, size - n, "/%.*s", (int)len, part);
+        n = n + (size_t)more < size ? n + (size_t)more : size - 1;
+    }
+    if (n == 0)
+        snprintf(out, size, "/");
+}
+
+static bool has_dotdot(const char *path)
+{
+    for (const char *p = path; (p = strstr(p, "..")); p += 2) {
+        if ((p == path || p[-1] == '/') && (p[2] == '/' || p[2] == '\0'))
+            return true;
+    }
+    return false;
+}
+
+static bool requested(const struct oci_context *c, const char *path)
+{
+    const Runtime__V1__ContainerConfig *r = c->in->config;
+    for (size_t i = 0; i < r->n_mounts; i++) {
+        char clean[PATH_MAX];
+        clean_path(r->mounts[i]->container_path, clean, sizeof(clean));
+        if (strcmp(clean, path) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void put(struct gen *g, const char *path, const char *type, const char *source,
+                const char *const *options, size_t n)
+{
+    gen_map(g);
+    gen_key_string(g, "destination", path);
+    gen_key_string(g, "type", type);
+    gen_key_string(g, "source", source);
+    gen_key_strings(g, "options", options, n);
+    gen_end_map(g);
+}
+
+static void put_always(struct gen *g, const struct oci_context *c)
+{
+    for (size_t i = 0; i < GI_ARRAY_SIZE(always); i++) {
+        const struct fixed *f = &always[i];
+        const char *options[GI_ARRAY_SIZE(f->options)];
+        size_t n = 0;
+        if (requested(c, f->path))
+            continue;
+        for (size_t k = 0; k < GI_ARRAY_SIZE(f->options) && f->options[k]; k++)
+            options[n++] = c->privileged && strcmp(f->options[k], "ro") == 0 ? "rw" : f->options[k];
+        put(g, f->path, f->type, f->source, options, n);
+    }
+}
+
+static void put_etc(struct gen *g, const struct oci_context *c)
+{
+    static const char *const files[] = {"hosts", "hostname", "resolv.conf"};
+    bool readonly = c->security && c->security->readonly_rootfs;
+    const char *const options[] = {"rbind", "rprivate", readonly ? "ro" : "rw"};
+    for (size_t i = 0; i < GI_ARRAY_SIZE(files); i++) {
+        char source[PATH_MAX], path[32];
+        snprintf(source, sizeof(source), "%s/%s", c->in->etc_dir, files[i]);
+        snprintf(path, sizeof(path), "/etc/%s", files[i]);
+        if (!requested(c, path))
+            put(g, path, "bind", source, options, GI_ARRAY_SIZE(options));
+    }
+}
+
+/* ---- requested ones ---- */
+
+static int bad(struct gi_error *err, size_t i, const char *field, const char *why)
+{
+    return gi_fail(err, GI_INVALID_ARGUMENT, "config.mounts[%zu].%s: %s", i, field, why);
+}
+
+static int check_mount(const Runtime__V1__Mount *m, size_t i, struct gi_error *err)
+{
+    if (!*m->container_path)
+        return bad(err, i, "container_path", "missing");
+    if (strlen(m->container_path) >= PATH_MAX / 2 || has_dotdot(m->container_path))
+        return bad(err, i, "container_path", "too long, or with \"..\" in it");
+    if (m->image || *m->image_sub_path)
+        return bad(err, i, "image", "image volumes are not supported");
+    if (m->n_uidmappings || m->n_gidmappings)
+        return bad(err, i, "uidMappings", "mapped mounts are not supported");
+    if (m->recursive_read_only)
+        return bad(err, i, "recursive_read_only", "not supported by this runtime handler");
+    if (m->n_mount_options)
+        return bad(err, i, "mount_options", "not supported by this runtime handler");
+    if (!*m->host_path)
+        return bad(err, i, "host_path", "missing");
+    if (m->host_path[0] != '/')
+        return bad(err, i, "host_path", "not an absolute path");
+    if ((int)m->propagation < 0 ||
+        m->propagation > RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL)
+        return bad(err, i, "propagation", "unknown value");
+    return 0;
+}
+
+static int real_source(const Runtime__V1__Mount *m, size_t i, char out[PATH_MAX],
+                       struct gi_error *err)
+{
+    if (realpath(m->host_path, out))
+        return 0;
+    if (errno == ENOENT) {
+        if (gi_mkdir_p(m->host_path, 0755, err) < 0)
+            return gi_prefix(err, "config.mounts[%zu].host_path", i);
+        if (realpath(m->host_path, out))
+            return 0;
+    }
+    return gi_fail_errno(err, errno, "config.mounts[%zu].host_path: %.200s", i, m->host_path);
+}
+
+static size_t parts(const char *path)
+{
+    size_t n = 0;
+    for (; *path; path++)
+        n += *path == '/';
+    return n;
+}
+
+struct wanted {
+    const Runtime__V1__Mount *mount;
+    size_t index;
+    char path[PATH_MAX];
+};
+
+/* Outer paths first, else an inner mount would be covered; otherwise in the
+ * request's order. */
+static int by_depth(const void *a, const void *b)
+{
+    const struct wanted *x = a, *y = b;
+    size_t dx = parts(x->path), dy = parts(y->path);
+    if (dx != dy)
+        return dx < dy ? -1 : 1;
+    return x->index < y->index ? -1 : 1;
+}
+
+static int put_requested(struct gen *g, const struct oci_context *c, struct gi_error *err)
+{
+    static const char *const propagation[] = {"rprivate", "rslave", "rshared"};
+    const Runtime__V1__ContainerConfig *r = c->in->config;
+    if (r->n_mounts > MAX_MOUNTS)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "config.mounts: more than %u", MAX_MOUNTS);
+    cleanup_free struct wanted *list = calloc(r->n_mounts + 1, sizeof(*list));
+    if (!list)
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "out of memory");
+    for (size_t i = 0; i < r->n_mounts; i++) {
+        int rc = check_mount(r->mounts[i], i, err);
+        if (rc < 0)
+            return rc;
+        list[i].mount = r->mounts[i];
+        list[i].index = i;
+        clean_path(r->mounts[i]->container_path, list[i].path, sizeof(list[i].path));
+        if (strcmp(list[i].path, "/") == 0)
+            return bad(err, i, "container_path", "the root folder can't be mounted over");
+    }
+    qsort(list, r->n_mounts, sizeof(*list), by_depth);
+    for (size_t i = 0; i < r->n_mounts; i++) {
+        const Runtime__V1__Mount *m = list[i].mount;
+        char source[PATH_MAX];
+        const char *const options[] = {"rbind", propagation[m->propagation],
+                                       m->readonly ? "ro" : "rw"};
+        int rc = real_source(m, list[i].index, source, err);
+        if (rc < 0)
+            return rc;
+        put(g, list[i].path, "bind", source, options, GI_ARRAY_SIZE(options));
+    }
+    return 0;
+}
+
+int oci_put_mounts(struct gen *g, const struct oci_context *c, struct gi_error *err)
+{
+    gen_key_array(g, "mounts");
+    put_always(g, c);
+    put_etc(g, c);
+    int rc = put_requested(g, c, err);
+    gen_end_array(g);
+    return rc;
+}

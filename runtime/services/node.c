@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the node is: version, readiness, configuration. */
+#include <stdio.h>
+#include <string.h>
+
+#include "services/services.h"
+
+#define INFO(response, key, value)                                                                 \
+    pb_push_entry(&(response)->info, &(response)->n_info,                                          \
+                  &runtime__v1__status_response__info_entry__descriptor, key, value)
+
+HANDLER(version)
+{
+    Runtime__V1__VersionResponse *r = response;
+    pb_set(&r->version, "0.1.0"); /* of the kubelet's own interface, as all runtimes say */
+    pb_set(&r->runtime_name, "gpu-isolated");
+    pb_set(&r->runtime_version, GI_VERSION);
+    pb_set(&r->runtime_api_version, "v1");
+    return 0;
+}
+
+static void add_condition(Runtime__V1__RuntimeStatus *s, const char *type, bool status,
+                          const char *reason, const char *message)
+{
+    Runtime__V1__RuntimeCondition *c = pb_new(&runtime__v1__runtime_condition__descriptor);
+    pb_set(&c->type, type);
+    c->status = status;
+    pb_set(&c->reason, reason);
+    pb_set(&c->message, message);
+    pb_push(&s->conditions, &s->n_conditions, c);
+}
+
+static void add_handlers(Runtime__V1__StatusResponse *r, const struct config *config)
+{
+    /* The one that "" stands for is listed by that name, too. */
+    if (*config->default_handler) {
+        Runtime__V1__RuntimeHandler *h = pb_new(&runtime__v1__runtime_handler__descriptor);
+        h->features = pb_new(&runtime__v1__runtime_handler_features__descriptor);
+        pb_push(&r->runtime_handlers, &r->n_runtime_handlers, h);
+    }
+    for (size_t i = 0; config->handlers[i]; i++) {
+        Runtime__V1__RuntimeHandler *h = pb_new(&runtime__v1__runtime_handler__descriptor);
+        pb_set(&h->name, config->handlers[i]);
+        h->features = pb_new(&runtime__v1__runtime_handler_features__descriptor);
+        pb_push(&r->runtime_handlers, &r->n_runtime_handlers, h);
+    }
+}
+
+static void add_info(Runtime__V1__StatusResponse *r, struct runtime *rt)
+{
+    cleanup_buf struct gi_buf config = GI_BUF_INIT(1 << 20);
+    char counts[128];
+    size_t pods = 0, containers = 0;
+    if (config_print(rt->config, &config) == 0)
+        INFO(r, "config", config.data);
+    INFO(r, "machineDriver", xenmgr_describe(rt->mgr));
+    {
+        GI_LOCK_SCOPE(&rt->lock);
+        pods = rt->n_pods;
+        for (size_t i = 0; i < rt->n_pods; i++)
+            containers += rt->pods[i]->n_containers;
+        if (rt->pod_cidr)
+            INFO(r, "podCidr", rt->pod_cidr);
+    }
+    snprintf(counts, sizeof(counts), "{\"pods\": %zu, \"containers\": %zu}", pods, containers);
+    INFO(r, "counts", counts);
+}
+
+HANDLER(status)
+{
+    const Runtime__V1__StatusRequest *q = request;
+    Runtime__V1__StatusResponse *r = response;
+    struct runtime *rt = rpc_app(call);
+    r->status = pb_new(&runtime__v1__runtime_status__descriptor);
+    add_condition(r->status, "RuntimeReady", true, "", "");
+    add_condition(r->status, "NetworkReady", false, "LoopbackOnly",
+                  "pods have a loopback interface only: pod networks are not set up yet");
+    add_handlers(r, rt->config);
+    r->features = pb_new(&runtime__v1__runtime_features__descriptor);
+    r->features->supplemental_groups_policy = true;
+    if (q->verbose)
+        add_info(r, rt);
+    return 0;
+}
+
+HANDLER(runtime_config)
+{
+    Runtime__V1__RuntimeConfigResponse *r = response;
+    const struct runtime *rt = rpc_app(call);
+    r->linux = pb_new(&runtime__v1__linux_runtime_configuration__descriptor);
+    r->linux->cgroup_driver = strcmp(rt->config->cgroup_driver, "systemd") == 0
+                                  ? RUNTIME__V1__CGROUP_DRIVER__SYSTEMD
+                                  : RUNTIME__V1__CGROUP_DRIVER__CGROUPFS;
+    return 0;
+}
+
+HANDLER(update_runtime_config)
+{
+    const Runtime__V1__UpdateRuntimeConfigRequest *q = request;
+    struct runtime *rt = rpc_app(call);
+    if (!q->runtime_config || !q->runtime_config->network_config)
+        return 0;
+    const char *cidr = q->runtime_config->network_config->pod_cidr;
+    GI_LOCK_SCOPE(&rt->lock);
+    free(rt->pod_cidr);
+    rt->pod_cidr = *cidr ? pb_strdup(cidr) : NULL;
+    return 0;
+}
