@@ -107,11 +107,12 @@ static void give_pages(uint64_t at, uint64_t bytes)
         arena.pieces[i].bytes += bytes;
     } else {
         if (arena.n == arena.room) {
-            void *more = realloc(arena.pieces, 2 * arena.room * sizeof(*arena.pieces));
+            size_t room = arena.room ? 2 * arena.room : 16;
+            void *more = realloc(arena.pieces, room * sizeof(*arena.pieces));
             if (!more)
                 return; /* lost to this process, harmless */
             arena.pieces = more;
-            arena.room *= 2;
+            arena.room = room;
         }
         memmove(&arena.pieces[i + 1], &arena.pieces[i], (arena.n++ - i) * sizeof(*arena.pieces));
         arena.pieces[i] = (struct piece){at, bytes};

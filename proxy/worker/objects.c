@@ -18,8 +18,9 @@ int objects_init(struct objects *o, uint32_t max)
 static CUresult refuse(struct worker *w, uint64_t id)
 {
     bool foreign = idm_handle_tag(id) != w->config->tag && id > 2;
-    return worker_refuse(w, foreign ? IDM_ERROR_PERMISSION_DENIED : IDM_ERROR_INVALID_HANDLE,
-                         foreign ? "handle of another client" : "stale or wrong handle");
+    CUresult rc = worker_refuse(w, foreign ? IDM_ERROR_PERMISSION_DENIED : IDM_ERROR_INVALID_HANDLE,
+                                foreign ? "handle of another client" : "stale or wrong handle");
+    return rc != CUDA_SUCCESS ? rc : CUDA_ERROR_INVALID_HANDLE; /* for analyzers */
 }
 
 CUresult worker_find_object(struct worker *w, enum idm_kind kind, uint64_t id,

@@ -56,7 +56,7 @@ static int by_value(const void *a, const void *b)
 /* Median over the batches of the microseconds that WORK takes; AFTER is not counted. */
 static double median(void (*work)(void), void (*after)(void))
 {
-    double us[MAX_BATCHES];
+    double us[MAX_BATCHES] = {0};
     work(); /* warm */
     after();
     for (unsigned i = 0; i < batches; i++) {

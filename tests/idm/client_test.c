@@ -174,13 +174,8 @@ static void test_text(void)
 static void test_image_text(void)
 {
     /* An exact-size copy: nothing behind the NUL is looked at. */
-    static const char *const texts[] = {".version 6.4\n",
-                                        "x",
-                                        "\x7f",
-                                        "\x7f"
-                                        "E",
-                                        "\x50",
-                                        "\x50\xed"};
+    static const char *const texts[] = {".version 6.4\n", "x",    "\x7f",
+                                        "\x7f\x45",       "\x50", "\x50\xed"};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         size_t n = strlen(texts[i]) + 1;
         char *copy = malloc(n);

@@ -196,8 +196,8 @@ void emit_client_table(FILE *f, const struct model *m)
         if (exported(c))
             sorted[n++] = c;
     }
-    qsort(sorted, n, sizeof(*sorted),
-          by_base); // NOLINT(bugprone-sizeof-expression): pointers are sorted
+    // NOLINTNEXTLINE(bugprone-sizeof-expression): pointers are sorted
+    qsort(sorted, n, sizeof(*sorted), by_base);
     banner(f);
     fprintf(f, "#include \"procaddr.h\"\n\n");
     for (size_t i = 0; i < n; i++)
