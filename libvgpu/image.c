@@ -75,6 +75,8 @@ const void *image_unwrap(const void *image)
 uint64_t image_bytes(const void *image)
 {
     uint64_t bytes;
+    if (!image) /* a wrapper around nothing */
+        return 0;
     if (starts_with(image, ELFMAG)) {
         bytes = elf_bytes(image);
     } else if (starts_with(image, FATBIN_MAGIC)) {
