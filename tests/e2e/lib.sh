@@ -206,7 +206,7 @@ node_processes() {
         if [ "$pid" = "$BASHPID" ] || [ "$pid" = $$ ]; then
             continue
         fi
-        what=$(tr '\0' ' ' <"$dir/cmdline" 2>/dev/null) || continue
+        what=$({ tr '\0' ' ' <"$dir/cmdline"; } 2>/dev/null) || continue
         what+=" $(readlink "$dir/exe" "$dir/cwd" "$dir/root" 2>/dev/null | tr '\n' ' ')" || true
         case $what in
         *"$NODE"*) echo "$pid $(cat "$dir/comm" 2>/dev/null || true)" ;;
