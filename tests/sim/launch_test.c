@@ -232,8 +232,27 @@ static void shared_memory(void)
     OK(cuMemFree(out));
 }
 
+/* A kernel that never ends is ended. */
+static void time_limit(void)
+{
+    CUcontext c = NULL;
+    CUmodule m = NULL;
+    CUfunction f = NULL;
+    CUdeviceptr zero = 0;
+    OK(cuCtxCreate(&c, 0, 0));
+    OK(cuModuleLoadData(&m, kernels));
+    OK(cuModuleGetFunction(&f, m, "hold"));
+    OK(cuMemAlloc(&zero, 4));
+    void *params[] = {&zero};
+    OK(launch(f, NULL, params));
+    FAILS(LAUNCH_TIMEOUT, cuCtxSynchronize());
+    OK(cuCtxDestroy(c));
+    OK(cuCtxSynchronize());
+}
+
 int main(void)
 {
+    setenv("GI_SIM_MAX_STEPS", "100000", 1);
     if (set_up() < 0)
         return 1;
     MT_RUN(images);
@@ -244,6 +263,7 @@ int main(void)
     MT_RUN(parameters);
     MT_RUN(shapes);
     MT_RUN(shared_memory);
+    MT_RUN(time_limit);
     cuCtxDestroy(context);
     return mt_done();
 }

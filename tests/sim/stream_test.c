@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Streams and events of the simulated driver; faults. */
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -299,6 +300,74 @@ static void destruction_waits(void)
     OK(cuMemFreeHost(host));
 }
 
+/*
+ * Threads that use each other's streams and events at random: in every stream
+ * each fill is followed by the copy that was submitted after it.
+ */
+enum { STORM_THREADS = 4, STORM_STEPS = 400 };
+
+static struct storm {
+    CUstream stream;
+    CUevent event;
+    CUdeviceptr word, trail;
+} storm[STORM_THREADS];
+
+static void *storm_thread(void *data)
+{
+    const struct storm *mine = data;
+    uint32_t random = (uint32_t)(mine - storm) + 1;
+    uint64_t failures = cuCtxSetCurrent(context) != CUDA_SUCCESS;
+    for (uint32_t i = 0; i < STORM_STEPS; i++) {
+        random = random * 1664525 + 1013904223;
+        const struct storm *other = &storm[(random >> 8) % STORM_THREADS];
+        failures += cuMemsetD32Async(mine->word, i, 1, mine->stream) != CUDA_SUCCESS;
+        if ((random >> 12) % 4 == 0)
+            failures += cuEventRecord(mine->event, mine->stream) != CUDA_SUCCESS;
+        if ((random >> 14) % 4 == 0)
+            failures += cuStreamWaitEvent(mine->stream, other->event, 0) != CUDA_SUCCESS;
+        if ((random >> 16) % 32 == 0)
+            failures += cuEventSynchronize(other->event) != CUDA_SUCCESS;
+        if ((random >> 21) % 64 == 0)
+            failures += cuStreamSynchronize(NULL) != CUDA_SUCCESS;
+        put_stamp((random >> 27) % 4 ? mine->stream : NULL, 0);
+        failures +=
+            cuMemcpyDtoDAsync(mine->trail + 4ull * i, mine->word, 4, mine->stream) != CUDA_SUCCESS;
+    }
+    return (void *)(uintptr_t)failures;
+}
+
+static void threads(void)
+{
+    pthread_t t[STORM_THREADS];
+    uint32_t got[STORM_STEPS], n = 0;
+    clear_stamps();
+    for (unsigned i = 0; i < STORM_THREADS; i++) {
+        OK(cuStreamCreate(&storm[i].stream, i % 2 ? CU_STREAM_NON_BLOCKING : 0));
+        OK(cuEventCreate(&storm[i].event, 0));
+        OK(cuMemAlloc(&storm[i].word, 4));
+        OK(cuMemAlloc(&storm[i].trail, sizeof(got)));
+    }
+    for (unsigned i = 0; i < STORM_THREADS; i++)
+        REQUIRE(pthread_create(&t[i], NULL, storm_thread, &storm[i]) == 0);
+    for (unsigned i = 0; i < STORM_THREADS; i++) {
+        void *failures = NULL;
+        pthread_join(t[i], &failures);
+        EXPECT_EQ((uintptr_t)failures, 0);
+    }
+    OK(cuCtxSynchronize());
+    for (unsigned i = 0; i < STORM_THREADS; i++) {
+        OK(cuMemcpyDtoH(got, storm[i].trail, sizeof(got)));
+        for (uint32_t k = 0; k < STORM_STEPS; k++)
+            EXPECT_EQ(got[k], k);
+        OK(cuStreamDestroy(storm[i].stream));
+        OK(cuEventDestroy(storm[i].event));
+        OK(cuMemFree(storm[i].word));
+        OK(cuMemFree(storm[i].trail));
+    }
+    OK(cuMemcpyDtoH(&n, counter, 4));
+    EXPECT_EQ(n, STORM_THREADS * STORM_STEPS);
+}
+
 int main(void)
 {
     if (set_up() < 0)
@@ -315,6 +384,7 @@ int main(void)
     MT_RUN(events);
     MT_RUN(long_queue);
     MT_RUN(free_waits);
+    MT_RUN(threads);
     MT_RUN(sticky_errors);
     MT_RUN(destruction_waits);
     cuCtxDestroy(context);
