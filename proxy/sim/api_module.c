@@ -110,7 +110,7 @@ static CUresult find_text(const void *data, struct image *ret_image)
     }
     if (len > SIM_MAX_TEXT || !is_ptx(text, len))
         return CUDA_ERROR_INVALID_IMAGE;
-    *ret_image = (struct image){text, len};
+    *ret_image = (struct image){text, len, NULL};
     return CUDA_SUCCESS;
 }
 
@@ -163,9 +163,9 @@ static CUresult load(struct CUctx_st *c, const void *data, struct CUmod_st **ret
     struct image image;
     TRY(find_text(data, &image));
     PUT_LATER(CUmod_st) *m = object_new(OBJECT_MODULE, sizeof(*m), c, module_free);
-    if (!m)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    TRY(parse(&image, &m->code, log));
+    CUresult parsed = m ? parse(&image, &m->code, log) : CUDA_ERROR_OUT_OF_MEMORY;
+    free(image.owned);
+    TRY(parsed);
     if (m->code->target > CAPABILITY) {
         snprintf(log->text, sizeof(log->text), "PTX for sm_%u can't run on sm_%d", m->code->target,
                  CAPABILITY);

@@ -143,6 +143,7 @@ static inline unsigned static_shared(const struct sim_func *f)
 struct image {
     const char *text; /* PTX */
     size_t len;
+    char *owned; /* the text's memory, where it was compressed; for free() */
 };
 
 /* fatbin.c: the best PTX in what DATA points to: a fatbin or its wrapper.

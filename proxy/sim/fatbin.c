@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The container nvcc puts code into: a header and entries, each for one
- * architecture. Of use here is PTX that isn't compressed. All reads are within the
- * size the header tells.
+ * architecture. Of use here is PTX, plain or compressed with LZ4 (nvcc's
+ * --compress-mode=speed; its default, zstd, isn't read yet). All reads are within
+ * the size the header tells.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "driver.h"
+#include "lz4.h"
 
-#define WRAPPER_MAGIC   0x466243b1u
-#define FATBIN_MAGIC    0xba55ed50u
-#define FATBIN_VERSION  1
-#define KIND_PTX        1
-#define FLAG_COMPRESSED (0x2000u | 0x8000u) /* LZ4, zstd */
-#define FLAG_ARCH_ONLY  0x100000u           /* sm_90a and the like: for that one alone */
-#define CAPABILITY      90
-#define MAX_ENTRIES     65536
+#define WRAPPER_MAGIC  0x466243b1u
+#define FATBIN_MAGIC   0xba55ed50u
+#define FATBIN_VERSION 1
+#define KIND_PTX       1
+#define FLAG_LZ4       0x2000u
+#define FLAG_ZSTD      0x8000u
+#define FLAG_ARCH_ONLY 0x100000u /* sm_90a and the like: for that one alone */
+#define CAPABILITY     90
+#define MAX_ENTRIES    65536
 
 struct wrapper {
     uint32_t magic, version;
@@ -46,10 +50,45 @@ struct entry {
 _Static_assert(offsetof(struct entry, flags) == 0x28, "entry");
 _Static_assert(offsetof(struct entry, plain_size) == 0x38, "entry");
 
+/* An entry and where its payload is. */
+struct found {
+    struct entry entry;
+    const uint8_t *payload;
+};
+
+static CUresult open_entry(const struct found *f, struct image *ret_image)
+{
+    const struct entry *e = &f->entry;
+    if (!(e->flags & FLAG_LZ4)) {
+        const char *text = (const char *)f->payload;
+        /* It is padded with zeros. */
+        *ret_image = (struct image){text, strnlen(text, e->payload_size), NULL};
+        return CUDA_SUCCESS;
+    }
+    if (e->compressed_size > e->payload_size || e->plain_size > SIM_MAX_TEXT)
+        return CUDA_ERROR_INVALID_IMAGE;
+    char *text = malloc(e->plain_size + 1);
+    if (!text)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    if (!lz4_expand(f->payload, e->compressed_size, (uint8_t *)text, e->plain_size)) {
+        free(text);
+        return CUDA_ERROR_INVALID_IMAGE;
+    }
+    text[e->plain_size] = '\0';
+    *ret_image = (struct image){text, strlen(text), text};
+    return CUDA_SUCCESS;
+}
+
+static bool is_better(const struct entry *e, const struct entry *best)
+{
+    return e->kind == KIND_PTX && e->sm > best->sm && e->sm <= CAPABILITY &&
+           !(e->flags & (FLAG_ZSTD | FLAG_ARCH_ONLY));
+}
+
 CUresult fatbin_parse(const uint8_t *data, uint64_t len, struct image *ret_image)
 {
     struct header h;
-    uint32_t best = 0;
+    struct found best = {.payload = NULL};
     if (len < sizeof(h))
         return CUDA_ERROR_INVALID_IMAGE;
     memcpy(&h, data, sizeof(h));
@@ -64,17 +103,12 @@ CUresult fatbin_parse(const uint8_t *data, uint64_t len, struct image *ret_image
         if (e.header_size < sizeof(e) || e.header_size > left ||
             e.payload_size > left - e.header_size)
             return CUDA_ERROR_INVALID_IMAGE;
-        const char *text = (const char *)p + e.header_size;
-        if (e.kind == KIND_PTX && e.sm > best && e.sm <= CAPABILITY &&
-            !(e.flags & (FLAG_COMPRESSED | FLAG_ARCH_ONLY))) {
-            best = e.sm;
-            /* It is padded with zeros. */
-            *ret_image = (struct image){text, strnlen(text, e.payload_size)};
-        }
+        if (is_better(&e, &best.entry))
+            best = (struct found){e, p + e.header_size};
         p += e.header_size + e.payload_size;
         left -= e.header_size + e.payload_size;
     }
-    return best ? CUDA_SUCCESS : CUDA_ERROR_NO_BINARY_FOR_GPU;
+    return best.payload ? open_entry(&best, ret_image) : CUDA_ERROR_NO_BINARY_FOR_GPU;
 }
 
 CUresult fatbin_find(const void *data, struct image *ret_image)

@@ -68,6 +68,35 @@ struct fatbin {
     } entry[2];
 };
 
+/* Entry 0 as an LZ4 block: 40 spaces, 39 of them a match with the first; then TEXT. */
+static void lz4_entry(struct fatbin *f, const char *text)
+{
+    const struct fatbin saved = *f;
+    CUmodule m = NULL;
+    CUfunction fn = NULL;
+    uint8_t *p = (uint8_t *)f->entry[0].text;
+    size_t n = strlen(text);
+    *p++ = 0x1f; /* 1 literal; a match of 15 + 20 + 4 bytes, one byte back */
+    *p++ = ' ';
+    *p++ = 1;
+    *p++ = 0;
+    *p++ = 20;
+    *p++ = 0xf0; /* 15 + n - 15 literals */
+    *p++ = (uint8_t)(n - 15);
+    memcpy(p, text, n);
+    f->entry[0].flags = 0x2000;
+    f->entry[0].compressed_size = (uint32_t)(7 + n);
+    f->entry[0].plain_size = 40 + n;
+    OK(cuModuleLoadData(&m, f));
+    OK(cuModuleGetFunction(&fn, m, "high"));
+    OK(cuModuleUnload(m));
+    f->entry[0].plain_size--;
+    FAILS(INVALID_IMAGE, cuModuleLoadData(&m, f));
+    f->entry[0].plain_size = UINT64_MAX;
+    FAILS(INVALID_IMAGE, cuModuleLoadData(&m, f));
+    *f = saved;
+}
+
 static void fatbins(void)
 {
     static const char old[] = HEADER ".visible .entry low() { ret; }";
@@ -94,6 +123,7 @@ static void fatbins(void)
     OK(cuModuleLoadData(&m, &wrapper));
     OK(cuModuleGetFunction(&fn, m, "low"));
     OK(cuModuleUnload(m));
+    lz4_entry(&f, young);
     f.entry[1].kind = 2;
     FAILS(NO_BINARY_FOR_GPU, cuModuleLoadData(&m, &wrapper));
     f.entry[0].payload_size = UINT64_MAX - 8;
