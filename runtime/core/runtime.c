@@ -12,6 +12,7 @@
 
 #include "base/io.h"
 #include "base/log.h"
+#include "streaming/streaming.h"
 
 #define TICK_MS        200
 #define JOB_THREADS    64
@@ -145,6 +146,8 @@ int runtime_open(const struct config *config, struct runtime **ret_rt, struct gi
     if (rc == 0)
         rc = restart_recover(rt, err);
     if (rc == 0)
+        rc = streams_open(rt, err);
+    if (rc == 0)
         rc = start_ticker(rt, err);
     if (rc < 0) {
         runtime_close(rt);
@@ -171,6 +174,8 @@ void runtime_close(struct runtime *rt)
     atomic_store(&rt->stopping, true);
     if (rt->ticking)
         pthread_join(rt->ticker, NULL);
+    if (rt->streaming)
+        streaming_close(rt->streaming);
     /* Readers of agents' connections end first: they submit jobs. */
     for (size_t i = 0; i < rt->n_pods; i++)
         pod_disconnect(rt->pods[i]);

@@ -26,11 +26,14 @@
 
 #define ID_SIZE 80 /* of an id with its NUL; ours have 63 characters */
 
+struct streaming;
+
 struct runtime {
     const struct config *config;
     struct xenmgr *mgr;
     struct images *images;
     struct control_client *control;
+    struct streaming *streaming;
     struct pool *jobs; /* reconnecting, cleaning: work nobody waits for */
     pthread_t ticker;
     char *pods_dir; /* <state_dir>/pods */
@@ -230,6 +233,13 @@ int container_remove(struct rpc_call *call, struct container *c, struct gi_error
 int container_open_log(struct container *c, struct gi_error *err);
 /* Waits until the container has ended; false: it hasn't until then. */
 bool container_wait(struct container *c, const struct rpc_call *call, int64_t until_ns);
+
+/* ---- streams.c ---- */
+
+/* Starts the streaming server of exec, attach and port-forward. */
+int streams_open(struct runtime *rt, struct gi_error *err);
+/* FAILED_PRECONDITION when the container doesn't run. */
+int streams_check(struct container *c, struct gi_error *err);
 
 /* ---- restart.c ---- */
 

@@ -34,6 +34,10 @@ HANDLER(container_stats);
 HANDLER(list_container_stats);
 HANDLER(pod_sandbox_stats);
 HANDLER(list_pod_sandbox_stats);
+/* stream.c */
+HANDLER(exec);
+HANDLER(attach);
+HANDLER(port_forward);
 /* image.c */
 HANDLER(list_images);
 HANDLER(image_status);

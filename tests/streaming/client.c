@@ -192,3 +192,41 @@ int client_recv(struct client *c, struct frame *f)
     f->id = f->control ? head[0] & 0x0f : channel;
     return gi_read_full(c->sock, f->bytes, f->len);
 }
+
+void client_answer_free(struct client_answer *a)
+{
+    for (int i = 0; i < 5; i++)
+        free(a->text[i]);
+}
+
+void client_read_all(struct client *c, const uint32_t ids[5], struct client_answer *a)
+{
+    static struct frame f;
+    memset(a, 0, sizeof(*a));
+    for (int i = 0; i < 5; i++)
+        a->text[i] = calloc(1, 1);
+    while (client_recv(c, &f) == 0) {
+        if (f.control && !c->spdy && f.id == 8)
+            return;
+        for (int i = 0; i < 5 && !f.control; i++) {
+            if (ids[i] != f.id)
+                continue;
+            a->text[i] = realloc(a->text[i], a->len[i] + f.len + 1);
+            memcpy(a->text[i] + a->len[i], f.bytes, f.len);
+            a->len[i] += f.len;
+            a->text[i][a->len[i]] = '\0';
+        }
+    }
+}
+
+const uint32_t client_ws_ids[5] = {0, 1, 2, 3, 4};
+
+void client_spdy_streams(struct client *c, bool in, bool tty, uint32_t ids[5])
+{
+    static const char *const names[] = {"stdin", "stdout", "stderr", "error", "resize"};
+    const bool wanted[] = {in, true, !tty, true, tty};
+    for (int i = 4; i >= 0; i--) {
+        const char *headers[] = {"streamtype", names[i], NULL};
+        ids[i] = wanted[i] ? client_stream(c, headers) : UINT32_MAX;
+    }
+}

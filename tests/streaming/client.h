@@ -32,4 +32,18 @@ int client_send(struct client *c, uint32_t id, const void *bytes, size_t len, bo
 /* The next frame; -1 at the end or after 10 s. */
 int client_recv(struct client *c, struct frame *f);
 
+/* ---- remotecommand ---- */
+
+struct client_answer {
+    char *text[5]; /* by channel: stdin, stdout, stderr, error, resize */
+    size_t len[5];
+};
+
+/* Reads to the end of the connection. IDS: the stream of each channel. */
+void client_read_all(struct client *c, const uint32_t ids[5], struct client_answer *a);
+void client_answer_free(struct client_answer *a);
+/* Opens the streams kubectl opens. */
+void client_spdy_streams(struct client *c, bool in, bool tty, uint32_t ids[5]);
+extern const uint32_t client_ws_ids[5];
+
 #endif

@@ -136,50 +136,6 @@ static char *exec_url(const char *script, bool in, bool tty)
     return url_for(&q);
 }
 
-struct answer {
-    char *text[5]; /* by remotecommand channel */
-    size_t len[5];
-};
-
-static void answer_free(struct answer *a)
-{
-    for (int i = 0; i < 5; i++)
-        free(a->text[i]);
-}
-
-/* Reads to the end of the connection. IDS: the stream of each channel. */
-static void read_all(struct client *c, const uint32_t ids[5], struct answer *a)
-{
-    static struct frame f;
-    memset(a, 0, sizeof(*a));
-    for (int i = 0; i < 5; i++)
-        a->text[i] = calloc(1, 1);
-    while (client_recv(c, &f) == 0) {
-        if (f.control && !c->spdy && f.id == 8)
-            return;
-        for (int i = 0; i < 5 && !f.control; i++) {
-            if (ids[i] != f.id)
-                continue;
-            a->text[i] = realloc(a->text[i], a->len[i] + f.len + 1);
-            memcpy(a->text[i] + a->len[i], f.bytes, f.len);
-            a->len[i] += f.len;
-            a->text[i][a->len[i]] = '\0';
-        }
-    }
-}
-
-static const uint32_t ws_ids[5] = {0, 1, 2, 3, 4};
-
-static void spdy_streams(struct client *c, bool in, bool tty, uint32_t ids[5])
-{
-    static const char *const names[] = {"stdin", "stdout", "stderr", "error", "resize"};
-    const bool wanted[] = {in, true, !tty, true, tty};
-    for (int i = 4; i >= 0; i--) {
-        const char *headers[] = {"streamtype", names[i], NULL};
-        ids[i] = wanted[i] ? client_stream(c, headers) : UINT32_MAX;
-    }
-}
-
 #define NON_ZERO                                                                                   \
     "{\"metadata\":{},\"status\":\"Failure\",\"message\":\"command terminated with non-zero exit " \
     "code: exit code 3\",\"reason\":\"NonZeroExitCode\",\"details\":{\"causes\":[{\"reason\":"     \
@@ -189,13 +145,13 @@ static void websocket_exec_tells_output_and_code(void **state)
 {
     cleanup_free char *url = exec_url("echo out; echo err >&2; exit 3", false, false);
     struct client c;
-    struct answer a;
+    struct client_answer a;
     assert_int_equal(client_open(&c, url, false, "v4.channel.k8s.io"), 101);
-    read_all(&c, ws_ids, &a);
+    client_read_all(&c, client_ws_ids, &a);
     assert_string_equal(a.text[1], "out\n");
     assert_string_equal(a.text[2], "err\n");
     assert_string_equal(a.text[3], NON_ZERO);
-    answer_free(&a);
+    client_answer_free(&a);
     client_close(&c);
 }
 
@@ -203,17 +159,17 @@ static void spdy_exec_tells_output_and_code(void **state)
 {
     cleanup_free char *url = exec_url("cat; echo err >&2; exit 3", true, false);
     struct client c;
-    struct answer a;
+    struct client_answer a;
     uint32_t ids[5];
     assert_int_equal(client_open(&c, url, true, "v4.channel.k8s.io, v3.channel.k8s.io"), 101);
-    spdy_streams(&c, true, false, ids);
+    client_spdy_streams(&c, true, false, ids);
     client_send(&c, ids[0], "hello ", 6, false);
     client_send(&c, ids[0], "there", 5, true);
-    read_all(&c, ids, &a);
+    client_read_all(&c, ids, &a);
     assert_string_equal(a.text[1], "hello there");
     assert_string_equal(a.text[2], "err\n");
     assert_string_equal(a.text[3], NON_ZERO);
-    answer_free(&a);
+    client_answer_free(&a);
     client_close(&c);
 }
 
@@ -221,14 +177,14 @@ static void websocket_v5_ends_stdin(void **state)
 {
     cleanup_free char *url = exec_url("cat; echo done", true, false);
     struct client c;
-    struct answer a;
+    struct client_answer a;
     assert_int_equal(client_open(&c, url, false, "v5.channel.k8s.io,v4.channel.k8s.io"), 101);
     client_send(&c, 0, "abc\n", 4, false);
     client_send(&c, 0, NULL, 0, true);
-    read_all(&c, ws_ids, &a);
+    client_read_all(&c, client_ws_ids, &a);
     assert_string_equal(a.text[1], "abc\ndone\n");
     assert_string_equal(a.text[3], "{\"metadata\":{},\"status\":\"Success\"}");
-    answer_free(&a);
+    client_answer_free(&a);
     client_close(&c);
 }
 
@@ -240,11 +196,11 @@ static void big_transfers_keep_every_byte(void **state)
                                           "echo end >&2",
                                           true, false);
         struct client c;
-        struct answer a;
+        struct client_answer a;
         uint32_t ids[5] = {0, 1, 2, 3, 4};
         assert_int_equal(client_open(&c, url, spdy, "v5.channel.k8s.io"), 101);
         if (spdy)
-            spdy_streams(&c, true, false, ids);
+            client_spdy_streams(&c, true, false, ids);
         pid_t writer = fork();
         if (writer == 0) {
             char *chunk = calloc(1, 65000);
@@ -253,12 +209,12 @@ static void big_transfers_keep_every_byte(void **state)
             client_send(&c, ids[0], NULL, 0, true);
             _exit(0);
         }
-        read_all(&c, ids, &a);
+        client_read_all(&c, ids, &a);
         assert_int_equal(a.len[1], BIG);
         assert_int_equal(strspn(a.text[1], "x"), BIG);
         assert_string_equal(a.text[2], "end\n");
         waitpid(writer, NULL, 0);
-        answer_free(&a);
+        client_answer_free(&a);
         client_close(&c);
     }
 }
@@ -267,10 +223,10 @@ static void resize_reaches_the_process(void **state)
 {
     cleanup_free char *url = exec_url("cat", true, true);
     struct client c;
-    struct answer a;
+    struct client_answer a;
     uint32_t ids[5];
     assert_int_equal(client_open(&c, url, true, "v4.channel.k8s.io"), 101);
-    spdy_streams(&c, true, true, ids);
+    client_spdy_streams(&c, true, true, ids);
     last_size = 0;
     /* Split and back to back, garbage in between. */
     client_send(&c, ids[0], "x", 1, false);
@@ -282,9 +238,9 @@ static void resize_reaches_the_process(void **state)
     client_send(&c, ids[4], "ght\":24}{}{\"Width\":99999,\"Height\":1}", 36, false);
     client_send(&c, ids[4], "{\"Width\":132,\"Height\":43}\n", 26, false);
     client_send(&c, ids[0], NULL, 0, true);
-    read_all(&c, ids, &a);
+    client_read_all(&c, ids, &a);
     assert_int_equal(last_size, 132u << 16 | 43);
-    answer_free(&a);
+    client_answer_free(&a);
     client_close(&c);
 }
 
@@ -336,11 +292,11 @@ static void a_failed_start_is_told(void **state)
         .kind = STREAMING_EXEC, .id = "missing", .argv = argv, .out = true, .err = true};
     cleanup_free char *url = url_for(&q);
     struct client c;
-    struct answer a;
+    struct client_answer a;
     assert_int_equal(client_open(&c, url, false, "v4.channel.k8s.io"), 101);
-    read_all(&c, ws_ids, &a);
+    client_read_all(&c, client_ws_ids, &a);
     assert_non_null(strstr(a.text[3], "container \\\"missing\\\" \\\\ is not there"));
-    answer_free(&a);
+    client_answer_free(&a);
     client_close(&c);
 }
 
