@@ -31,7 +31,7 @@ _Static_assert(sizeof(void *) == 8, "handles are pointers");
 
 #define VG_ANSWER_MAX  12288
 #define VG_MAX_DEVICES 8
-#define VG_SLOTS       8
+#define VG_SLOTS       16
 
 /* An answer's payload: the reply struct of its message. */
 struct vg_answer {

@@ -15,7 +15,7 @@
 #define MAX_INLINE (8u << 10)
 /* Chunks of one copy under way at a time: enough to overlap, not enough to
  * leave other threads without. */
-#define WINDOW 4
+#define WINDOW 8
 
 static CUresult send_to_device(const struct idm_copy_to_device_in *in, struct vg_ticket *ticket)
 {

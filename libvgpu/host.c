@@ -9,8 +9,10 @@
 #include "handles.h"
 #include "memory.h"
 
-#define PAGE     4096ull
-#define MAX_SLOT (512ull << 10)
+#define PAGE 4096ull
+/* All slots together fit a processor's second cache: what one side has written
+ * the other reads from there. */
+#define MAX_SLOT (128ull << 10)
 
 /* Free pieces of the pinned part, by offset, never adjacent. */
 struct piece {
