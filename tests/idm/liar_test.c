@@ -43,8 +43,8 @@ struct liar {
 
 /* Answers one request; false: the connection ends. */
 typedef bool lie(struct liar *l);
-static lie *to_hello;
-static lie *to_others;
+static lie *_Atomic to_hello;
+static lie *_Atomic to_others;
 
 static void answer(struct liar *l, uint64_t seq, const struct idm_part *parts, unsigned n)
 {
