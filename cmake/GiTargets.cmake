@@ -6,7 +6,7 @@ target_compile_definitions(gi_flags INTERFACE _GNU_SOURCE GI_VERSION="${PROJECT_
 target_compile_options(
   gi_flags
   INTERFACE -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
-            -Wformat=2 -Wno-format-truncation -Wvla -Wno-unused-parameter -fvisibility=hidden -fno-strict-aliasing)
+            -Wformat=2 $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation> -Wvla -Wno-unused-parameter -fvisibility=hidden -fno-strict-aliasing)
 if(GI_SANITIZE)
   target_compile_options(gi_flags INTERFACE -fsanitize=${GI_SANITIZE} -fno-omit-frame-pointer
                                             -fno-sanitize-recover=all)
