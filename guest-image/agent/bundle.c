@@ -84,6 +84,41 @@ int bundle_make(const char *dir, const char *image_rootfs, struct gi_error *err)
     return rc;
 }
 
+int bundle_bind(const char *dir, unsigned number, int fd, char *out, struct gi_error *err)
+{
+    char source[64];
+    struct stat st;
+    if (number >= BUNDLE_BINDS_MAX)
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "more than %u parts of volumes",
+                       BUNDLE_BINDS_MAX);
+    if (snprintf(out, PATH_MAX, "%s/binds", dir) >= PATH_MAX - 8)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "path too long");
+    if ((mkdir(out, 0700) < 0 && errno != EEXIST) || fstat(fd, &st) < 0)
+        return gi_fail_errno(err, errno, "mkdir %s", out);
+    size_t n = strlen(out);
+    snprintf(out + n, PATH_MAX - n, "/%u", number);
+    if (S_ISDIR(st.st_mode) ? mkdir(out, 0700) < 0 : mknod(out, S_IFREG | 0600, 0) < 0)
+        return gi_fail_errno(err, errno, "make %s", out);
+    snprintf(source, sizeof(source), "/proc/self/fd/%d", fd);
+    if (mount(source, out, NULL, MS_BIND, NULL) < 0)
+        return gi_fail_errno(err, errno, "bind part of a volume");
+    return 0;
+}
+
+/* All of them, before anything is removed: behind each is a volume. */
+static int unbind(const char *dir, struct gi_error *err)
+{
+    char path[PATH_MAX];
+    for (unsigned i = 0; i < BUNDLE_BINDS_MAX; i++) {
+        if (snprintf(path, sizeof(path), "%s/binds/%u", dir, i) >= PATH_MAX)
+            return gi_fail(err, GI_INVALID_ARGUMENT, "path too long");
+        if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0 || errno == EINVAL)
+            continue;
+        return errno == ENOENT ? 0 : gi_fail_errno(err, errno, "umount %s", path);
+    }
+    return 0;
+}
+
 int bundle_remove(const char *dir, struct gi_error *err)
 {
     char root[PATH_MAX];
@@ -91,6 +126,8 @@ int bundle_remove(const char *dir, struct gi_error *err)
         return gi_fail(err, GI_INVALID_ARGUMENT, "path too long");
     if (umount2(root, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
         return gi_fail_errno(err, errno, "umount %s", root);
+    if (unbind(dir, err) < 0)
+        return -GI_INTERNAL;
     return gi_remove_tree_at(AT_FDCWD, dir, err);
 }
 

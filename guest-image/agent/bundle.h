@@ -13,6 +13,10 @@
 /* Makes the folders and mounts IMAGE_ROOTFS + upper at <dir>/rootfs. */
 int bundle_make(const char *dir, const char *image_rootfs, struct gi_error *err);
 
+#define BUNDLE_BINDS_MAX 128u
+/* Binds what FD (O_PATH) is to <dir>/binds/NUMBER; OUT, of PATH_MAX bytes, is its path. */
+int bundle_bind(const char *dir, unsigned number, int fd, char *out, struct gi_error *err);
+
 /* Unmounts and removes the folder. Blocking; a missing one is success. */
 int bundle_remove(const char *dir, struct gi_error *err);
 

@@ -18,9 +18,7 @@
 
 static struct {
     int version;
-    char memory[256];
-    char cpuacct[256];
-    char pids[256];
+    char mount[CGROUP_CONTROLLERS][256]; /* "" where there is none */
 } cg;
 
 static bool has_option(const char *options, const char *name)
@@ -38,15 +36,17 @@ static void take_mount(const char *point, const char *type, const char *options)
 {
     bool v2 = strcmp(type, "cgroup2") == 0;
     bool v1 = strcmp(type, "cgroup") == 0;
-    struct {
-        const char *name;
-        char *to;
-    } wanted[] = {{"memory", cg.memory}, {"cpuacct", cg.cpuacct}, {"pids", cg.pids}};
-    for (size_t i = 0; i < GI_ARRAY_SIZE(wanted); i++) {
-        if ((cg.version == 2 && v2) ||
-            (cg.version == 1 && v1 && has_option(options, wanted[i].name)))
-            snprintf(wanted[i].to, sizeof(cg.memory), "%s", point);
+    static const char *const names[CGROUP_CONTROLLERS] = {"memory", "cpu", "cpuacct", "cpuset",
+                                                          "pids"};
+    for (size_t i = 0; i < CGROUP_CONTROLLERS; i++) {
+        if ((cg.version == 2 && v2) || (cg.version == 1 && v1 && has_option(options, names[i])))
+            snprintf(cg.mount[i], sizeof(cg.mount[i]), "%s", point);
     }
+}
+
+int cgroup_version(void)
+{
+    return cg.version;
 }
 
 int cgroup_init(int version, struct gi_error *err)
@@ -63,7 +63,7 @@ int cgroup_init(int version, struct gi_error *err)
         if (sscanf(line, "%*s %255s %31s %511s", point, type, options) == 3)
             take_mount(point, type, options);
     }
-    if (!cg.memory[0] && !cg.cpuacct[0] && !cg.pids[0])
+    if (!cg.mount[CGROUP_MEMORY][0] && !cg.mount[CGROUP_CPUACCT][0] && !cg.mount[CGROUP_PIDS][0])
         return gi_fail(err, GI_FAILED_PRECONDITION, "no cgroup v%d hierarchy is mounted", version);
     return 0;
 }
@@ -96,29 +96,55 @@ static uint64_t field(const char *text, const char *key)
     return 0;
 }
 
+int cgroup_set(const char *cgroup, enum cgroup_controller which, const char *file, const char *text,
+               struct gi_error *err)
+{
+    char path[PATH_MAX];
+    if (!cg.mount[which][0])
+        return gi_fail(err, GI_FAILED_PRECONDITION, "%s: the zone has no such controller", file);
+    if (snprintf(path, sizeof(path), "%s%s/%s", cg.mount[which], cgroup, file) >= PATH_MAX)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "cgroup path too long");
+    cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return gi_fail(err, GI_FAILED_PRECONDITION, "%s: the zone has no such limit", file);
+    int rc = fd < 0 ? -errno : gi_write_full(fd, text, strlen(text));
+    return rc < 0 ? gi_fail_errno(err, -rc, "%s = %s", file, text) : 0;
+}
+
+int cgroup_get(const char *cgroup, enum cgroup_controller which, const char *file, char *out,
+               size_t size)
+{
+    cleanup_free char *text = read_cg(cg.mount[which], cgroup, file);
+    if (!text)
+        return -GI_NOT_FOUND;
+    snprintf(out, size, "%s", text);
+    return 0;
+}
+
 int cgroup_stats(const char *cgroup, struct agent_stats *s, struct gi_error *err)
 {
     if (!cg.version || !cgroup)
         return gi_fail(err, GI_UNIMPLEMENTED, "no cgroups in this zone");
-    cleanup_free char *mem = read_cg(cg.memory, cgroup, "memory.stat");
+    cleanup_free char *mem = read_cg(cg.mount[CGROUP_MEMORY], cgroup, "memory.stat");
     bool v1 = cg.version == 1;
     if (v1) {
-        s->cpu_ns = read_number(cg.cpuacct, cgroup, "cpuacct.usage");
+        s->cpu_ns = read_number(cg.mount[CGROUP_CPUACCT], cgroup, "cpuacct.usage");
     } else {
-        cleanup_free char *cpu = read_cg(cg.cpuacct, cgroup, "cpu.stat");
+        cleanup_free char *cpu = read_cg(cg.mount[CGROUP_CPUACCT], cgroup, "cpu.stat");
         s->cpu_ns = field(cpu, "usage_usec") * 1000;
     }
-    s->memory_usage =
-        read_number(cg.memory, cgroup, v1 ? "memory.usage_in_bytes" : "memory.current");
+    s->memory_usage = read_number(cg.mount[CGROUP_MEMORY], cgroup,
+                                  v1 ? "memory.usage_in_bytes" : "memory.current");
     uint64_t inactive = field(mem, v1 ? "total_inactive_file" : "inactive_file");
     s->memory_working_set = s->memory_usage > inactive ? s->memory_usage - inactive : 0;
     s->memory_rss = field(mem, v1 ? "total_rss" : "anon");
-    s->memory_limit = read_number(cg.memory, cgroup, v1 ? "memory.limit_in_bytes" : "memory.max");
+    s->memory_limit =
+        read_number(cg.mount[CGROUP_MEMORY], cgroup, v1 ? "memory.limit_in_bytes" : "memory.max");
     if (s->memory_limit > V1_UNLIMITED)
         s->memory_limit = 0;
     s->page_faults = field(mem, v1 ? "total_pgfault" : "pgfault");
     s->major_page_faults = field(mem, v1 ? "total_pgmajfault" : "pgmajfault");
-    s->pids = read_number(cg.pids, cgroup, "pids.current");
+    s->pids = read_number(cg.mount[CGROUP_PIDS], cgroup, "pids.current");
     return 0;
 }
 
@@ -126,8 +152,8 @@ uint64_t cgroup_oom_kills(const char *cgroup)
 {
     if (!cg.version || !cgroup)
         return 0;
-    cleanup_free char *text =
-        read_cg(cg.memory, cgroup, cg.version == 1 ? "memory.oom_control" : "memory.events");
+    cleanup_free char *text = read_cg(cg.mount[CGROUP_MEMORY], cgroup,
+                                      cg.version == 1 ? "memory.oom_control" : "memory.events");
     return field(text, "oom_kill");
 }
 
@@ -161,7 +187,10 @@ unsigned cgroup_signal(const char *cgroup, int sig)
     char path[PATH_MAX];
     if (!cg.version || !cgroup)
         return 0;
-    const char *mount = cg.pids[0] ? cg.pids : cg.memory[0] ? cg.memory : cg.cpuacct;
+    static const enum cgroup_controller tried[] = {CGROUP_PIDS, CGROUP_MEMORY, CGROUP_CPUACCT};
+    const char *mount = "";
+    for (size_t i = 0; i < GI_ARRAY_SIZE(tried) && !mount[0]; i++)
+        mount = cg.mount[tried[i]];
     if (snprintf(path, sizeof(path), "%s%s", mount, cgroup) >= PATH_MAX)
         return 0;
     cleanup_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

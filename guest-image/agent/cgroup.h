@@ -3,6 +3,7 @@
 #ifndef AGENT_CGROUP_H
 #define AGENT_CGROUP_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "agent/agent_client.h"
@@ -10,6 +11,17 @@
 
 /* Finds the mount points. VERSION: 0 (none), 1 or 2. */
 int cgroup_init(int version, struct gi_error *err);
+
+int cgroup_version(void);
+
+enum cgroup_controller { CGROUP_MEMORY, CGROUP_CPU, CGROUP_CPUACCT, CGROUP_CPUSET, CGROUP_PIDS };
+#define CGROUP_CONTROLLERS 5
+/* Writes TEXT to FILE of a cgroup. FAILED_PRECONDITION without that controller. */
+int cgroup_set(const char *cgroup, enum cgroup_controller which, const char *file, const char *text,
+               struct gi_error *err);
+/* FILE's beginning, NUL-terminated; negative when it can't be read. */
+int cgroup_get(const char *cgroup, enum cgroup_controller which, const char *file, char *out,
+               size_t size);
 
 /* CGROUP: the path below a hierarchy. Fills cpu, memory, pids and faults. */
 int cgroup_stats(const char *cgroup, struct agent_stats *ret_stats, struct gi_error *err);

@@ -35,6 +35,7 @@ struct container {
     struct agent_exit exit;
     struct logs logs;
     struct loop_timer exit_timer;
+    unsigned n_binds; /* <dir>/binds/N, parts of volumes */
     struct gpu *gpu;
     struct request create_req;
     struct gi_error create_error; /* answered once what was made is gone again */
@@ -50,6 +51,8 @@ void container_kill(struct agent *a, struct request req, const Gi__Agent__KillCo
 void container_remove(struct agent *a, struct request req, const char *id);
 void container_status(struct agent *a, struct request req, const char *id);
 void container_stats(struct agent *a, struct request req, const char *id);
+/* update.c */
+void container_update(struct agent *a, struct request req, const Gi__Agent__UpdateResources *m);
 
 /* Kills every process of C, not only its first. Number signalled. */
 unsigned container_signal_all(struct container *c, int sig);

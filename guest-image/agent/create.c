@@ -17,6 +17,7 @@
 #include "create.h"
 #include "oci.h"
 #include "spec.h"
+#include "volumes.h"
 
 void container_path(const struct container *c, const char *name, char *out)
 {
@@ -135,6 +136,23 @@ static int gpu_prepare(struct container *c, const char *image_rootfs, struct gpu
     return 0;
 }
 
+/* "volume:NAME" or "volume:NAME/PATH" → where it is mounted from. */
+static int find_volume(void *data, const char *source, char *out, struct gi_error *err)
+{
+    struct container *c = data;
+    char name[AGENT_ID_MAX + 1];
+    source += strlen(AGENT_VOLUME_SOURCE);
+    size_t n = strcspn(source, "/");
+    if (n >= sizeof(name))
+        return gi_fail(err, GI_INVALID_ARGUMENT, "bad volume name");
+    memcpy(name, source, n);
+    name[n] = '\0';
+    if (!source[n] || !source[n + 1])
+        return volume_path(c->a, name, out, err);
+    cleanup_close int fd = volume_open(c->a, name, source + n + 1, err);
+    return fd < 0 ? fd : bundle_bind(c->dir, c->n_binds++, fd, out, err);
+}
+
 static int write_spec(struct container *c, const Gi__Agent__CreateContainer *m,
                       struct gi_error *err)
 {
@@ -151,6 +169,8 @@ static int write_spec(struct container *c, const Gi__Agent__CreateContainer *m,
         .oom_score_min = c->a->oom_score_min,
         .mounts = gpu.mounts,
         .n_mounts = gpu.n,
+        .volume = find_volume,
+        .data = c,
     };
     cleanup_free char *config = NULL;
     int rc = spec_build(m->oci_json, &changes, &config, &c->process_json, err);

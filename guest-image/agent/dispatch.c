@@ -4,6 +4,8 @@
 #include "base/log.h"
 #include "container.h"
 #include "exec.h"
+#include "pod.h"
+#include "volumes.h"
 
 static void list(struct agent *a, struct request req)
 {
@@ -80,6 +82,25 @@ void dispatch(struct agent *a, struct request req, const Gi__Agent__ToAgent *msg
         conn_done(a, req, NULL);
         agent_end(a);
         break;
+    case GI__AGENT__TO_AGENT__OP_UPDATE:
+        container_update(a, req, msg->update);
+        break;
+    case GI__AGENT__TO_AGENT__OP_MAKE_VOLUME:
+        volume_make(a, req, msg->make_volume);
+        break;
+    case GI__AGENT__TO_AGENT__OP_REMOVE_VOLUME:
+        volume_remove(a, req, msg->remove_volume->volume);
+        break;
+    case GI__AGENT__TO_AGENT__OP_PUT_FILES:
+        volume_put(a, req, msg->put_files);
+        break;
+    case GI__AGENT__TO_AGENT__OP_READ_FILE:
+        volume_read(a, req, msg->read_file);
+        break;
+    case GI__AGENT__TO_AGENT__OP_POD_STATS:
+        pod_stats(a, req);
+        break;
+    case GI__AGENT__TO_AGENT__OP_OPEN_STREAM: /* not on this connection */
     case GI__AGENT__TO_AGENT__OP_HELLO:
     case GI__AGENT__TO_AGENT__OP__NOT_SET:
     default: {

@@ -14,7 +14,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 
-#define WORK_RESULT_MAX 64u
+#define WORK_RESULT_MAX 640u /* a struct gi_error fits */
 #define STRAYS          512u
 #define KILL_ROUNDS     8
 #define TREE_MAX        4096u

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "spec.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yajl/yajl_gen.h>
 #include <yajl/yajl_tree.h>
 
+#include "agent/agent_client.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 
@@ -143,12 +145,44 @@ static void put_process(yajl_gen g, yajl_val process, const struct spec_changes 
     yajl_gen_map_close(g);
 }
 
-static void put_mounts(yajl_gen g, yajl_val mounts, const struct spec_changes *ch)
+/* "" for what is no string. */
+static const char *text_of(yajl_val v)
+{
+    const char *s = v ? YAJL_GET_STRING(v) : NULL;
+    return s ? s : "";
+}
+
+static int put_mount(yajl_gen g, yajl_val mount, const struct spec_changes *ch,
+                     struct gi_error *err)
+{
+    static const char *const without[] = {"source", NULL};
+    const char *source = text_of(member(mount, "source"));
+    char path[PATH_MAX];
+    if (!ch->volume || strncmp(source, AGENT_VOLUME_SOURCE, strlen(AGENT_VOLUME_SOURCE)) != 0) {
+        put_value(g, mount);
+        return 0;
+    }
+    int rc = ch->volume(ch->data, source, path, err);
+    if (rc < 0)
+        return rc;
+    yajl_gen_map_open(g);
+    put_members(g, mount, without);
+    put_string(g, "source");
+    put_string(g, path);
+    yajl_gen_map_close(g);
+    return 0;
+}
+
+static int put_mounts(yajl_gen g, yajl_val mounts, const struct spec_changes *ch,
+                      struct gi_error *err)
 {
     put_string(g, "mounts");
     yajl_gen_array_open(g);
-    for (size_t i = 0; mounts && YAJL_IS_ARRAY(mounts) && i < mounts->u.array.len; i++)
-        put_value(g, mounts->u.array.values[i]);
+    for (size_t i = 0; mounts && YAJL_IS_ARRAY(mounts) && i < mounts->u.array.len; i++) {
+        int rc = put_mount(g, mounts->u.array.values[i], ch, err);
+        if (rc < 0)
+            return rc;
+    }
     for (size_t i = 0; i < ch->n_mounts; i++) {
         const struct spec_mount *m = &ch->mounts[i];
         const char *const options[] = {"bind", "ro", "nosuid", "nodev", "noexec"};
@@ -167,6 +201,7 @@ static void put_mounts(yajl_gen g, yajl_val mounts, const struct spec_changes *c
         yajl_gen_map_close(g);
     }
     yajl_gen_array_close(g);
+    return 0;
 }
 
 static void put_linux(yajl_gen g, yajl_val linux_part, const struct spec_changes *ch)
@@ -224,7 +259,9 @@ int spec_build(const char *json, const struct spec_changes *ch, char **ret_confi
     put_root(g, member(v, "root"), ch->root);
     put_string(g, "process");
     put_process(g, process, ch);
-    put_mounts(g, member(v, "mounts"), ch);
+    int rc = put_mounts(g, member(v, "mounts"), ch, err);
+    if (rc < 0)
+        return rc;
     put_linux(g, member(v, "linux"), ch);
     yajl_gen_map_close(g);
     cleanup_free char *config = NULL;
@@ -232,13 +269,6 @@ int spec_build(const char *json, const struct spec_changes *ch, char **ret_confi
         return -GI_INVALID_ARGUMENT;
     *ret_config = TAKE_PTR(config);
     return 0;
-}
-
-/* "" for what is no string. */
-static const char *text_of(yajl_val v)
-{
-    const char *s = v ? YAJL_GET_STRING(v) : NULL;
-    return s ? s : "";
 }
 
 /* Programs on a terminal want to know which; who says so himself is believed. */

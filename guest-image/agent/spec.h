@@ -25,6 +25,10 @@ struct spec_changes {
     int oom_score_min;               /* process.oomScoreAdj is raised to at least this */
     const struct spec_mount *mounts; /* bind mounts added at the end */
     size_t n_mounts;
+    /* What stands for a mount's source that begins with "volume:"; OUT has PATH_MAX bytes.
+     * NULL: the source stays. */
+    int (*volume)(void *data, const char *source, char *out, struct gi_error *err);
+    void *data;
 };
 
 /* JSON → the config.json to write, and the text of its "process" for exec.

@@ -125,6 +125,79 @@ struct agent_stats {
 int agent_container_stats(struct agent_client *c, const char *id, int timeout_ms,
                           struct agent_stats *ret_stats, struct gi_error *err);
 
+struct agent_interface_stats {
+    char name[16]; /* printable ASCII */
+    uint64_t rx_bytes;
+    uint64_t rx_packets;
+    uint64_t rx_errors;
+    uint64_t rx_dropped;
+    uint64_t tx_bytes;
+    uint64_t tx_packets;
+    uint64_t tx_errors;
+    uint64_t tx_dropped;
+};
+#define AGENT_POD_INTERFACES_MAX 64
+struct agent_pod_stats {
+    struct agent_stats total; /* of all processes in the zone; no writable layers */
+    size_t n_interfaces;      /* loopback left out */
+    struct agent_interface_stats interfaces[AGENT_POD_INTERFACES_MAX];
+};
+int agent_pod_stats(struct agent_client *c, int timeout_ms, struct agent_pod_stats *ret_stats,
+                    struct gi_error *err);
+
+/* New limits of a container, in force when the call returns. 0 and NULL leave a
+ * value as it is, -1 lifts a limit. FAILED_PRECONDITION in a zone without
+ * cgroups, or when the container has ended. */
+struct agent_resources {
+    uint64_t cpu_period; /* microseconds */
+    int64_t cpu_quota;
+    uint64_t cpu_shares;
+    int64_t memory_limit; /* bytes */
+    int64_t memory_swap;  /* memory and swap together */
+    const char *cpuset_cpus;
+    const char *cpuset_mems;
+};
+int agent_update_resources(struct agent_client *c, const char *id, const struct agent_resources *r,
+                           int timeout_ms, struct gi_error *err);
+
+/* Named folders of the zone. In an OCI spec a bind mount's source
+ * "volume:NAME" or "volume:NAME/PATH" means one, or what is in it; PATH is
+ * resolved inside the volume, whatever links a container left there. */
+#define AGENT_VOLUME_SOURCE "volume:"
+struct agent_volume {
+    const char *name;    /* like a container's id */
+    bool memory;         /* a tmpfs */
+    uint64_t size_bytes; /* memory only: its limit; 0: half of the zone's */
+    uint32_t mode;       /* 0: 0755 */
+    uint32_t uid;
+    uint32_t gid;
+};
+/* One that exists is left as it is. */
+int agent_make_volume(struct agent_client *c, const struct agent_volume *v, int timeout_ms,
+                      struct gi_error *err);
+/* Unknown name: success. No container should have it mounted any more. */
+int agent_remove_volume(struct agent_client *c, const char *name, int timeout_ms,
+                        struct gi_error *err);
+
+struct agent_file {
+    const char *path; /* relative, no "." and ".." */
+    const void *data;
+    size_t len;
+    uint32_t mode;
+    uint32_t uid;
+    uint32_t gid;
+};
+/* Puts files into a volume. SWAP: they replace all others at once, by the
+ * `..data` link of Kubernetes' own volumes. Without: each is written in place,
+ * keeping its inode (what a container has mounted changes). At most 4096 files
+ * and 32 MiB in all. */
+int agent_put_files(struct agent_client *c, const char *volume, bool swap,
+                    const struct agent_file *files, size_t n, int timeout_ms, struct gi_error *err);
+/* The first MAX bytes (at most 512 KiB) of a regular file; heap, NUL-terminated. Links are not
+ * followed. */
+int agent_read_file(struct agent_client *c, const char *volume, const char *path, size_t max,
+                    int timeout_ms, char **ret_data, size_t *ret_len, struct gi_error *err);
+
 /* From now on records later than AFTER_NS come through on_log. The agent keeps
  * a record until it is acknowledged; when its bounded buffer is full the
  * container's writes block, nothing is lost. */

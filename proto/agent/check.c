@@ -22,6 +22,81 @@ static int check_id(const char *id, struct gi_error *err)
     return gi_fail(err, GI_INVALID_ARGUMENT, "bad container id \"%.80s\"", id ? id : "");
 }
 
+bool agent_file_path_valid(const char *path)
+{
+    if (!path || !*path || strlen(path) > AGENT_FILE_PATH_MAX)
+        return false;
+    for (const char *p = path;; p++) {
+        size_t n = strcspn(p, "/");
+        if (n == 0 || n > 255 || (n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
+            return false;
+        p += n;
+        if (!*p)
+            return true;
+    }
+}
+
+static int check_volume(const char *name, struct gi_error *err)
+{
+    if (agent_id_valid(name))
+        return 0;
+    return gi_fail(err, GI_INVALID_ARGUMENT, "bad volume name \"%.80s\"", name ? name : "");
+}
+
+static int check_path(const char *path, struct gi_error *err)
+{
+    if (agent_file_path_valid(path))
+        return 0;
+    return gi_fail(err, GI_INVALID_ARGUMENT, "bad path in a volume");
+}
+
+static int check_mode(uint32_t mode, struct gi_error *err)
+{
+    return mode <= 07777 ? 0 : gi_fail(err, GI_INVALID_ARGUMENT, "mode %o", mode);
+}
+
+static int check_put(const Gi__Agent__PutFiles *m, struct gi_error *err)
+{
+    if (m->n_files > AGENT_FILES_MAX)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "%zu files at once", m->n_files);
+    for (size_t i = 0; i < m->n_files; i++) {
+        const Gi__Agent__VolumeFile *f = m->files[i];
+        if (check_path(f->path, err) < 0 || check_mode(f->mode, err) < 0)
+            return -GI_INVALID_ARGUMENT;
+        if (m->swap && strncmp(f->path, "..", 2) == 0)
+            return gi_fail(err, GI_INVALID_ARGUMENT, "names that begin with \"..\" are taken");
+        if (f->offset > AGENT_VOLUME_MAX || f->data.len > AGENT_VOLUME_MAX - f->offset)
+            return gi_fail(err, GI_INVALID_ARGUMENT, "file over %u bytes", AGENT_VOLUME_MAX);
+    }
+    return check_volume(m->volume, err);
+}
+
+static int check_read(const Gi__Agent__ReadFile *m, struct gi_error *err)
+{
+    if (m->max_bytes > AGENT_READ_MAX)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "more than %u bytes asked for", AGENT_READ_MAX);
+    if (check_path(m->path, err) < 0)
+        return -GI_INVALID_ARGUMENT;
+    return check_volume(m->volume, err);
+}
+
+/* As the kernel's list format: "0-3,7". */
+static bool cpuset_valid(const char *list)
+{
+    return strlen(list) <= 1024 && strspn(list, "0123456789,-") == strlen(list);
+}
+
+static int check_update(const Gi__Agent__UpdateResources *m, struct gi_error *err)
+{
+    if (m->cpu_quota < -1 || m->memory_limit < -1 || m->memory_swap < -1)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "negative limit");
+    if (m->cpu_period > 1000000 || m->cpu_shares > 262144)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "cpu period or shares out of range");
+    if (!cpuset_valid(m->cpuset_cpus) || !cpuset_valid(m->cpuset_mems))
+        return gi_fail(err, GI_INVALID_ARGUMENT, "bad list of cpus or memory nodes");
+    return check_id(m->container_id, err);
+}
+
 static int check_create(const Gi__Agent__CreateContainer *m, struct gi_error *err)
 {
     if (strlen(m->oci_json) > AGENT_JSON_MAX)
@@ -98,6 +173,7 @@ int agent_check_to(const Gi__Agent__ToAgent *msg, struct gi_error *err)
     case GI__AGENT__TO_AGENT__OP_PING:
     case GI__AGENT__TO_AGENT__OP_LIST:
     case GI__AGENT__TO_AGENT__OP_SHUTDOWN:
+    case GI__AGENT__TO_AGENT__OP_POD_STATS:
         return 0;
     case GI__AGENT__TO_AGENT__OP_CREATE:
         return check_create(msg->create, err);
@@ -125,6 +201,18 @@ int agent_check_to(const Gi__Agent__ToAgent *msg, struct gi_error *err)
         return check_id(msg->ack_logs->container_id, err);
     case GI__AGENT__TO_AGENT__OP_OPEN_STREAM:
         return check_open(msg->open_stream, err);
+    case GI__AGENT__TO_AGENT__OP_UPDATE:
+        return check_update(msg->update, err);
+    case GI__AGENT__TO_AGENT__OP_MAKE_VOLUME:
+        if (check_mode(msg->make_volume->mode, err) < 0)
+            return -GI_INVALID_ARGUMENT;
+        return check_volume(msg->make_volume->volume, err);
+    case GI__AGENT__TO_AGENT__OP_REMOVE_VOLUME:
+        return check_volume(msg->remove_volume->volume, err);
+    case GI__AGENT__TO_AGENT__OP_PUT_FILES:
+        return check_put(msg->put_files, err);
+    case GI__AGENT__TO_AGENT__OP_READ_FILE:
+        return check_read(msg->read_file, err);
     case GI__AGENT__TO_AGENT__OP__NOT_SET:
     default:
         return gi_fail(err, GI_UNIMPLEMENTED, "unknown request");
@@ -160,6 +248,28 @@ static int check_list(const Gi__Agent__ListReply *l, struct gi_error *err)
     return 0;
 }
 
+/* An interface's name goes into CRI's strings: as the kernel allows it, but ASCII. */
+static bool interface_valid(const char *name)
+{
+    size_t n = strlen(name);
+    for (size_t i = 0; i < n; i++) {
+        if (name[i] <= ' ' || name[i] > '~' || name[i] == '/')
+            return false;
+    }
+    return n > 0 && n < 16;
+}
+
+static int check_pod_stats(const Gi__Agent__PodStatsReply *s, struct gi_error *err)
+{
+    if (!s->total || s->n_interfaces > AGENT_INTERFACES_MAX)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "statistics of %zu interfaces", s->n_interfaces);
+    for (size_t i = 0; i < s->n_interfaces; i++) {
+        if (!interface_valid(s->interfaces[i]->name))
+            return gi_fail(err, GI_INVALID_ARGUMENT, "bad name of an interface");
+    }
+    return check_time(s->total->time_ns, "time of statistics", err);
+}
+
 static int check_reply(const Gi__Agent__Reply *r, struct gi_error *err)
 {
     if (r->id == 0)
@@ -175,6 +285,12 @@ static int check_reply(const Gi__Agent__Reply *r, struct gi_error *err)
         return 0;
     case GI__AGENT__REPLY__RESULT_STATS:
         return check_time(r->stats->time_ns, "time of statistics", err);
+    case GI__AGENT__REPLY__RESULT_POD_STATS:
+        return check_pod_stats(r->pod_stats, err);
+    case GI__AGENT__REPLY__RESULT_FILE:
+        if (r->file->data.len > AGENT_READ_MAX)
+            return gi_fail(err, GI_INVALID_ARGUMENT, "file of %zu bytes", r->file->data.len);
+        return 0;
     case GI__AGENT__REPLY__RESULT_HELLO:
     case GI__AGENT__REPLY__RESULT__NOT_SET:
     default:

@@ -9,7 +9,7 @@
 /* Over the agent's own time limit of an exec, for the way there and back. */
 #define EXEC_SLACK_MS 10000
 
-static int simple_call(struct agent_client *c, Gi__Agent__ToAgent *msg, int timeout_ms,
+int client_simple_call(struct agent_client *c, Gi__Agent__ToAgent *msg, int timeout_ms,
                        struct gi_error *err)
 {
     msg->id = 1; /* any: client_call sets it */
@@ -29,7 +29,7 @@ int agent_ping(struct agent_client *c, int timeout_ms, struct gi_error *err)
     Gi__Agent__ToAgent msg = GI__AGENT__TO_AGENT__INIT;
     msg.op_case = GI__AGENT__TO_AGENT__OP_PING;
     msg.ping = &empty;
-    return simple_call(c, &msg, timeout_ms, err);
+    return client_simple_call(c, &msg, timeout_ms, err);
 }
 
 int agent_shutdown(struct agent_client *c, int timeout_ms, struct gi_error *err)
@@ -38,7 +38,7 @@ int agent_shutdown(struct agent_client *c, int timeout_ms, struct gi_error *err)
     Gi__Agent__ToAgent msg = GI__AGENT__TO_AGENT__INIT;
     msg.op_case = GI__AGENT__TO_AGENT__OP_SHUTDOWN;
     msg.shutdown = &empty;
-    return simple_call(c, &msg, timeout_ms, err);
+    return client_simple_call(c, &msg, timeout_ms, err);
 }
 
 int agent_create_container(struct agent_client *c, const struct agent_container_spec *spec,
@@ -59,7 +59,7 @@ int agent_create_container(struct agent_client *c, const struct agent_container_
     Gi__Agent__ToAgent msg = GI__AGENT__TO_AGENT__INIT;
     msg.op_case = GI__AGENT__TO_AGENT__OP_CREATE;
     msg.create = &create;
-    return simple_call(c, &msg, timeout_ms, err);
+    return client_simple_call(c, &msg, timeout_ms, err);
 }
 
 int agent_start_container(struct agent_client *c, const char *id, int timeout_ms,
@@ -70,7 +70,7 @@ int agent_start_container(struct agent_client *c, const char *id, int timeout_ms
     Gi__Agent__ToAgent msg = GI__AGENT__TO_AGENT__INIT;
     msg.op_case = GI__AGENT__TO_AGENT__OP_START;
     msg.start = &ref;
-    return simple_call(c, &msg, timeout_ms, err);
+    return client_simple_call(c, &msg, timeout_ms, err);
 }
 
 int agent_kill_container(struct agent_client *c, const char *id, int signal, bool all,
@@ -83,7 +83,7 @@ int agent_kill_container(struct agent_client *c, const char *id, int signal, boo
     Gi__Agent__ToAgent msg = GI__AGENT__TO_AGENT__INIT;
     msg.op_case = GI__AGENT__TO_AGENT__OP_KILL;
     msg.kill = &kill;
-    return simple_call(c, &msg, timeout_ms, err);
+    return client_simple_call(c, &msg, timeout_ms, err);
 }
 
 int agent_remove_container(struct agent_client *c, const char *id, int timeout_ms,
@@ -94,7 +94,7 @@ int agent_remove_container(struct agent_client *c, const char *id, int timeout_m
     Gi__Agent__ToAgent msg = GI__AGENT__TO_AGENT__INIT;
     msg.op_case = GI__AGENT__TO_AGENT__OP_REMOVE;
     msg.remove = &ref;
-    int rc = simple_call(c, &msg, timeout_ms, err);
+    int rc = client_simple_call(c, &msg, timeout_ms, err);
     if (rc < 0)
         return rc;
     GI_LOCK_SCOPE(&c->mu);
@@ -180,22 +180,8 @@ int agent_container_stats(struct agent_client *c, const char *id, int timeout_ms
     struct pending p;
     pending_init(&p, GI__AGENT__REPLY__RESULT_STATS);
     int rc = query(c, GI__AGENT__TO_AGENT__OP_STATS, id, &p, timeout_ms, err);
-    if (rc == 0) {
-        const Gi__Agent__StatsReply *s = p.reply->reply->stats;
-        *ret_stats = (struct agent_stats){
-            .time_ns = s->time_ns,
-            .cpu_ns = s->cpu_ns,
-            .memory_usage = s->memory_usage,
-            .memory_working_set = s->memory_working_set,
-            .memory_rss = s->memory_rss,
-            .memory_limit = s->memory_limit,
-            .page_faults = s->page_faults,
-            .major_page_faults = s->major_page_faults,
-            .writable_bytes = s->writable_bytes,
-            .writable_inodes = s->writable_inodes,
-            .pids = s->pids,
-        };
-    }
+    if (rc == 0)
+        client_copy_stats(ret_stats, p.reply->reply->stats);
     pending_free(&p);
     return rc;
 }
@@ -286,7 +272,7 @@ int agent_follow_logs(struct agent_client *c, const char *id, int64_t after_ns, 
     Gi__Agent__ToAgent msg = GI__AGENT__TO_AGENT__INIT;
     msg.op_case = GI__AGENT__TO_AGENT__OP_FOLLOW_LOGS;
     msg.follow_logs = &follow;
-    rc = simple_call(c, &msg, timeout_ms, err);
+    rc = client_simple_call(c, &msg, timeout_ms, err);
     /* After a refusal no record can come; after a time-out it still can. */
     if (rc < 0 && rc != -GI_DEADLINE_EXCEEDED) {
         GI_LOCK_SCOPE(&c->mu);

@@ -80,6 +80,12 @@ void pending_free(struct pending *p);
  * expected kind. A negative TIMEOUT_MS waits for ever. */
 int client_call(struct agent_client *c, Gi__Agent__ToAgent *msg, struct pending *p, int timeout_ms,
                 struct gi_error *err);
+/* client_calls.c: checks MSG; the reply has no result. */
+int client_simple_call(struct agent_client *c, Gi__Agent__ToAgent *msg, int timeout_ms,
+                       struct gi_error *err);
+
+void client_copy_stats(struct agent_stats *to, const Gi__Agent__StatsReply *s);
+
 /* With mu held; NULL when ADD is false and there is none, or the table is full. */
 struct follow *client_follow(struct agent_client *c, const char *id, bool add);
 void client_forget(struct agent_client *c, const char *id);

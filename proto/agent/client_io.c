@@ -47,9 +47,11 @@ static int flush(struct agent_client *c, bool *ret_more, struct gi_error *err)
             continue;
         if (n < 0 && errno == EAGAIN)
             break;
-        if (n < 0)
+        if (n < 0 && errno != EPIPE && errno != ECONNRESET)
             return gi_fail(err, GI_UNAVAILABLE, "send to the agent: %s", strerror(errno));
-        gi_buf_consume(&c->out, (size_t)n);
+        /* From an agent that is gone there may still be something to read; the
+         * end comes behind it. */
+        gi_buf_consume(&c->out, n < 0 ? c->out.len : (size_t)n);
         pthread_cond_broadcast(&c->room);
     }
     *ret_more = c->out.len > 0;
@@ -81,11 +83,11 @@ static int receive(struct agent_client *c, struct gi_error *err)
 {
     static _Thread_local char chunk[READ_CHUNK];
     ssize_t n = recv(c->fd, chunk, sizeof(chunk), MSG_DONTWAIT);
-    if (n < 0)
+    if (n < 0 && errno != ECONNRESET)
         return errno == EAGAIN || errno == EINTR
                    ? 0
                    : gi_fail(err, GI_UNAVAILABLE, "receive from the agent: %s", strerror(errno));
-    if (n == 0)
+    if (n <= 0)
         return gi_fail(err, GI_UNAVAILABLE, "the agent closed the connection");
     if (gi_buf_append(&c->in, chunk, (size_t)n) < 0)
         return gi_fail(err, GI_RESOURCE_EXHAUSTED, "no memory for the agent's message");

@@ -29,6 +29,11 @@
 #define AGENT_CONTAINERS_MAX  512u
 #define AGENT_BATCH_MAX       1024u /* records */
 #define AGENT_EXEC_OUTPUT_MAX (64u << 20)
+#define AGENT_INTERFACES_MAX  64u
+#define AGENT_FILES_MAX       4096u       /* of a volume's one transaction */
+#define AGENT_VOLUME_MAX      (32u << 20) /* bytes of a volume's one transaction */
+#define AGENT_FILE_PATH_MAX   1024u
+#define AGENT_READ_MAX        (512u << 10)
 
 /* Does BUF begin with a whole frame? 1: yes, of *ret_total bytes with the
  * header; 0: more bytes are needed; -INVALID_ARGUMENT: no frame has that
@@ -50,6 +55,9 @@ void agent_from_free(Gi__Agent__FromAgent *msg);
 
 /* [A-Za-z0-9_.-]{1,64}, not beginning with '.' or '-'. */
 bool agent_id_valid(const char *id);
+
+/* Relative, of components that are neither empty nor "." nor "..". */
+bool agent_file_path_valid(const char *path);
 
 /* Message-local rules: lengths, ranges, enum values, order of times. */
 int agent_check_to(const Gi__Agent__ToAgent *msg, struct gi_error *err);

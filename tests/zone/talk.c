@@ -196,6 +196,16 @@ void wait_processes(const char *text, int n)
     fail_msg("not %d processes \"%s\"", n, text);
 }
 
+const char *talk_rootfs(void)
+{
+    return place.rootfs;
+}
+
+const char *talk_driver(void)
+{
+    return xenmgr_describe(mgr);
+}
+
 int talk_tests(int argc, char **argv, const char *name, const struct CMUnitTest *tests, size_t n)
 {
     if (argc > 1)

@@ -20,6 +20,9 @@ int talk_tests(int argc, char **argv, const char *name, const struct CMUnitTest 
 /* Makes, follows and starts a container that runs `sh -c SCRIPT`. */
 void run_with(const char *id, const char *script, struct agent_container_spec spec);
 void run(const char *id, const char *script);
+/* The image's root folder; what xenmgr says of itself. */
+const char *talk_rootfs(void);
+const char *talk_driver(void);
 /* A fresh connection to the zone's agent. */
 int connection(void);
 

@@ -63,10 +63,10 @@ void place_make(struct place *p)
 {
     static const char *const folders[] = {"rootfs",     "rootfs/bin", "rootfs/proc", "rootfs/dev",
                                           "rootfs/tmp", "rootfs/etc", "rootfs/run"};
-    static const char *const tools[] = {"sh",       "ls",   "cat",   "sleep", "echo", "dd",
-                                        "seq",      "head", "touch", "ps",    "kill", "tty",
-                                        "hostname", "stat", "yes",   "true",  "tr",   "readlink",
-                                        "wc",       "nc",   "stty"};
+    static const char *const tools[] = {
+        "sh", "ls",   "cat",  "sleep",    "echo",   "dd",  "seq",  "head", "touch",
+        "ps", "kill", "tty",  "hostname", "stat",   "yes", "true", "tr",   "readlink",
+        "wc", "nc",   "stty", "ln",       "mkfifo", "cmp", "rm"};
     char path[256];
     snprintf(p->dir, sizeof(p->dir), "%s", "/tmp/gi-zone-XXXXXX");
     assert_non_null(mkdtemp(p->dir));

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "volumes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "proc.h"
+
+static size_t n_volumes;
+
+static int folder_of(const struct agent *a, const char *name, char *out, struct gi_error *err)
+{
+    if (!agent_id_valid(name))
+        return gi_fail(err, GI_INVALID_ARGUMENT, "bad volume name");
+    if (snprintf(out, PATH_MAX, "%s/.volumes/%s", a->opt.scratch, name) >= PATH_MAX)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "volume's path too long");
+    return 0;
+}
+
+int volume_path(const struct agent *a, const char *name, char *out, struct gi_error *err)
+{
+    int rc = folder_of(a, name, out, err);
+    if (rc == 0 && access(out, F_OK) < 0)
+        rc = gi_fail(err, GI_NOT_FOUND, "no volume %s", name);
+    return rc;
+}
+
+static int open_in(int root, const char *path, uint64_t flags, uint64_t resolve)
+{
+    struct open_how how = {.flags = flags | O_CLOEXEC,
+                           .resolve = resolve | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
+    return (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+}
+
+int volume_open(const struct agent *a, const char *name, const char *path, struct gi_error *err)
+{
+    char folder[PATH_MAX];
+    int rc = volume_path(a, name, folder, err);
+    if (rc < 0)
+        return rc;
+    cleanup_close int root = open(folder, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = root < 0 || !path ? TAKE_FD(root) : open_in(root, path, O_PATH, RESOLVE_IN_ROOT);
+    return fd < 0 ? gi_fail_errno(err, errno, "volume %s: %s", name, path ? path : ".") : fd;
+}
+
+/* ---- make ---- */
+
+static int mount_memory(const char *folder, const Gi__Agent__MakeVolume *m, struct gi_error *err)
+{
+    char options[96] = "";
+    if (m->size_bytes)
+        snprintf(options, sizeof(options), "size=%llu", (unsigned long long)m->size_bytes);
+    if (mount("tmpfs", folder, "tmpfs", MS_NOSUID | MS_NODEV, options) < 0)
+        return gi_fail_errno(err, errno, "memory of volume %s", m->volume);
+    return 0;
+}
+
+static int make(struct agent *a, const Gi__Agent__MakeVolume *m, struct gi_error *err)
+{
+    char folder[PATH_MAX];
+    int rc = folder_of(a, m->volume, folder, err);
+    if (rc < 0)
+        return rc;
+    char *last = strrchr(folder, '/');
+    *last = '\0';
+    rc = gi_mkdir_p(folder, 0711, err); /* the scratch folder above is 0700 */
+    *last = '/';
+    if (rc < 0)
+        return rc;
+    if (n_volumes >= MAX_VOLUMES)
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "%u volumes exist", MAX_VOLUMES);
+    if (mkdir(folder, 0700) < 0)
+        return errno == EEXIST ? 0 : gi_fail_errno(err, errno, "volume %s", m->volume);
+    if (m->memory)
+        rc = mount_memory(folder, m, err);
+    if (rc == 0 &&
+        (chown(folder, m->uid, m->gid) < 0 || chmod(folder, m->mode ? m->mode : 0755) < 0))
+        rc = gi_fail_errno(err, errno, "volume %s", m->volume);
+    if (rc < 0) {
+        umount2(folder, MNT_DETACH | UMOUNT_NOFOLLOW);
+        rmdir(folder);
+        return rc;
+    }
+    n_volumes++;
+    return 0;
+}
+
+void volume_make(struct agent *a, struct request req, const Gi__Agent__MakeVolume *m)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    make(a, m, &err);
+    conn_done(a, req, &err);
+}
+
+/* ---- what may take long runs in a child ---- */
+
+struct work_op {
+    struct agent *a;
+    struct request req;
+    bool removes;
+    char folder[PATH_MAX];
+    const Gi__Agent__PutFiles *put; /* the child's alone */
+};
+
+static int remove_work(void *arg, void *result)
+{
+    const struct work_op *op = arg;
+    struct gi_error *err = result;
+    if (umount2(op->folder, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
+        return gi_fail_errno(err, errno, "unmount a volume");
+    return gi_remove_tree_at(AT_FDCWD, op->folder, err);
+}
+
+static int put_work(void *arg, void *result)
+{
+    const struct work_op *op = arg;
+    struct gi_error *err = result;
+    cleanup_close int root = open(op->folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (root < 0)
+        return gi_fail_errno(err, errno, "volume %s", op->put->volume);
+    return put_files(root, op->put, err);
+}
+
+static void on_worked(void *data, int rc, const void *result)
+{
+    struct work_op *op = data;
+    struct gi_error err;
+    memcpy(&err, result, sizeof(err));
+    err.message[sizeof(err.message) - 1] = '\0';
+    if (rc < 0 && !err.code)
+        gi_fail(&err, GI_INTERNAL, "the worker died");
+    if (rc == 0 && op->removes)
+        n_volumes--;
+    conn_done(op->a, op->req, &err);
+    free(op);
+}
+
+static void start_work(struct agent *a, struct request req, const char *name,
+                       const Gi__Agent__PutFiles *put)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    struct work_op *op = calloc(1, sizeof(*op));
+    int rc = op ? volume_path(a, name, op->folder, &err)
+                : gi_fail(&err, GI_RESOURCE_EXHAUSTED, "no memory for a request");
+    if (rc == -GI_NOT_FOUND && !put)
+        err.code = GI_OK; /* it is gone, as wanted */
+    if (rc == 0) {
+        op->a = a;
+        op->req = req;
+        op->removes = !put;
+        op->put = put;
+        rc = proc_work(put ? put_work : remove_work, op, sizeof(struct gi_error), on_worked, op,
+                       &err);
+        op->put = NULL;
+    }
+    if (rc < 0) {
+        conn_done(a, req, &err);
+        free(op);
+    }
+}
+
+void volume_remove(struct agent *a, struct request req, const char *name)
+{
+    start_work(a, req, name, NULL);
+}
+
+void volume_put(struct agent *a, struct request req, const Gi__Agent__PutFiles *m)
+{
+    start_work(a, req, m->volume, m);
+}
+
+/* ---- read ---- */
+
+static int read_some(const struct agent *a, const Gi__Agent__ReadFile *m, void *data,
+                     Gi__Agent__FileReply *reply, struct gi_error *err)
+{
+    cleanup_close int root = volume_open(a, m->volume, NULL, err);
+    if (root < 0)
+        return root;
+    cleanup_close int fd = open_in(root, m->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW,
+                                   RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return gi_fail_errno(err, errno, "volume %s: %s", m->volume, m->path);
+    if (!S_ISREG(st.st_mode))
+        return gi_fail(err, GI_FAILED_PRECONDITION, "volume %s: %s is no regular file", m->volume,
+                       m->path);
+    size_t len = 0;
+    while (len < m->max_bytes) {
+        ssize_t n = pread(fd, (char *)data + len, m->max_bytes - len, (off_t)len);
+        if (n < 0)
+            return gi_fail_errno(err, errno, "volume %s: %s", m->volume, m->path);
+        if (n == 0)
+            break;
+        len += (size_t)n;
+    }
+    reply->data.data = data;
+    reply->data.len = len;
+    reply->size = (uint64_t)st.st_size;
+    return 0;
+}
+
+void volume_read(struct agent *a, struct request req, const Gi__Agent__ReadFile *m)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    Gi__Agent__FileReply file = GI__AGENT__FILE_REPLY__INIT;
+    Gi__Agent__Reply reply = GI__AGENT__REPLY__INIT;
+    reply.result_case = GI__AGENT__REPLY__RESULT_FILE;
+    reply.file = &file;
+    cleanup_free void *data = malloc(m->max_bytes + 1);
+    if (!data)
+        gi_fail(&err, GI_RESOURCE_EXHAUSTED, "no memory for a file");
+    else
+        read_some(a, m, data, &file, &err);
+    conn_reply(a, req, &reply, &err);
+}
