@@ -77,6 +77,11 @@ int record_fill_process(struct record *r, pid_t pid, struct gi_error *err);
 /* A pidfd when exactly the recorded process lives, else -1. */
 int record_open_process(const struct record *r);
 
+/* ---- netns.c ---- */
+
+/* Of the calling thread's network namespace; 0 or -errno. After fork(), too. */
+int loopback_up(void);
+
 /* ---- spawn.c ---- */
 
 struct spawn {

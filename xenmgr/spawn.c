@@ -79,18 +79,6 @@ static void close_strange(const struct plan *p)
     close_others(keep, n);
 }
 
-static void loopback_up(int ready_fd)
-{
-    struct ifreq req = {.ifr_name = "lo"};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &req) < 0)
-        die(ready_fd, "loopback", errno);
-    req.ifr_flags |= IFF_UP | IFF_RUNNING;
-    if (ioctl(fd, SIOCSIFFLAGS, &req) < 0)
-        die(ready_fd, "loopback up", errno);
-    close(fd);
-}
-
 static void default_signals(void)
 {
     sigset_t none;
@@ -137,8 +125,9 @@ static _Noreturn void run_b(const struct plan *p)
         die(s->ready_fd, "hide the v2 cgroup tree", errno);
     if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
         die(s->ready_fd, "mount /proc", errno);
-    if (s->netns_fd < 0)
-        loopback_up(s->ready_fd);
+    int rc = s->netns_fd < 0 ? loopback_up() : 0;
+    if (rc < 0)
+        die(s->ready_fd, "loopback up", -rc);
     if (chdir("/") < 0)
         die(s->ready_fd, "chdir", errno);
     umask(0022);

@@ -53,6 +53,9 @@ struct config {
     uint64_t max_calls;
     uint64_t max_message_bytes;
     uint64_t exec_output_bytes;
+    char *network;
+    char *cni_conf_dir;
+    char **cni_bin_dirs;
     char *streaming_address;
     uint64_t streaming_port;
     uint64_t streaming_idle_ms;

@@ -91,6 +91,14 @@ const struct config_key config_keys[] = {
     SIZE(max_message_bytes, "\"16Mi\"", 1 << 16, 256 << 20, "The longest CRI message, each way."),
     SIZE(exec_output_bytes, "\"16Mi\"", 1 << 12, 256 << 20,
          "The most output that ExecSync returns, both streams together; more is read and dropped."),
+    CHOICE(
+        network, "\"cni\"", "cni|none",
+        "Pods' networks. cni: by CNI plugins, as every Kubernetes node has them. none: a loopback "
+        "interface only."),
+    PATH(cni_conf_dir, "\"/etc/cni/net.d\"",
+         "Where CNI network configurations are; the first by name counts."),
+    LIST(cni_bin_dirs, "[\"/opt/cni/bin\", \"/usr/lib/cni\"]",
+         "Where CNI plugins are looked for, in this order."),
     STR(streaming_address, "\"127.0.0.1\"",
         "Where exec, attach and port-forward are served; the kubelet connects there."),
     NUM(streaming_port, "0", 0, 65535, "The port of that; 0: any that is free."),

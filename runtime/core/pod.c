@@ -79,6 +79,7 @@ static int make_machine(struct rpc_call *call, struct pod *p, const struct pod_w
         .id = p->id,
         .hostname = hostname,
         .sysctls = (const char *const *)sysctls,
+        .netns_path = *p->rec->netns ? p->rec->netns : NULL,
         .gpu_socket = gpu_socket,
         .cgroup_parent =
             config->linux && *config->linux->cgroup_parent ? config->linux->cgroup_parent : NULL,
@@ -125,6 +126,8 @@ static int build(struct rpc_call *call, struct pod *p, const struct pod_wants *w
     if (rc == 0)
         rc = pod_save(p, err);
     if (rc == 0)
+        rc = network_up(p, err);
+    if (rc == 0) /* with the address in it */
         rc = podconfig_write_files(p, err);
     if (rc == 0 && w->gpu)
         rc = pod_make_gpu_zone(p, &gpu_socket, err);
@@ -164,6 +167,9 @@ static void unbuild(struct pod *p)
                NULL);
     machine_put(m);
     drop_gpu_zone(p);
+    if (network_down(p, &err) < 0) /* the next start sweeps */
+        gi_log(GI_LOG_ERROR, "a network can't be taken down", "pod", p->id, "reason", err.message,
+               NULL);
     remove_folder(p);
 }
 
@@ -310,7 +316,7 @@ int pod_stop(struct pod *p, struct gi_error *err)
     struct machine *m;
     {
         GI_LOCK_SCOPE(&p->rt->lock);
-        if (p->rec->stopped_ns && !p->machine)
+        if (p->rec->stopped_ns && !p->machine && !p->rec->attached)
             return 0;
         m = p->machine;
     }
@@ -327,12 +333,19 @@ int pod_stop(struct pod *p, struct gi_error *err)
     {
         GI_LOCK_SCOPE(&p->rt->lock);
         p->machine = NULL;
-        p->rec->stopped_ns = gi_now_ns();
+        if (!p->rec->stopped_ns)
+            p->rec->stopped_ns = gi_now_ns();
         pthread_cond_broadcast(&p->rt->changed);
     }
     machine_put(m);
     drop_gpu_zone(p);
-    return pod_save(p, err);
+    /* A failure is the caller's: he stops the pod again until it works. */
+    struct gi_error why = GI_ERROR_INIT;
+    int down = network_down(p, &why);
+    int rc = pod_save(p, err);
+    if (down < 0 && rc == 0)
+        return gi_fail(err, why.code, "%s", why.message);
+    return rc;
 }
 
 int pod_remove(struct pod *p, struct gi_error *err)

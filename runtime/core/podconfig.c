@@ -223,6 +223,7 @@ int podconfig_write_files(const struct pod *p, struct gi_error *err)
     cleanup_buf struct gi_buf hosts = GI_BUF_INIT(MAX_FILE);
     cleanup_buf struct gi_buf hostname = GI_BUF_INIT(MAX_FILE);
     const char *name = podconfig_hostname(p->rec->config);
+    const char *address = p->rec->n_ips > 0 ? p->rec->ips[0] : "127.0.0.1";
     if (!one_line(name))
         return gi_fail(err, GI_INVALID_ARGUMENT, "config.hostname: control characters");
     pod_path(p, "etc", path, sizeof(path));
@@ -231,8 +232,8 @@ int podconfig_write_files(const struct pod *p, struct gi_error *err)
     if (rc == 0 && (gi_buf_printf(&hosts,
                                   "127.0.0.1\tlocalhost\n"
                                   "::1\tlocalhost ip6-localhost ip6-loopback\n"
-                                  "127.0.0.1\t%s\n",
-                                  name) < 0 ||
+                                  "%s\t%s\n",
+                                  address, name) < 0 ||
                     gi_buf_printf(&hostname, "%s\n", name) < 0))
         rc = gi_fail(err, GI_INVALID_ARGUMENT, "config.hostname: too long");
     if (rc == 0)

@@ -435,6 +435,7 @@ int restart_recover(struct runtime *rt, struct gi_error *err)
         return rc;
     acquire_images(rt);
     end_strays(rt);
+    network_sweep(rt);
     adopt_all(rt);
     if (images_gc(rt->images, &why) < 0)
         gi_log(GI_LOG_WARNING, "unused images stay", "reason", why.message, NULL);

@@ -144,6 +144,8 @@ int runtime_open(const struct config *config, struct runtime **ret_rt, struct gi
     if (rc == 0)
         rc = open_machines(rt, err);
     if (rc == 0)
+        rc = network_open(rt, err);
+    if (rc == 0)
         rc = restart_recover(rt, err);
     if (rc == 0)
         rc = streams_open(rt, err);
@@ -186,6 +188,7 @@ void runtime_close(struct runtime *rt)
     }
     drop_pods(rt);
     xenmgr_close(rt->mgr);
+    network_close(rt);
     pool_free(rt->jobs);
     if (rt->images)
         images_close(rt->images);

@@ -26,6 +26,7 @@
 
 #define ID_SIZE 80 /* of an id with its NUL; ours have 63 characters */
 
+struct cni;
 struct streaming;
 
 struct runtime {
@@ -34,6 +35,8 @@ struct runtime {
     struct images *images;
     struct control_client *control;
     struct streaming *streaming;
+    struct cni *cni;   /* NULL: pods have loopback only */
+    char *netns_dir;   /* <run_dir>/netns */
     struct pool *jobs; /* reconnecting, cleaning: work nobody waits for */
     pthread_t ticker;
     char *pods_dir; /* <state_dir>/pods */
@@ -233,6 +236,21 @@ int container_remove(struct rpc_call *call, struct container *c, struct gi_error
 int container_open_log(struct container *c, struct gi_error *err);
 /* Waits until the container has ended; false: it hasn't until then. */
 bool container_wait(struct container *c, const struct rpc_call *call, int64_t until_ns);
+
+/* ---- network.c ---- */
+
+int network_open(struct runtime *rt, struct gi_error *err);
+void network_close(struct runtime *rt);
+/* 0, or why pods can't have networks now. */
+int network_ready(struct runtime *rt, struct gi_error *err);
+/* INVALID_ARGUMENT naming what of the pod's wishes can't be. */
+int network_check(const struct pod *p, struct gi_error *err);
+/* Makes the pod's namespace and attaches it. On failure network_down() is owed. */
+int network_up(struct pod *p, struct gi_error *err);
+/* Detaches it; to be tried again when it fails. Idempotent. The record is the caller's to save. */
+int network_down(struct pod *p, struct gi_error *err);
+/* Removes networks and namespaces of no pod. */
+void network_sweep(struct runtime *rt);
 
 /* ---- streams.c ---- */
 

@@ -73,8 +73,10 @@ HANDLER(status)
     struct runtime *rt = rpc_app(call);
     r->status = pb_new(&runtime__v1__runtime_status__descriptor);
     add_condition(r->status, "RuntimeReady", true, "", "");
-    add_condition(r->status, "NetworkReady", false, "LoopbackOnly",
-                  "pods have a loopback interface only: pod networks are not set up yet");
+    struct gi_error why = GI_ERROR_INIT;
+    bool ready = network_ready(rt, &why) == 0;
+    add_condition(r->status, "NetworkReady", ready, ready ? "" : "NetworkPluginNotReady",
+                  why.message);
     add_handlers(r, rt->config);
     r->features = pb_new(&runtime__v1__runtime_features__descriptor);
     r->features->supplemental_groups_policy = true;

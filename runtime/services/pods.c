@@ -69,6 +69,15 @@ static Runtime__V1__PodSandboxStatus *status_message(const struct pod *p)
     s->state = pod_state(p);
     s->created_at = rec->created_ns;
     s->network = pb_new(&runtime__v1__pod_sandbox_network_status__descriptor);
+    for (size_t i = 0; i < rec->n_ips; i++) {
+        if (i == 0) {
+            pb_set(&s->network->ip, rec->ips[i]);
+            continue;
+        }
+        Runtime__V1__PodIP *ip = pb_new(&runtime__v1__pod_ip__descriptor);
+        pb_set(&ip->ip, rec->ips[i]);
+        pb_push(&s->network->additional_ips, &s->network->n_additional_ips, ip);
+    }
     s->linux = pb_new(&runtime__v1__linux_pod_sandbox_status__descriptor);
     s->linux->namespaces = pb_new(&runtime__v1__namespace__descriptor);
     const Runtime__V1__LinuxSandboxSecurityContext *sec =

@@ -6,7 +6,7 @@
 
 const struct rpc_method runtime_methods[] = {
     {"Version", cri_version, FAST},
-    {"Status", cri_status, FAST},
+    {"Status", cri_status, RPC_READ},
     {"RuntimeConfig", cri_runtime_config, FAST},
     {"UpdateRuntimeConfig", cri_update_runtime_config, RPC_FAST},
     {"RunPodSandbox", cri_run_pod_sandbox, 0},

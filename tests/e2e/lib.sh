@@ -173,6 +173,8 @@ write_config() {
   "agent_path": "$NODE_BUILD/bin/gpu-isolated-agent",
   "libvgpu_path": "$NODE_BUILD/lib/libcuda.so.1",
   "gpu_proxy_socket": "$NODE/run/gpu-proxy.sock",
+  "network": "${NODE_NETWORK:-none}",
+  "cni_conf_dir": "$NODE/etc/net.d",
   "registries": [{"host": "$registry_host", "plain_http": true}]
 }
 EOF
