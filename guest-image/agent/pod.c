@@ -46,7 +46,9 @@ size_t pod_interfaces(char *text, Gi__Agent__NetInterface *out, size_t max)
     for (char *line = strtok_r(text, "\n", &save); line && n < max;
          line = strtok_r(NULL, "\n", &save)) {
         gi__agent__net_interface__init(&out[n]);
-        if (read_line(line, &out[n]) && strcmp(out[n].name, "lo") != 0)
+        /* A container may give its interfaces names the runtime doesn't take. */
+        if (read_line(line, &out[n]) && agent_interface_valid(out[n].name) &&
+            strcmp(out[n].name, "lo") != 0)
             n++;
     }
     return n;

@@ -36,6 +36,16 @@ bool agent_file_path_valid(const char *path)
     }
 }
 
+bool agent_interface_valid(const char *name)
+{
+    size_t n = name ? strlen(name) : 0;
+    for (size_t i = 0; i < n; i++) {
+        if (name[i] <= ' ' || name[i] > '~' || name[i] == '/')
+            return false;
+    }
+    return n > 0 && n < 16;
+}
+
 static int check_volume(const char *name, struct gi_error *err)
 {
     if (agent_id_valid(name))
@@ -248,23 +258,12 @@ static int check_list(const Gi__Agent__ListReply *l, struct gi_error *err)
     return 0;
 }
 
-/* An interface's name goes into CRI's strings: as the kernel allows it, but ASCII. */
-static bool interface_valid(const char *name)
-{
-    size_t n = strlen(name);
-    for (size_t i = 0; i < n; i++) {
-        if (name[i] <= ' ' || name[i] > '~' || name[i] == '/')
-            return false;
-    }
-    return n > 0 && n < 16;
-}
-
 static int check_pod_stats(const Gi__Agent__PodStatsReply *s, struct gi_error *err)
 {
     if (!s->total || s->n_interfaces > AGENT_INTERFACES_MAX)
         return gi_fail(err, GI_INVALID_ARGUMENT, "statistics of %zu interfaces", s->n_interfaces);
     for (size_t i = 0; i < s->n_interfaces; i++) {
-        if (!interface_valid(s->interfaces[i]->name))
+        if (!agent_interface_valid(s->interfaces[i]->name))
             return gi_fail(err, GI_INVALID_ARGUMENT, "bad name of an interface");
     }
     return check_time(s->total->time_ns, "time of statistics", err);

@@ -59,6 +59,9 @@ bool agent_id_valid(const char *id);
 /* Relative, of components that are neither empty nor "." nor "..". */
 bool agent_file_path_valid(const char *path);
 
+/* A network interface's name as the kernel allows it, but ASCII. */
+bool agent_interface_valid(const char *name);
+
 /* Message-local rules: lengths, ranges, enum values, order of times. */
 int agent_check_to(const Gi__Agent__ToAgent *msg, struct gi_error *err);
 int agent_check_from(const Gi__Agent__FromAgent *msg, struct gi_error *err);

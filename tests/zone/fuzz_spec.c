@@ -1,12 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The agent's reading of OCI specs and of the OCI runtime's log. */
+#include <limits.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/agent_client.h"
 #include "spec.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static int volume(void *data, const char *source, char *out, struct gi_error *err)
+{
+    if (source[strlen(AGENT_VOLUME_SOURCE)] == '!')
+        return gi_fail(err, GI_NOT_FOUND, "no such volume");
+    snprintf(out, PATH_MAX, "/volumes/%.20s", source + strlen(AGENT_VOLUME_SOURCE));
+    return 0;
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -16,8 +27,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(text, data, size);
     text[size] = '\0';
     static const struct spec_mount mount = {"/lib/x", "/usr/lib/x", true};
-    const struct spec_changes changes = {
-        .root = "/root", .cgroup = "/a/b", .oom_score_min = -5, .mounts = &mount, .n_mounts = 1};
+    const struct spec_changes changes = {.root = "/root",
+                                         .cgroup = "/a/b",
+                                         .oom_score_min = -5,
+                                         .mounts = &mount,
+                                         .n_mounts = 1,
+                                         .volume = volume};
     char *config = NULL;
     char *process = NULL;
     char *exec = NULL;
