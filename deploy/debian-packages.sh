@@ -10,7 +10,7 @@ PACKAGES_BUILD=(gcc cmake make pkg-config libc6-dev
 # shellcheck disable=SC2034
 PACKAGES_RUN=(runc crun busybox-static docker-registry iproute2 curl)
 # shellcheck disable=SC2034
-PACKAGES_TEST=(libcmocka-dev binutils procps util-linux apache2-utils)
+PACKAGES_TEST=(libcmocka-dev binutils procps util-linux apache2-utils containernetworking-plugins iptables)
 # shellcheck disable=SC2034
 PACKAGES_LINT=(clang-format clang-tidy cppcheck shellcheck git)
 
