@@ -317,7 +317,7 @@ void parse_variables(struct parser *p, enum sim_space space, bool ext)
 
 void parse_params(struct parser *p, struct sim_func *f, bool rets)
 {
-    struct sim_param params[SIM_MAX_PARAMS];
+    struct sim_param *params = parse_alloc(p, SIM_MAX_PARAMS * sizeof(*params));
     uint32_t n = 0;
     uint64_t used = f->entry ? 0 : f->local_bytes;
     if (!parse_accept(p, ')')) {

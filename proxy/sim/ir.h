@@ -33,8 +33,8 @@
 #define SIM_SHARED_BASE  (1ull << SIM_WINDOW_SHIFT)
 #define SIM_LOCAL_BASE   (2ull << SIM_WINDOW_SHIFT)
 #define SIM_PARAM_BASE   (3ull << SIM_WINDOW_SHIFT)
-#define SIM_CODE_BASE    (4ull << SIM_WINDOW_SHIFT) /* a function's address: + SIM_CODE_STEP * index \
-                                                     */
+/* A function's address: SIM_CODE_BASE + SIM_CODE_STEP * its index. */
+#define SIM_CODE_BASE (4ull << SIM_WINDOW_SHIFT)
 #define SIM_CODE_STEP 16u
 
 enum sim_type {
@@ -61,137 +61,33 @@ enum sim_type {
 };
 
 /* What an instruction's dots may say besides types. */
-#define SIM_MODIFIERS(X)                                                                                 \
-    X(ROUND_RN, "rn")                                                                                    \
-    X(ROUND_RZ, "rz")                                                                                    \
-    X(ROUND_RM, "rm")                                                                                    \
-    X(ROUND_RP, "rp")                                                                                    \
-    X(ROUND_RNA, "rna") X(RNI, "rni") X(RZI, "rzi") X(RMI, "rmi") X(RPI, "rpi") X(SAT, "sat")            \
-        X(FTZ, "ftz") X(APPROX, "approx") X(FULL, "full") X(LO, "lo") X(HI, "hi") X(WIDE, "wide")        \
-            X(CC, "cc") X(EQ, "eq") X(NE, "ne") X(LT, "lt") X(LE, "le") X(GT, "gt") X(GE, "ge") X(       \
-                LS, "ls") X(HS, "hs") X(EQU, "equ") X(NEU, "neu") X(LTU, "ltu") X(LEU, "leu")            \
-                X(GTU, "gtu") X(GEU, "geu") X(NUM, "num") X(NAN_, "nan") X(NAN_CAP, "NaN") X(            \
-                    AND, "and") X(OR, "or") X(XOR, "xor") X(ADD, "add") X(MIN, "min")                    \
-                    X(MAX, "max") X(EXCH, "exch") X(CAS, "cas") X(INC, "inc") X(                         \
-                        DEC,                                                                             \
-                        "dec") X(POPC,                                                                   \
-                                 "popc") X(GLOBAL,                                                       \
-                                           "global") X(SHARED, "shared")                                 \
-                        X(SHARED_CTA, "shared::cta") X(LOCAL, "local") X(CONST, "const") X(              \
-                            PARAM, "param") X(PARAM_FUNC, "param::func")                                 \
-                            X(PARAM_ENTRY, "param::entry") X(TO, "to") X(V2, "v2") X(V4, "v4") X(        \
-                                UNI,                                                                     \
-                                "uni") X(UP, "up") X(DOWN,                                               \
-                                                     "down") X(BFLY,                                     \
-                                                               "bfly") X(IDX, "idx")                     \
-                                X(ALL, "all") X(                                                         \
-                                    ANY,                                                                 \
-                                    "any") X(BALLOT,                                                     \
-                                             "ballot") X(SYNC,                                           \
-                                                         "sync") X(ARRIVE,                               \
-                                                                   "arri"                                \
-                                                                   "ve")                                 \
-                                    X(RED, "red") X(WARP, "warp") X(ALIGNED, "aligned") X(               \
-                                        CTA, "cta") X(GPU, "gpu")                                        \
-                                        X(SYS, "sys") X(GL, "gl") X(                                     \
-                                            CLUSTER,                                                     \
-                                            "cluster") X(SC,                                             \
-                                                         "s"                                             \
-                                                         "c") X(ACQ_REL, "acq_rel")                      \
-                                            X(RELAXED, "relaxed") X(ACQUIRE, "acquire") X(               \
-                                                RELEASE,                                                 \
-                                                "release") X(VOLATILE,                                   \
-                                                             "volatile") X(WEAK,                         \
-                                                                           "weak") X(MMIO, "mmio")       \
-                                                X(NC,                                                    \
-                                                  "n"                                                    \
-                                                  "c") X(CA,                                             \
-                                                         "ca") X(CG,                                     \
-                                                                 "cg") X(CS,                             \
-                                                                         "cs") X(LU,                     \
-                                                                                 "lu") X(CV,             \
-                                                                                         "cv") X(WB,     \
-                                                                                                 "wb")   \
-                                                    X(WT,                                                \
-                                                      "wt") X(SHIFTAMT, "shiftamt")                      \
-                                                        X(F4E, "f4e") X(                                 \
-                                                            B4E, "b4e") X(RC8, "rc8")                    \
-                                                            X(ECL, "ecl") X(                             \
-                                                                ECR, "ecr") X(RC16, "rc16")              \
-                                                                X(LEFT, "l") X(RIGHT, "r") X(            \
-                                                                    CLAMP,                               \
-                                                                    "c"                                  \
-                                                                    "l"                                  \
-                                                                    "a"                                  \
-                                                                    "m"                                  \
-                                                                    "p") X(WRAP,                         \
-                                                                           "wrap") X(FINITE,             \
-                                                                                     "fi"                \
-                                                                                     "ni"                \
-                                                                                     "t"                 \
-                                                                                     "e")                \
-                                                                    X(INFINITE,                          \
-                                                                      "infinit"                          \
-                                                                      "e") X(NUMBER,                     \
-                                                                             "number") X(NOTANUMBER,     \
-                                                                                         "notanum"       \
-                                                                                         "be"            \
-                                                                                         "r")            \
-                                                                        X(NORMAL,                        \
-                                                                          "no"                           \
-                                                                          "rm"                           \
-                                                                          "a"                            \
-                                                                          "l") X(SUBNORMAL,              \
-                                                                                 "subnorma"              \
-                                                                                 "l")                    \
-                                                                            X(L1_EVICT_NORMAL,           \
-                                                                              "L"                        \
-                                                                              "1"                        \
-                                                                              ":"                        \
-                                                                              ":"                        \
-                                                                              "e"                        \
-                                                                              "v"                        \
-                                                                              "i"                        \
-                                                                              "c"                        \
-                                                                              "t"                        \
-                                                                              "_"                        \
-                                                                              "n"                        \
-                                                                              "o"                        \
-                                                                              "r"                        \
-                                                                              "m"                        \
-                                                                              "a"                        \
-                                                                              "l") X(L1_EVICT_LAST,      \
-                                                                                     "L1::evict_"        \
-                                                                                     "last")             \
-                                                                                X(L1_EVICT_FIRST,        \
-                                                                                  "L1::"                 \
-                                                                                  "evic"                 \
-                                                                                  "t_"                   \
-                                                                                  "firs"                 \
-                                                                                  "t") X(L1_NO_ALLOCATE, \
-                                                                                         "L1::no_"       \
-                                                                                         "allocat"       \
-                                                                                         "e")            \
-                                                                                    X(L2_64B,            \
-                                                                                      "L2"               \
-                                                                                      "::"               \
-                                                                                      "64"               \
-                                                                                      "B") X(L2_128B,    \
-                                                                                             "L"         \
-                                                                                             "2"         \
-                                                                                             ":"         \
-                                                                                             ":"         \
-                                                                                             "1"         \
-                                                                                             "2"         \
-                                                                                             "8"         \
-                                                                                             "B")        \
-                                                                                        X(L2_256B,       \
-                                                                                          "L2::"         \
-                                                                                          "256B")        \
-                                                                                            X(NOFTZ,     \
-                                                                                              "no"       \
-                                                                                              "ft"       \
-                                                                                              "z")
+/* clang-format off */
+#define SIM_MODIFIERS(X)                                                                          \
+    X(ROUND_RN, "rn") X(ROUND_RZ, "rz") X(ROUND_RM, "rm") X(ROUND_RP, "rp") X(ROUND_RNA, "rna")   \
+    X(RNI, "rni") X(RZI, "rzi") X(RMI, "rmi") X(RPI, "rpi") X(SAT, "sat") X(FTZ, "ftz")           \
+    X(APPROX, "approx") X(FULL, "full") X(LO, "lo") X(HI, "hi") X(WIDE, "wide") X(CC, "cc")       \
+    X(EQ, "eq") X(NE, "ne") X(LT, "lt") X(LE, "le") X(GT, "gt") X(GE, "ge") X(LS, "ls")           \
+    X(HS, "hs") X(EQU, "equ") X(NEU, "neu") X(LTU, "ltu") X(LEU, "leu") X(GTU, "gtu")             \
+    X(GEU, "geu") X(NUM, "num") X(NAN_, "nan") X(NAN_CAP, "NaN") X(AND, "and") X(OR, "or")        \
+    X(XOR, "xor") X(ADD, "add") X(MIN, "min") X(MAX, "max") X(EXCH, "exch") X(CAS, "cas")         \
+    X(INC, "inc") X(DEC, "dec") X(POPC, "popc") X(GLOBAL, "global") X(SHARED, "shared")           \
+    X(SHARED_CTA, "shared::cta") X(LOCAL, "local") X(CONST, "const") X(PARAM, "param")            \
+    X(PARAM_FUNC, "param::func") X(PARAM_ENTRY, "param::entry") X(TO, "to") X(V2, "v2")           \
+    X(V4, "v4") X(UNI, "uni") X(UP, "up") X(DOWN, "down") X(BFLY, "bfly") X(IDX, "idx")           \
+    X(ALL, "all") X(ANY, "any") X(BALLOT, "ballot") X(SYNC, "sync") X(ARRIVE, "arrive")           \
+    X(RED, "red") X(WARP, "warp") X(ALIGNED, "aligned") X(CTA, "cta") X(GPU, "gpu")               \
+    X(SYS, "sys") X(GL, "gl") X(CLUSTER, "cluster") X(SC, "sc") X(ACQ_REL, "acq_rel")             \
+    X(RELAXED, "relaxed") X(ACQUIRE, "acquire") X(RELEASE, "release") X(VOLATILE, "volatile")     \
+    X(WEAK, "weak") X(MMIO, "mmio") X(NC, "nc") X(CA, "ca") X(CG, "cg") X(CS, "cs") X(LU, "lu")   \
+    X(CV, "cv") X(WB, "wb") X(WT, "wt") X(SHIFTAMT, "shiftamt") X(F4E, "f4e") X(B4E, "b4e")       \
+    X(RC8, "rc8") X(ECL, "ecl") X(ECR, "ecr") X(RC16, "rc16") X(LEFT, "l") X(RIGHT, "r")          \
+    X(CLAMP, "clamp") X(WRAP, "wrap") X(FINITE, "finite") X(INFINITE, "infinite")                 \
+    X(NUMBER, "number") X(NOTANUMBER, "notanumber") X(NORMAL, "normal")                           \
+    X(SUBNORMAL, "subnormal") X(L1_EVICT_NORMAL, "L1::evict_normal")                              \
+    X(L1_EVICT_LAST, "L1::evict_last") X(L1_EVICT_FIRST, "L1::evict_first")                       \
+    X(L1_NO_ALLOCATE, "L1::no_allocate") X(L2_64B, "L2::64B") X(L2_128B, "L2::128B")              \
+    X(L2_256B, "L2::256B") X(NOFTZ, "noftz")
+/* clang-format on */
 
 enum sim_modifier {
 #define X(id, text) M_##id,

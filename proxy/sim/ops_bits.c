@@ -51,8 +51,8 @@ SHIFT(shr_u16, uint16_t, uint16_t, 16, a >> n, 0)
 SHIFT(shr_u32, uint32_t, uint32_t, 32, a >> n, 0)
 SHIFT(shr_u64, uint64_t, uint64_t, 64, a >> n, 0)
 SHIFT(shr_s16, int16_t, uint16_t, 16, a >> n, a >> 15)
-SHIFT(shr_s32, int32_t, uint32_t, 32, a >> n, a >> 31)
-SHIFT(shr_s64, int64_t, uint64_t, 64, a >> n, a >> 63)
+SHIFT(shr_s32, int32_t, uint32_t, 32, a >> n, a < 0 ? -1 : 0)
+SHIFT(shr_s64, int64_t, uint64_t, 64, a >> n, a < 0 ? -1 : 0)
 
 const op_fn shl_ops[T_COUNT] = {
     [T_B16] = shl_16, [T_U16] = shl_16, [T_S16] = shl_16, [T_B32] = shl_32, [T_U32] = shl_32,

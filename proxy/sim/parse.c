@@ -90,26 +90,29 @@ const char *parse_dup(struct parser *p, const char *s, size_t len)
 
 /* ---- failing ---- */
 
-static void __attribute__((format(printf, 3, 0), noreturn))
-fail_v(struct parser *p, unsigned line, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 3, 0)))
+note(struct parser *p, unsigned line, const char *fmt, va_list ap)
 {
     int n = snprintf(p->log->text, sizeof(p->log->text), "line %u: ", line);
     vsnprintf(p->log->text + n, sizeof(p->log->text) - (size_t)n, fmt, ap);
-    longjmp(p->fail, 1);
 }
 
 void parse_fail(struct parser *p, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    fail_v(p, p->tok.line, fmt, ap);
+    note(p, p->tok.line, fmt, ap);
+    va_end(ap);
+    longjmp(p->fail, 1);
 }
 
 void parse_fail_at(struct parser *p, unsigned line, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    fail_v(p, line, fmt, ap);
+    note(p, line, fmt, ap);
+    va_end(ap);
+    longjmp(p->fail, 1);
 }
 
 /* ---- tokens ---- */
