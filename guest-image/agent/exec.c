@@ -201,10 +201,13 @@ static void on_master(void *data, int master)
 {
     struct exec *e = data;
     int in = fcntl(master, F_DUPFD_CLOEXEC, 3);
-    if (watch_output(e, 0, master, NULL) < 0)
+    if (watch_output(e, 0, master, NULL) < 0) {
         gi_cleanup_closep(&in);
-    else
-        e->in = in; /* the same open file: non-blocking, too */
+        return;
+    }
+    e->in = in; /* the same open file: non-blocking, too */
+    /* consoleSize says so, too, but who sets it first isn't known. */
+    console_resize(master, e->width, e->height);
 }
 
 int exec_master(const struct exec *e)
@@ -324,6 +327,8 @@ struct exec *exec_start(struct agent *a, const struct exec_what *what, const str
     e->sink = sink;
     e->owner = owner;
     e->tty = what->tty;
+    e->width = what->width;
+    e->height = what->height;
     if (spawn(e, what, err) < 0) {
         exec_free(e);
         return NULL;

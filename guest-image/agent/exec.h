@@ -39,6 +39,8 @@ struct exec {
     pid_t spawner; /* the OCI runtime, while it runs */
     pid_t pid;     /* the process, while it runs */
     bool tty;
+    uint16_t width;
+    uint16_t height;
     bool spawned;
     bool exited;
     bool killed;

@@ -57,8 +57,8 @@ static void paths(void **state)
 
 static void put_files(void **state)
 {
-    Gi__Agent__PutFiles put = GI__AGENT__PUT_FILES__INIT;
-    Gi__Agent__VolumeFile file = GI__AGENT__VOLUME_FILE__INIT;
+    static Gi__Agent__PutFiles put = GI__AGENT__PUT_FILES__INIT;
+    static Gi__Agent__VolumeFile file = GI__AGENT__VOLUME_FILE__INIT;
     Gi__Agent__VolumeFile *files[] = {&file};
     to.op_case = GI__AGENT__TO_AGENT__OP_PUT_FILES;
     to.put_files = &put;
@@ -90,7 +90,7 @@ static void put_files(void **state)
 
 static void read_file(void **state)
 {
-    Gi__Agent__ReadFile read = GI__AGENT__READ_FILE__INIT;
+    static Gi__Agent__ReadFile read = GI__AGENT__READ_FILE__INIT;
     to.op_case = GI__AGENT__TO_AGENT__OP_READ_FILE;
     to.read_file = &read;
     read.volume = (char *)"v";
@@ -100,7 +100,7 @@ static void read_file(void **state)
     read.max_bytes++;
     assert_int_equal(check_to(), -GI_INVALID_ARGUMENT);
     /* and what comes back */
-    Gi__Agent__FileReply file = GI__AGENT__FILE_REPLY__INIT;
+    static Gi__Agent__FileReply file = GI__AGENT__FILE_REPLY__INIT;
     reply.result_case = GI__AGENT__REPLY__RESULT_FILE;
     reply.file = &file;
     file.data.len = AGENT_READ_MAX;
@@ -111,7 +111,7 @@ static void read_file(void **state)
 
 static void update(void **state)
 {
-    Gi__Agent__UpdateResources m = GI__AGENT__UPDATE_RESOURCES__INIT;
+    static Gi__Agent__UpdateResources m = GI__AGENT__UPDATE_RESOURCES__INIT;
     to.op_case = GI__AGENT__TO_AGENT__OP_UPDATE;
     to.update = &m;
     m.container_id = (char *)"c";
@@ -131,10 +131,11 @@ static void update(void **state)
 
 static void streams(void **state)
 {
-    char *argv[] = {(char *)"sh"};
-    Gi__Agent__OpenStream m = GI__AGENT__OPEN_STREAM__INIT;
-    Gi__Agent__ExecStream exec = GI__AGENT__EXEC_STREAM__INIT;
-    Gi__Agent__PortStream port = GI__AGENT__PORT_STREAM__INIT;
+    static char sh[] = "sh";
+    static char *argv[] = {sh};
+    static Gi__Agent__OpenStream m = GI__AGENT__OPEN_STREAM__INIT;
+    static Gi__Agent__ExecStream exec = GI__AGENT__EXEC_STREAM__INIT;
+    static Gi__Agent__PortStream port = GI__AGENT__PORT_STREAM__INIT;
     to.op_case = GI__AGENT__TO_AGENT__OP_OPEN_STREAM;
     to.open_stream = &m;
     m.version = AGENT_PROTOCOL_VERSION;
@@ -168,9 +169,9 @@ static void streams(void **state)
 static void pod_stats(void **state)
 {
     static Gi__Agent__NetInterface *many[AGENT_INTERFACES_MAX + 1];
-    Gi__Agent__PodStatsReply pod = GI__AGENT__POD_STATS_REPLY__INIT;
-    Gi__Agent__StatsReply total = GI__AGENT__STATS_REPLY__INIT;
-    Gi__Agent__NetInterface eth = GI__AGENT__NET_INTERFACE__INIT;
+    static Gi__Agent__PodStatsReply pod = GI__AGENT__POD_STATS_REPLY__INIT;
+    static Gi__Agent__StatsReply total = GI__AGENT__STATS_REPLY__INIT;
+    static Gi__Agent__NetInterface eth = GI__AGENT__NET_INTERFACE__INIT;
     reply.result_case = GI__AGENT__REPLY__RESULT_POD_STATS;
     reply.pod_stats = &pod;
     assert_int_equal(check_from(), -GI_INVALID_ARGUMENT);

@@ -75,9 +75,13 @@ static void exec_terminal(void **state)
     run("c", "sleep 1000");
     spec.width = 101;
     spec.height = 37;
-    exec_open(&t, "stty size; tty; echo $TERM; while read x; do stty size; done", spec);
+    exec_open(&t,
+              "until stty size; do :; done 2>/dev/null; tty; echo $TERM; while read x; do stty "
+              "size; done",
+              spec);
     talk_until(&t, "xterm", 5000);
-    assert_non_null(strstr(t.out.data, "37 101"));
+    if (!strstr(t.out.data, "37 101"))
+        fail_msg("the terminal's size is lost: \"%s\"", t.out.data);
     assert_non_null(strstr(t.out.data, "/dev/pts/"));
     assert_ok(agent_session_resize(t.s, 70, 20, err));
     say(&t, "\n");
