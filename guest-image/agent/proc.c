@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #define STRAYS          512u
 #define KILL_ROUNDS     8
 #define TREE_MAX        4096u
+#define FILES_MAX       65536u
 
 struct watch {
     struct watch *next;
@@ -38,6 +40,7 @@ static struct {
     struct watch *watches;
     struct stray strays[STRAYS];
     unsigned next_stray;
+    struct rlimit files; /* as it was given to us: containers' default */
     void (*on_terminate)(void *data);
     void *data;
 } procs = {.io = {.fd = -1}};
@@ -75,6 +78,19 @@ static void on_signal(void *data, uint32_t events)
         procs.on_terminate(procs.data);
 }
 
+/* Hundreds of containers and streams need more descriptors than the usual 1024. */
+static void raise_files(void)
+{
+    if (getrlimit(RLIMIT_NOFILE, &procs.files) < 0)
+        return;
+    struct rlimit more = procs.files;
+    rlim_t wanted = more.rlim_max < FILES_MAX ? more.rlim_max : FILES_MAX;
+    if (more.rlim_cur >= wanted)
+        return;
+    more.rlim_cur = wanted;
+    setrlimit(RLIMIT_NOFILE, &more);
+}
+
 int proc_init(struct loop *l, void (*on_terminate)(void *data), void *data, struct gi_error *err)
 {
     sigset_t set;
@@ -88,6 +104,7 @@ int proc_init(struct loop *l, void (*on_terminate)(void *data), void *data, stru
     int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (fd < 0)
         return gi_fail_errno(err, errno, "signalfd");
+    raise_files();
     procs.on_terminate = on_terminate;
     procs.data = data;
     int rc = loop_watch(l, &procs.io, fd, EPOLLIN, on_signal, NULL);
@@ -155,6 +172,8 @@ static _Noreturn void child_exec(const char *const *argv, const int stdio[3])
             _exit(127);
     }
     child_signals();
+    if (procs.files.rlim_max)
+        setrlimit(RLIMIT_NOFILE, &procs.files);
     execv(argv[0], (char *const *)argv);
     _exit(127);
 }
