@@ -201,6 +201,13 @@ const char *talk_rootfs(void)
     return place.rootfs;
 }
 
+const char *talk_scratch(void)
+{
+    static char path[256];
+    snprintf(path, sizeof(path), "%s/zones/%s", place.state, machine_id(zone));
+    return path;
+}
+
 const char *talk_driver(void)
 {
     return xenmgr_describe(mgr);

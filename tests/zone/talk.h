@@ -23,6 +23,8 @@ void run(const char *id, const char *script);
 /* The image's root folder; what xenmgr says of itself. */
 const char *talk_rootfs(void);
 const char *talk_driver(void);
+/* The folder of the containers' folders. */
+const char *talk_scratch(void);
 /* A fresh connection to the zone's agent. */
 int connection(void);
 
