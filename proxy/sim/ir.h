@@ -284,6 +284,13 @@ static inline unsigned type_size(uint8_t t)
     return t < T_COUNT ? sizes[t] : 0;
 }
 
+/* Of integers: all bits of the type. */
+static inline uint64_t type_mask(uint8_t t)
+{
+    unsigned size = type_size(t);
+    return size == 0 || size >= 8 ? ~0ull : (1ull << (8 * size)) - 1;
+}
+
 static inline bool type_float(uint8_t t)
 {
     return t == T_F16 || t == T_BF16 || t == T_F32 || t == T_F64;

@@ -139,7 +139,7 @@ static void op_set(struct warp *w, const struct insn *in, uint32_t mask)
     uint32_t r = combine(in, m, p);
     uint64_t yes = in->type == T_F32   ? f32_bits(1.0f)
                    : in->type == T_F16 ? 0x3c00
-                                       : ~0ull >> (64 - 8 * type_size(in->type));
+                                       : type_mask(in->type);
     uint64_t *d = dst_row(w, in, 0);
     LANES(mask, { d[l] = r >> l & 1 ? yes : 0; });
 }

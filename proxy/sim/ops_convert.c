@@ -39,13 +39,13 @@ static uint64_t float_to_int(double d, uint8_t type)
         return bits == 64 ? 1ull << 63 : 0;
     if (type_signed(type)) {
         double top = ldexp(1.0, (int)bits - 1);
-        int64_t v = d >= top    ? (int64_t)(~0ull >> (65 - bits))
-                    : d <= -top ? -(int64_t)(~0ull >> (65 - bits)) - 1
+        int64_t v = d >= top    ? (int64_t)(type_mask(type) >> 1)
+                    : d <= -top ? -(int64_t)(type_mask(type) >> 1) - 1
                                 : (int64_t)d;
         return (uint64_t)v;
     }
     double top = ldexp(1.0, (int)bits);
-    return d <= 0 ? 0 : d >= top ? ~0ull >> (64 - bits) : (uint64_t)d;
+    return d <= 0 ? 0 : d >= top ? type_mask(type) : (uint64_t)d;
 }
 
 /* An integer of 64 bits as a float of 24 or double of 53, rounded once. */
@@ -121,15 +121,14 @@ static uint64_t int_value(uint8_t type, uint64_t v)
 /* cvt.sat between integers: to the ends of the destination type. */
 static uint64_t saturate(uint64_t v, bool from_signed, uint8_t to)
 {
-    unsigned bits = 8 * type_size(to);
     bool negative = from_signed && v >> 63;
     if (type_signed(to)) {
-        uint64_t max = ~0ull >> (65 - bits);
+        uint64_t max = type_mask(to) >> 1;
         if (negative)
             return (int64_t)v < -(int64_t)max - 1 ? ~max : v;
         return v > max ? max : v;
     }
-    uint64_t max = ~0ull >> (64 - bits);
+    uint64_t max = type_mask(to);
     return negative ? 0 : v > max ? max : v;
 }
 

@@ -14,7 +14,7 @@
 static void bad_address(struct warp *w, const struct insn *in, unsigned lane, uint64_t address,
                         unsigned size, const char *space)
 {
-    if (address % size)
+    if ((address & (size - 1)))
         warp_fault(w, in, (int)lane, CUDA_ERROR_MISALIGNED_ADDRESS,
                    "address 0x%llx of %u bytes in %s memory is misaligned",
                    (unsigned long long)address, size, space);
@@ -27,7 +27,7 @@ static void bad_address(struct warp *w, const struct insn *in, unsigned lane, ui
 static uint8_t *within(struct warp *w, const struct insn *in, unsigned lane, uint64_t address,
                        unsigned size, uint8_t *base, uint64_t limit, const char *space)
 {
-    if (address % size || address > limit || size > limit - address) {
+    if ((address & (size - 1)) || address > limit || size > limit - address) {
         bad_address(w, in, lane, address, size, space);
         return NULL;
     }
@@ -84,7 +84,7 @@ uint8_t *sim_address(struct warp *w, const struct insn *in, unsigned lane, uint8
             return NULL;
         }
     }
-    if (address % size) {
+    if ((address & (size - 1))) {
         bad_address(w, in, lane, address, size, "global");
         return NULL;
     }

@@ -272,7 +272,7 @@ void warp_split(struct warp *w, uint32_t mask, const struct frame *to)
             return;
         }
     }
-    if (from->depth)
+    if (stack && from->depth)
         memcpy(stack, from->stack, from->depth * sizeof(*stack));
     *g = (struct group){
         .state = GROUP_READY, .mask = mask, .depth = from->depth, .top = *to, .stack = stack};

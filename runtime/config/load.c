@@ -347,7 +347,7 @@ static int apply_drop_ins(struct config *c, const char *path, struct gi_error *e
 
 static int check_whole(const struct config *c, const char *what, struct gi_error *err)
 {
-    if (!c->handlers[0])
+    if (!c->handlers || !c->handlers[0])
         return gi_fail(err, GI_INVALID_ARGUMENT, "%s: \"handlers\" is empty", what);
     bool known = c->default_handler[0] == '\0';
     for (size_t i = 0; c->handlers[i]; i++)

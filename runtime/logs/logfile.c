@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/log.h"
 
 #define TIME_LEN   30 /* "2026-11-23T09:16:56.000000001Z" */
 #define LINE_HEAD  (TIME_LEN + sizeof(" stdout F ") - 1)
@@ -245,7 +246,7 @@ int logfile_write(struct logfile *l, const struct agent_log_record *records, siz
     if (rc < 0) {
         /* No half line stays, so that the next one is readable. */
         if (before >= 0 && ftruncate(l->fd, before) < 0)
-            before = -1;
+            gi_log(GI_LOG_ERROR, "half a line stays in a log file", "file", l->path, NULL);
         return gi_fail_errno(err, -rc, "log file %s", l->path);
     }
     l->last_ns = last;

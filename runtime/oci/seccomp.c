@@ -530,7 +530,7 @@ static int put_localhost(struct gen *g, const char *field, const char *path, str
         rc = gi_json_parse(text, len, NULL, path, &v, err);
     if (rc < 0)
         return gi_prefix(err, "config.linux.security_context.%s", field);
-    if (v->type != GI_JSON_OBJECT || !gi_json_get_string(v, "defaultAction"))
+    if (!v || v->type != GI_JSON_OBJECT || !gi_json_get_string(v, "defaultAction"))
         return gi_fail(err, GI_INVALID_ARGUMENT,
                        "config.linux.security_context.%s: %.200s is not "
                        "a seccomp profile: no defaultAction",

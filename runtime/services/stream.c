@@ -81,7 +81,7 @@ HANDLER(attach)
     int rc = check_streams(q->tty, q->stdin, q->stdout, q->stderr, err);
     if (rc == 0)
         rc = find_running(call, q->container_id, &c, err);
-    if (rc < 0)
+    if (rc < 0 || !c)
         return rc;
     /* The container's own terminal counts, not what the request says of it. */
     bool tty = c->rec->config->tty;

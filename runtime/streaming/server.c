@@ -192,7 +192,7 @@ static void serve(struct connection *c)
             answer_error(c->sock, &err);
         return;
     }
-    if (answer_upgrade(c->sock, &h, protocol) == 0)
+    if (q && answer_upgrade(c->sock, &h, protocol) == 0)
         run_session(c, &h, q, protocol, rest, rest_len);
 }
 

@@ -9,7 +9,15 @@ command -v clang-tidy >/dev/null || { echo "needs clang-tidy"; exit 77; }
 db=$2/compile_commands.json
 [ -s "$db" ] || { echo "no $db"; exit 1; }
 stamps=$2/tidy
-mkdir -p "$stamps"
+mkdir -p "$stamps/db"
+# A file that several targets build is looked at once.
+awk 'BEGIN { RS = "},?\n" }
+    match($0, /"file": "[^"]*"/) && !seen[substr($0, RSTART, RLENGTH)]++ {
+        sub(/^\[\n/, "")
+        out = out (out ? ",\n" : "") $0 "}"
+    }
+    END { print "[\n" out "\n]" }' "$db" >"$stamps/db/compile_commands.json"
+db=$stamps/db/compile_commands.json
 headers=$({ git ls-files -z '*.h' '*.calls' '*.proto' | xargs -0 cat; cat .clang-tidy "$db"; } | sha256sum)
 export headers stamps db
 one() {
