@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds the kernel of a zone from Debian's linux-source-6.1 and zone.config,
+# Builds the kernel of a zone from Debian's linux-source-6.1, zone.config and patches/,
 # and prints the folder that has it: vmlinux (stripped; what libxl boots, as PV
 # and as PVH), config, System.map. Made once, kept under the hash of its inputs in
 # build/cache (or GI_CACHE), because it takes minutes.
@@ -18,7 +18,7 @@ skip() {
     exit 77
 }
 missing=()
-for pair in gcc:gcc make:make flex:flex bison:bison bc:bc xz:xz-utils perl:perl; do
+for pair in gcc:gcc make:make flex:flex bison:bison bc:bc xz:xz-utils perl:perl patch:patch; do
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
 done
 [ -e "$tarball" ] || missing+=("$source_package")
@@ -27,7 +27,7 @@ done
 
 key=$({
     dpkg-query -W -f '${Package}=${Version}\n' "$source_package" gcc-12 binutils
-    cat "$here/build.sh" "$here/zone.config"
+    cat "$here/build.sh" "$here/zone.config" "$here"/patches/*.patch
 } | sha256sum | cut -c1-16)
 made=$cache/kernel-$key
 if [ -e "$made/vmlinux" ]; then
@@ -50,6 +50,9 @@ SECONDS=0
 echo "building the zone's kernel (takes minutes; log: $cache/kernel.log)" >&2
 tar -C "$work" -xf "$tarball" --exclude='*/tools/testing/*'
 source=$work/$source_package
+for file in "$here"/patches/*.patch; do
+    patch --quiet -d "$source" -p1 <"$file"
+done
 out=$work/out
 mkdir -p "$out" "$work/made"
 epoch=$(stat -c %Y "$tarball")
@@ -66,7 +69,7 @@ kmake KCONFIG_ALLCONFIG="$here/zone.config" allnoconfig ||
 
 # An option that Kconfig dropped, because something it depends on isn't there,
 # must not be missed by chance.
-dropped=$(grep '^CONFIG_' "$here/zone.config" | grep -vxFf "$out/.config" || true)
+dropped=$(grep -E '^(CONFIG_|# CONFIG_)' "$here/zone.config" | grep -vxFf "$out/.config" || true)
 if [ -n "$dropped" ]; then
     printf 'zone.config asks for what the kernel did not take:\n%s\n' "$dropped" >&2
     exit 1
