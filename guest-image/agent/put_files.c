@@ -61,6 +61,14 @@ static int write_at(int fd, const Gi__Agent__VolumeFile *f)
     return 0;
 }
 
+static int open_file(int dir, const char *name, bool make)
+{
+    int fd = -1;
+    if (make)
+        fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return fd < 0 && (!make || errno == EEXIST) ? volume_open_regular(dir, name, O_WRONLY) : fd;
+}
+
 static int put_file(int root, const Gi__Agent__VolumeFile *f, struct gi_error *err)
 {
     char path[AGENT_FILE_PATH_MAX + 1];
@@ -68,13 +76,11 @@ static int put_file(int root, const Gi__Agent__VolumeFile *f, struct gi_error *e
     struct stat st;
     snprintf(path, sizeof(path), "%s", f->path);
     cleanup_close int dir = enter_parents(root, path, &name);
-    int flags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-    cleanup_close int fd =
-        dir < 0 ? -1 : openat(dir, name, flags | (f->offset ? 0 : O_CREAT), 0600);
+    cleanup_close int fd = dir < 0 ? -1 : open_file(dir, name, f->offset == 0);
+    if (fd < 0 && errno == EINVAL)
+        return gi_fail(err, GI_FAILED_PRECONDITION, "%s is no regular file", f->path);
     if (fd < 0 || fstat(fd, &st) < 0)
         return gi_fail_errno(err, errno, "%s", f->path);
-    if (!S_ISREG(st.st_mode))
-        return gi_fail(err, GI_FAILED_PRECONDITION, "%s is no regular file", f->path);
     if (f->offset && (uint64_t)st.st_size != f->offset)
         return gi_fail(err, GI_ABORTED, "%s is written by somebody else, too", f->path);
     bool first = f->offset == 0;

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cgroup.h"
@@ -80,9 +81,13 @@ static int memory_v2(const char *cgroup, const Gi__Agent__UpdateResources *m, st
     if (rc < 0 || !m->memory_swap)
         return rc;
     /* Here swap counts by itself. */
-    if (m->memory_swap > 0 && (m->memory_limit <= 0 || m->memory_swap < m->memory_limit))
+    char now[32] = "";
+    long long limit = m->memory_limit;
+    if (!limit && cgroup_get(cgroup, CGROUP_MEMORY, "memory.max", now, sizeof(now)) == 0)
+        limit = strtoll(now, NULL, 10); /* "max": 0 */
+    if (m->memory_swap > 0 && (limit <= 0 || m->memory_swap < limit))
         return gi_fail(err, GI_INVALID_ARGUMENT, "memory and swap together are less than memory");
-    long long swap = m->memory_swap < 0 ? -1 : m->memory_swap - m->memory_limit;
+    long long swap = m->memory_swap < 0 ? -1 : m->memory_swap - limit;
     return set_number(cgroup, CGROUP_MEMORY, "memory.swap.max", swap, err);
 }
 

@@ -16,8 +16,6 @@
 #include "base/io.h"
 #include "proc.h"
 
-static size_t n_volumes;
-
 static int folder_of(const struct agent *a, const char *name, char *out, struct gi_error *err)
 {
     if (!agent_id_valid(name))
@@ -53,7 +51,32 @@ int volume_open(const struct agent *a, const char *name, const char *path, struc
     return fd < 0 ? gi_fail_errno(err, errno, "volume %s: %s", name, path ? path : ".") : fd;
 }
 
+int volume_open_regular(int dir, const char *path, int flags)
+{
+    char name[64];
+    struct stat st;
+    cleanup_close int fd =
+        open_in(dir, path, O_PATH | O_NOFOLLOW, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -1;
+    if (!S_ISREG(st.st_mode)) {
+        errno = EINVAL;
+        return -1;
+    }
+    snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+    return open(name, flags | O_CLOEXEC);
+}
+
 /* ---- make ---- */
+
+static unsigned count_volumes(const char *folder)
+{
+    unsigned n = 0;
+    cleanup_closedir DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));)
+        n += e->d_name[0] != '.';
+    return n;
+}
 
 static int mount_memory(const char *folder, const Gi__Agent__MakeVolume *m, struct gi_error *err)
 {
@@ -74,10 +97,11 @@ static int make(struct agent *a, const Gi__Agent__MakeVolume *m, struct gi_error
     char *last = strrchr(folder, '/');
     *last = '\0';
     rc = gi_mkdir_p(folder, 0711, err); /* the scratch folder above is 0700 */
+    unsigned n = count_volumes(folder);
     *last = '/';
     if (rc < 0)
         return rc;
-    if (n_volumes >= MAX_VOLUMES)
+    if (n >= MAX_VOLUMES)
         return gi_fail(err, GI_RESOURCE_EXHAUSTED, "%u volumes exist", MAX_VOLUMES);
     if (mkdir(folder, 0700) < 0)
         return errno == EEXIST ? 0 : gi_fail_errno(err, errno, "volume %s", m->volume);
@@ -89,10 +113,8 @@ static int make(struct agent *a, const Gi__Agent__MakeVolume *m, struct gi_error
     if (rc < 0) {
         umount2(folder, MNT_DETACH | UMOUNT_NOFOLLOW);
         rmdir(folder);
-        return rc;
     }
-    n_volumes++;
-    return 0;
+    return rc;
 }
 
 void volume_make(struct agent *a, struct request req, const Gi__Agent__MakeVolume *m)
@@ -107,7 +129,6 @@ void volume_make(struct agent *a, struct request req, const Gi__Agent__MakeVolum
 struct work_op {
     struct agent *a;
     struct request req;
-    bool removes;
     char folder[PATH_MAX];
     const Gi__Agent__PutFiles *put; /* the child's alone */
 };
@@ -139,8 +160,6 @@ static void on_worked(void *data, int rc, const void *result)
     err.message[sizeof(err.message) - 1] = '\0';
     if (rc < 0 && !err.code)
         gi_fail(&err, GI_INTERNAL, "the worker died");
-    if (rc == 0 && op->removes)
-        n_volumes--;
     conn_done(op->a, op->req, &err);
     free(op);
 }
@@ -157,7 +176,6 @@ static void start_work(struct agent *a, struct request req, const char *name,
     if (rc == 0) {
         op->a = a;
         op->req = req;
-        op->removes = !put;
         op->put = put;
         rc = proc_work(put ? put_work : remove_work, op, sizeof(struct gi_error), on_worked, op,
                        &err);
@@ -187,14 +205,13 @@ static int read_some(const struct agent *a, const Gi__Agent__ReadFile *m, void *
     cleanup_close int root = volume_open(a, m->volume, NULL, err);
     if (root < 0)
         return root;
-    cleanup_close int fd = open_in(root, m->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW,
-                                   RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    cleanup_close int fd = volume_open_regular(root, m->path, O_RDONLY);
     struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return gi_fail_errno(err, errno, "volume %s: %s", m->volume, m->path);
-    if (!S_ISREG(st.st_mode))
+    if (fd < 0 && errno == EINVAL)
         return gi_fail(err, GI_FAILED_PRECONDITION, "volume %s: %s is no regular file", m->volume,
                        m->path);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return gi_fail_errno(err, errno, "volume %s: %s", m->volume, m->path);
     size_t len = 0;
     while (len < m->max_bytes) {
         ssize_t n = pread(fd, (char *)data + len, m->max_bytes - len, (off_t)len);

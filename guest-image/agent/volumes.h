@@ -20,6 +20,10 @@ int volume_path(const struct agent *a, const char *name, char *out, struct gi_er
 /* A descriptor (O_PATH) of the folder, or of PATH in it: links lead nowhere out. */
 int volume_open(const struct agent *a, const char *name, const char *path, struct gi_error *err);
 
+/* NAME in DIR opened with FLAGS when it is a regular file, and nothing else ever: opening a
+ * pipe can block, opening a device can do more. -1 with errno; EINVAL: it is none. */
+int volume_open_regular(int dir, const char *name, int flags);
+
 /* put_files.c: writes what M holds below the folder ROOT. Blocking. */
 int put_files(int root, const Gi__Agent__PutFiles *m, struct gi_error *err);
 
