@@ -42,6 +42,7 @@ struct driver {
 };
 
 extern const struct driver local_driver;
+extern const struct driver xen_driver; /* only with GI_HAVE_XEN */
 
 /* Every driver's rule for sandbox ids: [A-Za-z0-9_.-]{1,128}, no '.' or '-' first. */
 bool machine_id_valid(const char *id);

@@ -166,10 +166,16 @@ static int choose_driver(const char *name, const struct driver **ret, struct gi_
         *ret = &local_driver;
         return 0;
     }
-    if (name && strcmp(name, "xen") == 0)
+    if (name && strcmp(name, "xen") == 0) {
+#ifdef GI_HAVE_XEN
+        *ret = &xen_driver;
+        return 0;
+#else
         return gi_fail(err, GI_UNIMPLEMENTED,
                        "driver \"xen\" is not in this build; driver \"local\" runs pods in Linux "
                        "namespaces, without a security boundary");
+#endif
+    }
     return gi_fail(err, GI_INVALID_ARGUMENT, "unknown machine driver \"%.40s\"", name ? name : "");
 }
 

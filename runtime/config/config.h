@@ -34,6 +34,9 @@ struct config {
     char *agent_path;
     char *libvgpu_path;
     char *oci_runtime;
+    char *xen_kernel;
+    char *xen_root;
+    char *xen_cmdline;
     char *gpu_proxy_socket;
     char **handlers;
     char *default_handler;

@@ -89,6 +89,9 @@ static int open_machines(struct runtime *rt, struct gi_error *err)
         .agent_path = c->agent_path,
         .libvgpu_path = c->libvgpu_path,
         .oci_runtime = c->oci_runtime,
+        .xen_kernel = c->xen_kernel,
+        .xen_root = c->xen_root,
+        .xen_cmdline = c->xen_cmdline,
     };
     int rc = xenmgr_open(&xc, &rt->mgr, err);
     if (rc == 0)

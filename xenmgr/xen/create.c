@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A zone's domain: described, built, started, ended. */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "xen.h"
+
+#define DEFAULT_MEMORY (256u << 20)
+#define DEFAULT_VCPUS  1u
+#define MIN_MEMORY     (64u << 20)
+#define GONE_MS        30000 /* a domain that was told to go takes no longer */
+
+static char *text(const char *fmt, const char *a, const char *b)
+{
+    char *s = NULL;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    return asprintf(&s, fmt, a, b) < 0 ? NULL : s;
+#pragma GCC diagnostic pop
+}
+
+/* ---- describing ---- */
+
+static int describe_disk(const struct xen *x, libxl_domain_config *d)
+{
+    d->disks = calloc(1, sizeof(*d->disks));
+    if (!d->disks)
+        return -1;
+    d->num_disks = 1;
+    libxl_device_disk_init(&d->disks[0]);
+    d->disks[0].pdev_path = strdup(x->root_device);
+    d->disks[0].vdev = strdup("xvda");
+    d->disks[0].format = LIBXL_DISK_FORMAT_RAW;
+    d->disks[0].backend = LIBXL_DISK_BACKEND_PHY;
+    d->disks[0].readwrite = 0;
+    return d->disks[0].pdev_path && d->disks[0].vdev ? 0 : -1;
+}
+
+static int describe(const struct xen *x, struct operation *op, const struct machine_config *m,
+                    const struct zone_entry *e, libxl_domain_config *d)
+{
+    uint64_t memory = m->memory_bytes ? m->memory_bytes : DEFAULT_MEMORY;
+    unsigned vcpus = m->vcpus ? m->vcpus : DEFAULT_VCPUS;
+    libxl_domain_create_info *c = &d->c_info;
+    libxl_domain_build_info *b = &d->b_info;
+    c->type = x->pvh ? LIBXL_DOMAIN_TYPE_PVH : LIBXL_DOMAIN_TYPE_PV;
+    c->name = text("%s%s", XEN_NAME_PREFIX, m->id);
+    c->domid = e->domid;
+    libxl_uuid_copy(op->ctx, &c->uuid, &e->uuid);
+    libxl_domain_build_info_init_type(b, c->type);
+    b->max_vcpus = (int)vcpus;
+    if (libxl_cpu_bitmap_alloc(op->ctx, &b->avail_vcpus, (int)vcpus))
+        return -1;
+    for (unsigned i = 0; i < vcpus; i++)
+        libxl_bitmap_set(&b->avail_vcpus, (int)i);
+    b->max_memkb = b->target_memkb = (memory < MIN_MEMORY ? MIN_MEMORY : memory) / 1024;
+    b->kernel = strdup(x->kernel);
+    char zone[16];
+    snprintf(zone, sizeof(zone), "%u", e->domid);
+    b->cmdline = text("%s --zone %s", x->cmdline, zone);
+    if (!c->name || !b->kernel || !b->cmdline)
+        return -1;
+    /* Guests' deaths are ours to see and to clean up: libxl itself acts on none. */
+    d->on_poweroff = d->on_reboot = d->on_crash = d->on_watchdog = LIBXL_ACTION_ON_SHUTDOWN_DESTROY;
+    return describe_disk(x, d);
+}
+
+/* ---- building ---- */
+
+/* Each build copies a kernel and zeroes memory: few at once are faster than many. */
+static void build_slot_take(struct xen *x)
+{
+    GI_LOCK_SCOPE(&x->lock);
+    while (x->builds >= x->max_builds)
+        pthread_cond_wait(&x->build_done, &x->lock);
+    x->builds++;
+}
+
+static void build_slot_give(struct xen *x)
+{
+    GI_LOCK_SCOPE(&x->lock);
+    x->builds--;
+    pthread_cond_signal(&x->build_done);
+}
+
+static int build(struct xen *x, struct operation *op, const struct machine_config *m,
+                 const struct zone_entry *e, struct gi_error *err)
+{
+    libxl_domain_config d;
+    uint32_t domid = INVALID_DOMID;
+    libxl_domain_config_init(&d);
+    int rc = describe(x, op, m, e, &d);
+    if (rc) {
+        rc = gi_fail(err, GI_RESOURCE_EXHAUSTED, "out of memory");
+    } else {
+        build_slot_take(x);
+        rc = libxl_domain_create_new(op->ctx, &d, &domid, NULL, NULL);
+        build_slot_give(x);
+        if (rc)
+            rc = operation_failed(op, err, rc, "build the domain of %s", m->id);
+        else if (domid != e->domid)
+            rc = gi_fail(err, GI_INTERNAL, "Xen gave domain %u instead of %u", domid, e->domid);
+    }
+    libxl_domain_config_dispose(&d);
+    return rc;
+}
+
+int xen_create(void *driver, const struct machine_config *m, int timeout_ms,
+               struct machine_facts *ret_facts, struct gi_error *err)
+{
+    struct xen *x = driver;
+    struct death *death = NULL;
+    cleanup_operation struct operation op = {.ctx = NULL};
+    struct zone_entry e = {.domid = m->zone_id};
+    (void)timeout_ms; /* a build can't be given up; the agent's answer is waited for elsewhere */
+    if (zone_entry_read(m->id, &e, NULL) == 0)
+        return gi_fail(err, GI_ALREADY_EXISTS, "there is a zone %s already", m->id);
+    int rc = operation_begin(&op, err);
+    if (rc < 0)
+        return rc;
+    e.domid = m->zone_id;
+    libxl_uuid_generate(&e.uuid);
+    rc = zone_entry_write(m->id, &e, err); /* X1 */
+    if (rc < 0)
+        return rc;
+    rc = build(x, &op, m, &e, err);
+    if (rc == 0)
+        rc = events_watch(x->events, e.domid, &death, err);
+    if (rc == 0) {
+        int why = libxl_domain_unpause(op.ctx, e.domid, NULL);
+        rc = why ? operation_failed(&op, err, why, "start domain %u", e.domid) : 0;
+    }
+    if (rc < 0) {
+        events_unwatch(x->events, death);
+        if (zone_lives(&op, &e)) /* half built */
+            libxl_domain_destroy(op.ctx, e.domid, NULL);
+        zone_entry_remove(m->id, NULL);
+        return rc;
+    }
+    *ret_facts =
+        (struct machine_facts){.zone = e.domid, .pid = 0, .death_fd = death->fd, .state = death};
+    return 0;
+}
+
+/* ---- ending ---- */
+
+/* Waits until the domain has shut down or is no more. */
+static bool wait_end(struct operation *op, uint32_t domid, int ms)
+{
+    int64_t until = gi_monotonic_ns() + (int64_t)ms * 1000000;
+    for (;;) {
+        libxl_dominfo info;
+        libxl_dominfo_init(&info);
+        int rc = libxl_domain_info(op->ctx, &info, domid);
+        bool ended = rc == ERROR_DOMAIN_NOTFOUND || (rc == 0 && (info.shutdown || info.dying));
+        libxl_dominfo_dispose(&info);
+        if (ended || gi_monotonic_ns() >= until)
+            return ended;
+        usleep(50000);
+    }
+}
+
+int xen_end_domain(struct xen *x, uint32_t domid, int grace_ms, struct gi_error *err)
+{
+    cleanup_operation struct operation op = {.ctx = NULL};
+    (void)x;
+    int rc = operation_begin(&op, err);
+    if (rc < 0)
+        return rc;
+    if (grace_ms > 0 && libxl_domain_shutdown(op.ctx, domid, NULL) == 0)
+        wait_end(&op, domid, grace_ms);
+    rc = libxl_domain_destroy(op.ctx, domid, NULL);
+    if (rc && rc != ERROR_DOMAIN_NOTFOUND && libxl_domain_info(op.ctx, NULL, domid) == 0)
+        return operation_failed(&op, err, rc, "destroy domain %u", domid);
+    return 0;
+}

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The driver: opened, its machines found again, swept. */
+#include "xen.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+
+#define MAX_BUILDS 4
+
+/* ---- open and close ---- */
+
+static void xen_close(void *driver)
+{
+    struct xen *x = driver;
+    events_stop(x->events);
+    gi_cleanup_closep(&x->root_loop);
+    pthread_mutex_destroy(&x->lock);
+    pthread_cond_destroy(&x->build_done);
+    free(x->run_dir);
+    free(x->kernel);
+    free(x->root_image);
+    free(x->cmdline);
+    free(x);
+}
+
+/* What the hypervisor is and can. */
+static int look(struct xen *x, struct gi_error *err)
+{
+    cleanup_operation struct operation op = {.ctx = NULL};
+    libxl_physinfo info;
+    int rc = operation_begin(&op, err);
+    if (rc < 0)
+        return rc;
+    const libxl_version_info *v = libxl_get_version_info(op.ctx);
+    libxl_physinfo_init(&info);
+    rc = libxl_get_physinfo(op.ctx, &info);
+    if (rc || !v) {
+        rc = operation_failed(&op, err, rc, "ask Xen what it can");
+    } else {
+        x->pvh = info.cap_hvm && info.cap_hap;
+        snprintf(x->description, sizeof(x->description), "xen: Xen %d.%d%.40s, %s domains, %u CPUs",
+                 v->xen_version_major, v->xen_version_minor, v->xen_version_extra,
+                 x->pvh ? "PVH" : "PV", info.nr_cpus);
+    }
+    libxl_physinfo_dispose(&info);
+    return rc;
+}
+
+static int check_file(const char *key, const char *path, struct gi_error *err)
+{
+    if (!path || path[0] != '/')
+        return gi_fail(err, GI_INVALID_ARGUMENT, "%s: not an absolute path", key);
+    if (access(path, R_OK) < 0)
+        return gi_fail_errno(err, errno, "%s %s", key, path);
+    return 0;
+}
+
+static int xen_open(const struct xenmgr_config *c, void **ret_driver, struct gi_error *err)
+{
+    int rc = check_file("xen_kernel", c->xen_kernel, err);
+    if (rc == 0)
+        rc = check_file("xen_root", c->xen_root, err);
+    if (rc < 0)
+        return rc;
+    struct xen *x = calloc(1, sizeof(*x));
+    if (!x)
+        return gi_fail_errno(err, ENOMEM, "xen driver");
+    x->root_loop = -1;
+    /* Xen gives a number again only a minute after its last domain's end. */
+    if (getrandom(&x->last_zone, sizeof(x->last_zone), 0) < 0)
+        x->last_zone = 0;
+    x->last_zone %= DOMID_END;
+    x->max_builds = MAX_BUILDS;
+    x->run_dir = strdup(c->run_dir);
+    x->kernel = strdup(c->xen_kernel);
+    x->root_image = strdup(c->xen_root);
+    x->cmdline = strdup(c->xen_cmdline ? c->xen_cmdline : "");
+    pthread_mutex_init(&x->lock, NULL);
+    pthread_cond_init(&x->build_done, NULL);
+    rc = x->run_dir && x->kernel && x->root_image && x->cmdline
+             ? look(x, err)
+             : gi_fail_errno(err, ENOMEM, "xen driver");
+    if (rc == 0)
+        rc = loop_open(x->root_image, &x->root_loop, x->root_device, err);
+    if (rc == 0)
+        rc = events_start(&x->events, err);
+    if (rc < 0) {
+        xen_close(x);
+        return rc;
+    }
+    *ret_driver = x;
+    return 0;
+}
+
+static const char *xen_describe(const void *driver)
+{
+    return ((const struct xen *)driver)->description;
+}
+
+/* ---- zone numbers ---- */
+
+static bool in_use(const libxl_dominfo *list, int n, uint32_t zone)
+{
+    for (int i = 0; i < n; i++)
+        if (list[i].domid == zone)
+            return true;
+    return false;
+}
+
+/* A zone's number is its domain's, chosen here: gpu-proxy hears it first. */
+static int xen_draw_zone(void *driver, uint32_t *ret_zone, struct gi_error *err)
+{
+    struct xen *x = driver;
+    cleanup_operation struct operation op = {.ctx = NULL};
+    int n = 0;
+    int rc = operation_begin(&op, err);
+    if (rc < 0)
+        return rc;
+    libxl_dominfo *list = libxl_list_domain(op.ctx, &n);
+    if (!list)
+        return operation_failed(&op, err, ERROR_FAIL, "list domains");
+    GI_LOCK_SCOPE(&x->lock);
+    for (uint32_t tries = 0; tries < DOMID_END; tries++) {
+        x->last_zone = x->last_zone + 1 < DOMID_END ? x->last_zone + 1 : 1;
+        if (!in_use(list, n, x->last_zone))
+            break;
+    }
+    *ret_zone = x->last_zone;
+    libxl_dominfo_list_free(list, n);
+    return 0;
+}
+
+/* ---- which domains are ours ---- */
+
+static int xen_list(void *driver, char ***ret_ids, size_t *ret_n, struct gi_error *err)
+{
+    (void)driver;
+    cleanup_operation struct operation op = {.ctx = NULL};
+    char **ids = NULL;
+    size_t n = 0, kept = 0;
+    int rc = operation_begin(&op, err);
+    if (rc == 0)
+        rc = zone_entry_list(&ids, &n, err);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < n; i++) {
+        struct zone_entry e;
+        if (zone_entry_read(ids[i], &e, NULL) == 0 && zone_lives(&op, &e))
+            ids[kept++] = ids[i];
+        else
+            free(ids[i]);
+    }
+    *ret_ids = ids;
+    *ret_n = kept;
+    return 0;
+}
+
+static int xen_adopt(void *driver, const char *id, struct machine_facts *ret_facts,
+                     struct gi_error *err)
+{
+    struct xen *x = driver;
+    cleanup_operation struct operation op = {.ctx = NULL};
+    struct zone_entry e;
+    struct death *death = NULL;
+    int rc = zone_entry_read(id, &e, err);
+    if (rc == 0)
+        rc = operation_begin(&op, err);
+    if (rc == 0 && !zone_lives(&op, &e))
+        rc = gi_fail(err, GI_NOT_FOUND, "the domain of zone %s is gone", id);
+    /* libxl tells a death that came before the watch, too. */
+    if (rc == 0)
+        rc = events_watch(x->events, e.domid, &death, err);
+    if (rc < 0)
+        return rc;
+    *ret_facts = (struct machine_facts){.zone = e.domid, .death_fd = death->fd, .state = death};
+    return 0;
+}
+
+static void xen_release(void *driver, struct machine_facts *m)
+{
+    events_unwatch(((struct xen *)driver)->events, m->state);
+    m->state = NULL;
+}
+
+/* ---- ending ---- */
+
+static int end_zone(struct xen *x, const char *id, int grace_ms, struct gi_error *err)
+{
+    cleanup_operation struct operation op = {.ctx = NULL};
+    struct zone_entry e;
+    int rc = zone_entry_read(id, &e, err);
+    if (rc == -GI_NOT_FOUND)
+        return 0;
+    if (rc == 0)
+        rc = operation_begin(&op, err);
+    if (rc == 0 && zone_lives(&op, &e))
+        rc = xen_end_domain(x, e.domid, grace_ms, err);
+    if (rc < 0 && rc != -GI_DATA_LOSS)
+        return rc;
+    return zone_entry_remove(id, err); /* X1 */
+}
+
+static int xen_destroy(void *driver, const char *id, const struct machine_facts *m, int grace_ms,
+                       struct gi_error *err)
+{
+    (void)m;
+    return end_zone(driver, id, grace_ms, err);
+}
+
+/* X3: a domain with our name whose entry is not there. */
+static void sweep_domains(struct xen *x, struct operation *op)
+{
+    int n = 0;
+    libxl_dominfo *list = libxl_list_domain(op->ctx, &n);
+    for (int i = 0; list && i < n; i++) {
+        cleanup_free char *name = libxl_domid_to_name(op->ctx, list[i].domid);
+        struct zone_entry e;
+        struct gi_error err = GI_ERROR_INIT;
+        if (!name || strncmp(name, XEN_NAME_PREFIX, strlen(XEN_NAME_PREFIX)) != 0)
+            continue;
+        const char *id = name + strlen(XEN_NAME_PREFIX);
+        if (zone_entry_read(id, &e, NULL) == 0 && e.domid == list[i].domid)
+            continue;
+        gi_log(GI_LOG_WARNING, "a domain without an entry is destroyed", "name", name, NULL);
+        if (xen_end_domain(x, list[i].domid, 0, &err) < 0)
+            gi_log(GI_LOG_ERROR, "it can't be", "reason", err.message, NULL);
+    }
+    if (list)
+        libxl_dominfo_list_free(list, n);
+}
+
+static int xen_sweep(void *driver, bool (*keep)(void *data, const char *id), void *data,
+                     struct gi_error *err)
+{
+    struct xen *x = driver;
+    cleanup_operation struct operation op = {.ctx = NULL};
+    char **ids = NULL;
+    size_t n = 0;
+    int rc = operation_begin(&op, err);
+    if (rc == 0)
+        rc = zone_entry_list(&ids, &n, err);
+    for (size_t i = 0; i < n; i++) {
+        if (rc == 0 && !keep(data, ids[i]))
+            rc = end_zone(x, ids[i], 0, err);
+        free(ids[i]);
+    }
+    free(ids);
+    if (rc == 0)
+        sweep_domains(x, &op);
+    return rc;
+}
+
+/* ---- not yet ---- */
+
+static int xen_connect_agent(void *driver, const char *id, const struct machine_facts *m,
+                             int timeout_ms, int *ret_fd, struct gi_error *err)
+{
+    (void)driver;
+    (void)m;
+    (void)timeout_ms;
+    (void)ret_fd;
+    return gi_fail(err, GI_UNIMPLEMENTED, "zone %s: the agent is not reached over vchan yet", id);
+}
+
+static int xen_share_image(void *driver, const char *id, const struct machine_facts *m,
+                           const char *host_rootfs, char **ret_name, struct gi_error *err)
+{
+    (void)driver;
+    (void)m;
+    (void)host_rootfs;
+    (void)ret_name;
+    return gi_fail(err, GI_UNIMPLEMENTED, "zone %s: images are not attached as disks yet", id);
+}
+
+const struct driver xen_driver = {
+    .name = "xen",
+    .open = xen_open,
+    .close = xen_close,
+    .describe = xen_describe,
+    .draw_zone = xen_draw_zone,
+    .create = xen_create,
+    .list = xen_list,
+    .adopt = xen_adopt,
+    .connect_agent = xen_connect_agent,
+    .share_image = xen_share_image,
+    .destroy = xen_destroy,
+    .release = xen_release,
+    .sweep = xen_sweep,
+};

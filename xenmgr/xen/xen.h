@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside of the `xen` driver: a machine is a Xen domain that libxl builds.
+ *
+ * Threads. libxl may be called by many threads, but one context does one thing
+ * at a time: a domain's build holds it for seconds. So every operation has a
+ * context of its own (operation_begin), which also gives it its own error
+ * text; a context is made in a millisecond. One more context, events.c's, lives
+ * as long as the driver: only it knows of deaths.
+ *
+ * What says that a domain is a zone of ours, in xenstore, where only dom0 can
+ * write (a guest can't, whatever its own folder says):
+ *
+ *   /gpu-isolated/zones/<id>/domid   the number it was given
+ *                           /uuid    of the domain, so that a number used again is no zone
+ *
+ * Invariants:
+ *  X1  The entry is written before the domain is built and removed after it is gone.
+ *  X2  A domain is <id>'s only when its uuid is the entry's.
+ *  X3  A domain named "gi-..." without an entry is nobody's: swept.
+ */
+#ifndef GI_XENMGR_XEN_H
+#define GI_XENMGR_XEN_H
+
+#include <libxl.h>
+#include <libxl_utils.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <xenstore.h>
+
+#include "driver.h"
+
+#define XEN_NAME_PREFIX "gi-"
+#define DOMID_END       0x7ff0u /* xen.h: DOMID_FIRST_RESERVED, which its guards keep from us */
+
+struct xen {
+    char *run_dir;
+    char *kernel, *root_image, *cmdline;
+    char description[160];
+    bool pvh;      /* else PV: no hardware virtualization */
+    int root_loop; /* keeps the root image's loop device */
+    char root_device[32];
+    pthread_mutex_t lock;
+    pthread_cond_t build_done;
+    unsigned builds, max_builds;
+    uint32_t last_zone;
+    struct events *events;
+};
+
+/* ---- operation.c ---- */
+
+/* libxl's words while an operation runs. */
+struct operation {
+    xentoollog_logger logger; /* first: libxl is given this */
+    char why[256];            /* the first error line: later ones follow from it */
+    libxl_ctx *ctx;
+};
+
+int operation_begin(struct operation *op, struct gi_error *err);
+void operation_end(struct operation *op);
+#define cleanup_operation __attribute__((cleanup(operation_end)))
+/* "what: libxl's own words". RC is libxl's. */
+int operation_failed(const struct operation *op, struct gi_error *err, int rc, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+extern const libxl_childproc_hooks xen_children;
+
+/* ---- zones.c ---- */
+
+struct zone_entry {
+    uint32_t domid;
+    libxl_uuid uuid;
+};
+
+int zone_entry_write(const char *id, const struct zone_entry *e, struct gi_error *err);
+/* NOT_FOUND; DATA_LOSS when it says nothing sensible. */
+int zone_entry_read(const char *id, struct zone_entry *ret, struct gi_error *err);
+int zone_entry_remove(const char *id, struct gi_error *err);
+/* X2: whether the entry's own domain is there. */
+bool zone_lives(struct operation *op, const struct zone_entry *e);
+/* Heap array of heap strings. */
+int zone_entry_list(char ***ret_ids, size_t *ret_n, struct gi_error *err);
+
+/* ---- events.c ---- */
+
+/* One machine's death, as events.c sees it. */
+struct death {
+    struct death *next;
+    uint32_t domid;
+    int fd; /* eventfd: readable when it is dead */
+    libxl_evgen_domain_death *evgen;
+    char reason[64];
+};
+
+int events_start(struct events **ret, struct gi_error *err);
+void events_stop(struct events *e);
+int events_watch(struct events *e, uint32_t domid, struct death **ret, struct gi_error *err);
+void events_unwatch(struct events *e, struct death *d);
+
+/* ---- create.c ---- */
+
+int xen_create(void *driver, const struct machine_config *config, int timeout_ms,
+               struct machine_facts *ret_facts, struct gi_error *err);
+/* Gone already: success. */
+int xen_end_domain(struct xen *x, uint32_t domid, int grace_ms, struct gi_error *err);
+
+/* ---- loop.c ---- */
+
+/* A read-only loop device over IMAGE that lives while *RET_FD or a domain has it open. */
+int loop_open(const char *image, int *ret_fd, char device[32], struct gi_error *err);
+
+#endif
