@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cri/cri.h"
 
@@ -237,8 +238,13 @@ struct mini_server *mini_server_start(const char *socket_path)
 void mini_server_stop(struct mini_server *s)
 {
     grpc_server_shutdown_and_notify(s->server, s->cq, (void *)TAG_SHUTDOWN);
-    grpc_server_cancel_all_calls(s->server);
-    pthread_join(s->thread, NULL);
+    /* Again and again: a call that came just before may begin to hang only now. */
+    struct timespec until;
+    do {
+        grpc_server_cancel_all_calls(s->server);
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += 1;
+    } while (pthread_timedjoin_np(s->thread, NULL, &until) != 0);
     for (size_t i = 0; i < s->n_hanging; i++)
         grpc_call_unref(s->hanging[i]);
     grpc_server_destroy(s->server);
