@@ -38,8 +38,8 @@ END
     tries=0
     until grep -aq '^GUEST is' "$log" 2>/dev/null; do
         tries=$((tries + 1))
-        [ $tries -lt 600 ] || fail "$name said nothing: $(tail -n 5 "$log")"
-        sleep 0.1
+        [ $tries -lt 300 ] || fail "$name said nothing: $(tail -n 5 "$log")"
+        sleep 0.3
     done
     echo "$name: xl create from $start to $built, user space at $(now):" \
         "$(tr -d '\r' <"$log" | grep -a '^GUEST is')"

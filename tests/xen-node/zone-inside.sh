@@ -32,8 +32,8 @@ END
     tries=0
     until grep -aq '^zone-init: ' "$log" 2>/dev/null; do
         tries=$((tries + 1))
-        [ $tries -lt 600 ] || fail "$name said nothing: $(tail -n 30 "$log")"
-        sleep 0.1
+        [ $tries -lt 300 ] || fail "$name said nothing: $(tail -n 30 "$log")"
+        sleep 0.3
     done
     echo "$name: xl create from $start to $built; by $(now):"
     tr -d '\r' <"$log" | grep -a '^zone-init: '
@@ -43,11 +43,11 @@ END
     tries=0
     while xl domid "$name" >/dev/null 2>&1; do
         tries=$((tries + 1))
-        [ $tries -lt 200 ] || fail "$name did not shut down: $(xl list; tail -n 30 "$log")"
-        sleep 0.1
+        [ $tries -lt 100 ] || fail "$name did not shut down: $(xl list; tail -n 30 "$log")"
+        sleep 0.3
     done
     grep -aq '^zone-init: the agent ended with 0' "$log" || fail "$name: $(tail -n 30 "$log")"
-    ! grep -aE 'Kernel panic|Oops|BUG:|WARNING:' "$log" || fail "$name's kernel complained"
+    ! grep -aE 'Kernel panic|Oops:|BUG: |WARNING: CPU' "$log" || fail "$name's kernel complained"
     cp "$log" /out/
 done
 losetup -d /dev/loop0
