@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every test that docs/specification.md names is one that ctest runs.
 set -euo pipefail
+# shellcheck disable=SC2016
 tests=$(ctest --test-dir "$2" -N | sed -n 's/.*Test *#[0-9]*: //p')
 bad=0
 while read -r name; do

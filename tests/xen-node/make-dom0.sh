@@ -9,7 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/xen-node/debs.sh
 . "$here/debs.sh"
 
-need_commands apt-get:apt cpio:cpio depmod:kmod busybox:busybox-static xz:xz-utils
+need_commands apt-get:apt cpio:cpio depmod:kmod busybox:busybox-static xz:xz-utils flock:util-linux
 [ -e /usr/include/libxl.h ] || skip "needs the Debian package libxen-dev"
 
 kernel=$(deb_dependency linux-image-amd64 'linux-image-6\.1\.0-[0-9]*-amd64')
@@ -35,6 +35,13 @@ if [ -e "$made/dom0.cpio" ]; then
 fi
 
 mkdir -p "$(xen_cache)"
+# One maker at a time; who waited finds it made.
+exec 9>"$(xen_cache)/dom0.lock"
+flock 9
+if [ -e "$made/dom0.cpio" ]; then
+    echo "$made"
+    exit 0
+fi
 work=$(mktemp -d "$(xen_cache)/dom0-making-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 deb_unpack "$work/debs" "${packages[@]}"

@@ -10,6 +10,8 @@
 #     --memory MB      of the machine (3072); dom0 has a third, at least 1024
 #     --cpus N         of the machine (2)
 #     --qemu ARG       one more argument for QEMU; repeatable
+#     --forward H:D    127.0.0.1:H here is port D of dom0 (10.0.2.15); repeatable.
+#                      The only way in or out; dom0 reaches nothing else
 #     --verbose        shows the console while it runs
 # The script's output goes to stdout. Exit status: the script's; 124 the time
 # was up, 125 the node itself failed, 77 something is missing (said on stderr).
@@ -19,7 +21,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/xen-node/debs.sh
 . "$here/debs.sh"
 
-cmd='' out='' log='' limit=300 memory=3072 cpus=2 verbose='' add=() qemu_more=()
+cmd='' out='' log='' limit=300 memory=3072 cpus=2 verbose='' forward='' add=() qemu_more=()
 while [ $# -gt 0 ]; do
     case "$1" in
     --cmd) cmd=$2 && shift ;;
@@ -30,9 +32,10 @@ while [ $# -gt 0 ]; do
     --memory) memory=$2 && shift ;;
     --cpus) cpus=$2 && shift ;;
     --qemu) qemu_more+=("$2") && shift ;;
+    --forward) forward+=",hostfwd=tcp:127.0.0.1:${2%%:*}-:${2#*:}" && shift ;;
     --verbose) verbose=1 ;;
     *)
-        sed -n '3,17s/^# \{0,1\}//p' "$0"
+        sed -n '3,20s/^# \{0,1\}//p' "$0"
         [ "$1" = --help ] && exit 0
         exit 2
         ;;
@@ -40,10 +43,17 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-need_commands qemu-system-x86_64:qemu-system-x86 cpio:cpio
+[ -z "$forward" ] || qemu_more+=(-netdev "user,id=net0,restrict=on$forward" -device "virtio-net-pci,netdev=net0")
+
+need_commands qemu-system-x86_64:qemu-system-x86 cpio:cpio setpriv:util-linux
 dom0=$("$here/make-dom0.sh")
 mkdir -p "$(xen_cache)"
-work=$(mktemp -d "$(xen_cache)/run-XXXXXX")
+# What a killed run left.
+for old in "$(xen_cache)"/run-*; do
+    pid=${old##*/run-}
+    [ ! -d "$old" ] || kill -0 "${pid%%-*}" 2>/dev/null || rm -rf "$old"
+done
+work=$(mktemp -d "$(xen_cache)/run-$$-XXXXXX")
 qemu_pid='' tail_pid=''
 # shellcheck disable=SC2317
 finish() {
@@ -90,7 +100,8 @@ start_qemu() { # ACCEL
     tcg) processor=(-accel "tcg,thread=multi" -cpu "qemu64,+svm,+npt") ;;
     esac
     : >"$log"
-    qemu-system-x86_64 "${processor[@]}" -machine q35 -smp "$cpus" -m "$memory" \
+    # Even if this script is killed, QEMU does not outlive it.
+    setpriv --pdeathsig KILL qemu-system-x86_64 "${processor[@]}" -machine q35 -smp "$cpus" -m "$memory" \
         -nodefaults -display none -monitor none -no-reboot \
         -serial "file:$log" -serial "file:$work/out" \
         -kernel "$dom0/xen" \
