@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# gpu-isolated-preflight on made-up hosts: a plain one, a good one, one whose
+# GPU shares its IOMMU group.
+#   preflight.sh SOURCE-FOLDER
+set -euo pipefail
+preflight=$1/deploy/gpu-isolated-preflight
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fail() { echo "FAIL: $1"; cat "$work/out"; exit 1; }
+check() { # EXPECTED-STATUS ARGS...
+    local expected=$1 rc=0
+    shift
+    PREFLIGHT_SYSROOT=$work/host PATH=$work/bin:$PATH "$preflight" "$@" >"$work/out" 2>&1 || rc=$?
+    [ "$rc" -eq "$expected" ] || fail "status $rc, expected $expected"
+}
+says() { grep -q -- "$1" "$work/out" || fail "it does not say: $1"; }
+
+mkdir -p "$work/host" "$work/bin"
+printf '#!/bin/sh\nexit 1\n' >"$work/bin/xl"
+chmod +x "$work/bin/xl"
+check 1
+says "Xen is not running"
+says "boot its menu entry"
+check 2 --nonsense
+
+host=$work/host
+mkdir -p "$host"/{sys/hypervisor,proc/xen,dev/xen,sys/module/{xen_blkback,xen_netback,loop,erofs}}
+echo xen >"$host/sys/hypervisor/type"
+echo control_d >"$host/proc/xen/capabilities"
+touch "$host"/dev/xen/{evtchn,gntdev,gntalloc,privcmd} "$work"/{kernel,root}
+cat >"$work/bin/xl" <<'XL'
+#!/bin/sh
+case "$1" in
+info)
+    echo "virt_caps              : pv hvm hap gnttab-v1"
+    echo "xen_commandline        : dom0_mem=4G gnttab_max_frames=256"
+    ;;
+dmesg) echo "(XEN) I/O virtualisation enabled" ;;
+esac
+XL
+check 0 --kernel "$work/kernel" --root "$work/root"
+says "ok    Xen runs"
+says "grant frames per domain: 256"
+
+gpu=0000:01:00.0
+mkdir -p "$host/sys/bus/pci/devices/$gpu" "$host/sys/bus/pci/devices/0000:02:00.0" \
+    "$host/sys/kernel/iommu_groups/7/devices/$gpu" "$host/sys/bus/pci/drivers/pciback"
+ln -s ../../../../kernel/iommu_groups/7 "$host/sys/bus/pci/devices/$gpu/iommu_group"
+ln -s ../../drivers/pciback "$host/sys/bus/pci/devices/$gpu/driver"
+check 0 --kernel "$work/kernel" --root "$work/root" --gpu $gpu
+says "kept for domains"
+mkdir "$host/sys/kernel/iommu_groups/7/devices/0000:02:00.0"
+echo 0x020000 >"$host/sys/bus/pci/devices/0000:02:00.0/class"
+check 1 --kernel "$work/kernel" --root "$work/root" --gpu $gpu
+says "0000:02:00.0 shares the GPU's IOMMU group 7"
+check 1 --kernel "$work/kernel" --root "$work/root" --gpu 0000:09:00.0
+says "there is no PCI device"
+echo "ok"
