@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/notify.h"
 #include "config/config.h"
@@ -171,6 +172,10 @@ int main(int argc, char **argv)
     struct gi_error err = GI_ERROR_INIT;
     struct config *config = NULL;
     enum gi_log_level level = GI_LOG_INFO;
+#ifdef GI_FAILPOINTS
+    if (argc == 2 && strcmp(argv[1], "--list-failpoints") == 0)
+        return gi_failpoint_list();
+#endif
     int rc = parse_options(argc, argv, &o);
     if (rc != 0)
         return rc == 1 ? 0 : 2;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "core/runtime.h"
@@ -148,6 +149,7 @@ static int create_in_zone(struct rpc_call *call, struct container *c,
     cleanup_free char *rootfs = NULL;
     const Runtime__V1__ContainerConfig *config = c->rec->config;
     int rc = machine_share_image(c->pod->machine, image->rootfs, &rootfs, err);
+    GI_FAILPOINT(rc, "container_image_shared", err);
     if (rc < 0)
         return rc;
     const struct agent_container_spec as = {
@@ -162,6 +164,7 @@ static int create_in_zone(struct rpc_call *call, struct container *c,
         .stop_signal = spec->stop_signal,
     };
     rc = agent_create_container(agent, &as, agent_patience(c->pod->rt, call), err);
+    GI_FAILPOINT(rc, "container_made_in_zone", err);
     if (rc < 0)
         return rc;
     return agent_follow_logs(agent, c->id, c->log ? logfile_last_ns(c->log) : 0,
@@ -175,14 +178,17 @@ static int build(struct rpc_call *call, struct container *c, const struct images
     cleanup_agent struct agent_ref *a = NULL;
     cleanup_oci struct oci_output spec = {.json = NULL};
     int rc = images_acquire(c->pod->rt->images, image->id, c->id, err);
+    GI_FAILPOINT(rc, "container_image_acquired", err);
     if (rc == 0)
         rc = pod_agent(c->pod, &a, err);
     if (rc == 0)
         rc = write_spec(c, image, &spec, err);
     if (rc == 0)
         rc = container_save(c, err);
+    GI_FAILPOINT(rc, "container_record_saved", err);
     if (rc == 0)
         rc = container_open_log(c, err);
+    GI_FAILPOINT(rc, "container_log_opened", err);
     if (rc == 0)
         rc = create_in_zone(call, c, image, &spec, a->client, err);
     if (rc < 0)
@@ -191,7 +197,9 @@ static int build(struct rpc_call *call, struct container *c, const struct images
         GI_LOCK_SCOPE(&c->pod->rt->lock);
         c->rec->created_ns = gi_now_ns();
     }
-    return container_save(c, err);
+    rc = container_save(c, err);
+    GI_FAILPOINT(rc, "container_created_saved", err);
+    return rc;
 }
 
 /* Out of the tables and off the disk; nobody writes its record again. */
@@ -206,7 +214,9 @@ static void forget(struct container *c)
         container_path(c, ".rec.bad", path, sizeof(path));
         unlink(path);
     }
+    GI_FAILPOINT_HERE("container_record_removed");
     images_release(c->pod->rt->images, c->id);
+    GI_FAILPOINT_HERE("container_image_released");
 }
 
 static void unbuild(struct container *c)
@@ -312,6 +322,7 @@ int container_start(struct rpc_call *call, struct container *c, struct gi_error 
     int64_t before = gi_now_ns();
     struct gi_error why = GI_ERROR_INIT;
     rc = agent_start_container(a->client, c->id, agent_patience(p->rt, call), &why);
+    GI_FAILPOINT(rc, "container_started", &why);
     if (rc < 0) {
         after_failed_start(c, a->client, &why);
         return gi_fail(err, why.code, "failed to start container \"%s\": %s", c->id, why.message);
@@ -322,7 +333,9 @@ int container_start(struct rpc_call *call, struct container *c, struct gi_error 
         if (!c->rec->started_ns)
             c->rec->started_ns = before > c->rec->created_ns ? before : c->rec->created_ns;
     }
-    return container_save(c, err);
+    rc = container_save(c, err);
+    GI_FAILPOINT(rc, "container_started_saved", err);
+    return rc;
 }
 
 /* ---- stop ---- */
@@ -359,6 +372,7 @@ static int signal_container(struct rpc_call *call, struct container *c, int sig,
 static int kill_container(struct rpc_call *call, struct container *c, struct gi_error *err)
 {
     int rc = signal_container(call, c, SIGKILL, true, err);
+    GI_FAILPOINT(rc, "container_killed", err);
     if (rc < 0) {
         /* The zone may have died under us; then the container has ended. */
         if (container_wait(c, call, gi_monotonic_ns() + 1000000000LL))
@@ -386,6 +400,7 @@ int container_stop(struct rpc_call *call, struct container *c, int64_t grace_s,
     }
     if (grace_s > 0) {
         int rc = signal_container(call, c, sig, false, err);
+        GI_FAILPOINT(rc, "container_signalled", err);
         int64_t until = INT64_MAX;
         if (grace_s < 365 * 86400)
             until = gi_monotonic_ns() + grace_s * 1000000000;
@@ -417,6 +432,7 @@ int container_remove(struct rpc_call *call, struct container *c, struct gi_error
         rc = pod_agent(c->pod, &a, err);
         if (rc == 0)
             rc = agent_remove_container(a->client, c->id, agent_patience(c->pod->rt, call), err);
+        GI_FAILPOINT(rc, "container_removed_in_zone", err);
         if (rc < 0)
             gi_prefix(err, "remove container \"%s\"", c->id);
     }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "cni/cni.h"
@@ -167,8 +168,10 @@ int network_up(struct pod *p, struct gi_error *err)
         p->rec->attached = true;
     }
     rc = pod_save(p, err);
+    GI_FAILPOINT(rc, "network_record_saved", err);
     if (rc == 0)
         rc = netns_create(path, err);
+    GI_FAILPOINT(rc, "network_netns_made", err);
     if (rc == 0)
         rc = fill(&w, p, err);
     if (rc < 0)
@@ -177,6 +180,7 @@ int network_up(struct pod *p, struct gi_error *err)
     if (!result)
         abort();
     rc = cni_add(p->rt->cni, &w.a, result, err);
+    GI_FAILPOINT(rc, "network_cni_added", err);
     if (rc < 0)
         return gi_prefix(err, "set up the network of pod %s", p->id);
     GI_LOCK_SCOPE(&p->rt->lock);
@@ -198,8 +202,10 @@ int network_down(struct pod *p, struct gi_error *err)
     int rc = fill(&w, p, err);
     if (rc == 0)
         rc = cni_del(p->rt->cni, &w.a, err);
+    GI_FAILPOINT(rc, "network_cni_deleted", err);
     if (rc == 0)
         rc = netns_remove(p->rec->netns, err);
+    GI_FAILPOINT(rc, "network_netns_removed", err);
     if (rc < 0)
         return gi_prefix(err, "take down the network of pod %s", p->id);
     GI_LOCK_SCOPE(&p->rt->lock);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "core/runtime.h"
@@ -123,22 +124,30 @@ static int build(struct rpc_call *call, struct pod *p, const struct pod_wants *w
         p->rec->gpu_memory = w->gpu_memory;
     }
     rc = make_folder(p, err);
+    GI_FAILPOINT(rc, "pod_folder_made", err);
     if (rc == 0)
         rc = pod_save(p, err);
+    GI_FAILPOINT(rc, "pod_record_saved", err);
     if (rc == 0)
         rc = network_up(p, err);
+    GI_FAILPOINT(rc, "pod_network_up", err);
     if (rc == 0) /* with the address in it */
         rc = podconfig_write_files(p, err);
+    GI_FAILPOINT(rc, "pod_files_written", err);
     if (rc == 0 && w->gpu)
         rc = pod_make_gpu_zone(p, &gpu_socket, err);
+    GI_FAILPOINT(rc, "pod_gpu_zone_made", err);
     if (rc == 0)
         rc = make_machine(call, p, w, gpu_socket, err);
+    GI_FAILPOINT(rc, "pod_machine_made", err);
     if (rc == 0 && machine_zone_id(p->machine) != zone)
         rc = gi_fail(err, GI_INTERNAL, "the machine has another zone than it was given");
     if (rc == 0)
         rc = pod_connect(p, rpc_timeout_ms(call, (int)p->rt->config->machine_start_ms), err);
+    GI_FAILPOINT(rc, "pod_agent_connected", err);
     if (rc == 0)
         rc = pod_watch(p, err);
+    GI_FAILPOINT(rc, "pod_watched", err);
     return rc;
 }
 
@@ -149,6 +158,7 @@ static void remove_folder(const struct pod *p)
     /* The record goes first: without it the rest is a stranger's, and swept. */
     pod_path(p, "pod.rec", path, sizeof(path));
     unlink(path);
+    GI_FAILPOINT_HERE("pod_record_removed");
     pod_path(p, "", path, sizeof(path));
     if (gi_remove_tree_at(AT_FDCWD, path, &err) < 0)
         gi_log(GI_LOG_ERROR, "a pod's folder can't be removed", "pod", p->id, "reason", err.message,
@@ -242,6 +252,7 @@ static int make(struct rpc_call *call, struct pod *p, const struct pod_wants *w,
             p->rec->ready_ns = gi_now_ns();
         }
         rc = pod_save(p, err);
+        GI_FAILPOINT(rc, "pod_ready_saved", err);
     }
     if (rc < 0) {
         unbuild(p);
@@ -322,9 +333,11 @@ int pod_stop(struct pod *p, struct gi_error *err)
     }
     if (m && machine_alive(m))
         kill_containers(p);
+    GI_FAILPOINT_HERE("pod_containers_killed");
     if (m) {
         bool linked = p->agent && !p->agent->dead;
         int rc = machine_destroy(m, linked ? STOP_GRACE_MS : 0, err);
+        GI_FAILPOINT(rc, "pod_machine_destroyed", err);
         if (rc < 0)
             return gi_prefix(err, "stop pod %s", p->id);
     }
@@ -341,8 +354,11 @@ int pod_stop(struct pod *p, struct gi_error *err)
     drop_gpu_zone(p);
     /* A failure is the caller's: he stops the pod again until it works. */
     struct gi_error why = GI_ERROR_INIT;
+    GI_FAILPOINT_HERE("pod_gpu_zone_dropped");
     int down = network_down(p, &why);
+    GI_FAILPOINT(down, "pod_network_down", &why);
     int rc = pod_save(p, err);
+    GI_FAILPOINT(rc, "pod_stop_saved", err);
     if (down < 0 && rc == 0)
         return gi_fail(err, why.code, "%s", why.message);
     return rc;
@@ -370,6 +386,8 @@ int pod_remove(struct pod *p, struct gi_error *err)
         GI_LOCK_SCOPE(&p->save_lock);
         pod_drop(p);
     }
+    GI_FAILPOINT_HERE("pod_forgotten");
     remove_folder(p);
+    GI_FAILPOINT_HERE("pod_folder_removed");
     return 0;
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "core/runtime.h"
@@ -434,9 +435,13 @@ int restart_recover(struct runtime *rt, struct gi_error *err)
     if (rc < 0)
         return rc;
     acquire_images(rt);
+    GI_FAILPOINT_HERE("restart_images_acquired");
     end_strays(rt);
+    GI_FAILPOINT_HERE("restart_strays_ended");
     network_sweep(rt);
+    GI_FAILPOINT_HERE("restart_network_swept");
     adopt_all(rt);
+    GI_FAILPOINT_HERE("restart_adopted");
     if (images_gc(rt->images, &why) < 0)
         gi_log(GI_LOG_WARNING, "unused images stay", "reason", why.message, NULL);
     GI_LOCK_SCOPE(&rt->lock);
