@@ -7,6 +7,9 @@ target_compile_options(
   gi_flags
   INTERFACE -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
             -Wformat=2 $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation> -Wvla -Wno-unused-parameter -fvisibility=hidden -fno-strict-aliasing)
+if(GI_FAILPOINTS)
+  target_compile_definitions(gi_flags INTERFACE GI_FAILPOINTS)
+endif()
 if(GI_SANITIZE)
   target_compile_options(gi_flags INTERFACE -fsanitize=${GI_SANITIZE} -fno-omit-frame-pointer
                                             -fno-sanitize-recover=all)

@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/failpoint.h"
 #include "base/io.h"
 #include "base/log.h"
 
@@ -203,10 +204,13 @@ static int clean(struct local *l, const char *id, struct gi_error *err)
     scratch_dir(l, id, scratch);
     if (record_read(dir, &r, NULL) == 0 && r.cgroup[0])
         rc = cgroup_remove(&l->cgroups, r.cgroup, err);
+    GI_FAILPOINT(rc, "local_cgroup_removed", err);
     if (gi_remove_tree_at(AT_FDCWD, scratch, rc ? NULL : err) < 0)
         rc = -GI_INTERNAL;
+    GI_FAILPOINT(rc, "local_scratch_removed", err);
     if (rc == 0)
         rc = gi_remove_tree_at(AT_FDCWD, dir, err);
+    GI_FAILPOINT(rc, "local_folder_removed", err);
     return rc;
 }
 
@@ -390,11 +394,14 @@ static int make_places(struct local *l, const struct machine_config *c, struct b
         snprintf(b->record.netns, sizeof(b->record.netns), "%s", c->netns_path);
     if (rc == 0)
         rc = record_write(b->dir, &b->record, err);
+    GI_FAILPOINT(rc, "local_record_written", err);
     if (rc == 0 && mkdir(b->scratch, 0700) < 0 && errno != EEXIST)
         rc = gi_fail_errno(err, errno, "mkdir %s", b->scratch);
+    GI_FAILPOINT(rc, "local_scratch_made", err);
     if (rc == 0)
         rc = cgroup_make(&l->cgroups, b->record.cgroup, c->memory_bytes, c->vcpus, b->cgroup_fds,
                          &b->n_cgroup_fds, err);
+    GI_FAILPOINT(rc, "local_cgroup_made", err);
     return rc;
 }
 
@@ -447,8 +454,10 @@ static int start_agent(struct local *l, const struct machine_config *c, struct b
     if (b->pidfd < 0)
         return gi_fail_errno(err, errno, "pidfd of the machine");
     rc = record_fill_process(&b->record, pid, err);
+    GI_FAILPOINT(rc, "local_spawned", err);
     if (rc == 0)
         rc = record_write(b->dir, &b->record, err);
+    GI_FAILPOINT(rc, "local_process_recorded", err);
     if (rc < 0)
         return rc;
     if (write(go, "", 1) != 1)
@@ -474,8 +483,10 @@ static int build(struct local *l, const struct machine_config *c, struct buildin
     int rc = make_places(l, c, b, err);
     if (rc == 0)
         rc = open_ends(c, b, err);
+    GI_FAILPOINT(rc, "local_ends_open", err);
     if (rc == 0)
         rc = start_agent(l, c, b, timeout_ms, err);
+    GI_FAILPOINT(rc, "local_agent_ready", err);
     if (rc == 0)
         rc = make_facts(&b->record, b->pidfd, ret_facts, err);
     if (rc == 0) {
@@ -527,6 +538,7 @@ static int local_create(void *driver, const struct machine_config *c, int timeou
     zone_dir(l, c->id, b->dir);
     scratch_dir(l, c->id, b->scratch);
     rc = claim(l, c->id, b->dir, err);
+    GI_FAILPOINT(rc, "local_folder_made", err);
     if (rc == 0)
         rc = build(l, c, b, timeout_ms, ret_facts, err);
     close_building(b);
@@ -661,6 +673,7 @@ static int local_destroy(void *driver, const char *id, const struct machine_fact
     struct local *l = driver;
     struct making mk;
     int rc = end_process(m->death_fd, grace_ms, err);
+    GI_FAILPOINT(rc, "local_process_ended", err);
     if (rc < 0)
         return rc;
     if (!begin(l, &mk, id))

@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/failpoint.h"
 
 #define MAX_FDS_PER_MESSAGE 16
 #define MAX_TREE_DEPTH      4096
@@ -122,6 +123,7 @@ int gi_write_file_atomic(const char *path, const void *data, size_t len, mode_t 
     int rc = gi_write_full(fd, data, len);
     if (rc == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0))
         rc = -errno;
+    GI_FAILPOINT(rc, "file_not_renamed", NULL);
     if (rc == 0 && rename(tmp, path) < 0)
         rc = -errno;
     if (rc < 0) {
