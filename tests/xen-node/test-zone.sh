@@ -16,5 +16,11 @@ if ! ldd "$1/bin/gpu-isolated-agent" | grep -q libasan && [ "$bytes" -gt 2000000
     echo "FAIL: more than 20 MB" >&2
     exit 1
 fi
-"$here/run.sh" --cmd "$here/zone-inside.sh" --log "$2" --timeout 240 --out "$work/out" \
-    --add "$kernel/vmlinux:/guest/vmlinux" --add "$work/zone.erofs:/guest/zone.erofs"
+mkdir -p "$work"/features/{bin,dev,bundle}
+cp "$(command -v busybox)" "$work/features/bin/busybox"
+install -m 755 "$here/features-init" "$work/features/init"
+cp "$here/features-bundle.json" "$work/features/bundle/config.json"
+(cd "$work/features" && find . | cpio --quiet -o -H newc -R 0:0) >"$work/features.cpio"
+"$here/run.sh" --cmd "$here/zone-inside.sh" --log "$2" --timeout 240 --out "${2%.log}-guests" \
+    --add "$kernel/vmlinux:/guest/vmlinux" --add "$work/zone.erofs:/guest/zone.erofs" \
+    --add "$work/features.cpio:/guest/features"

@@ -50,5 +50,29 @@ END
     ! grep -aE 'Kernel panic|Oops:|BUG: |WARNING: CPU' "$log" || fail "$name's kernel complained"
     cp "$log" /out/
 done
+
+# The same kernel and root, with a container in it.
+log=/var/log/xen/console/guest-features.log
+cat >/tmp/features.cfg <<END
+name = "features"
+type = "pvh"
+kernel = "/guest/vmlinux"
+ramdisk = "/guest/features"
+disk = ["format=raw, vdev=xvda, access=ro, target=/dev/loop0"]
+extra = "console=hvc0 quiet"
+memory = 192
+vcpus = 1
+END
+xl create -q /tmp/features.cfg || fail "xl create features"
+tries=0
+until grep -aq '^FEATURE end' "$log" 2>/dev/null; do
+    tries=$((tries + 1))
+    [ $tries -lt 300 ] || break
+    sleep 0.3
+done
+cp "$log" /out/
+echo "the zone's kernel: $(grep -ac '^FEATURE ok' "$log") features found"
+! grep -a '^FEATURE bad' "$log" || fail "the zone's kernel lacks something"
+grep -aq "^FEATURE ok its seccomp filter" "$log" || fail "no container ran: $(tail -n 30 "$log")"
 losetup -d /dev/loop0
 echo "PASS"
