@@ -67,7 +67,13 @@ int64_t logfile_parse_time(const char *text, size_t len)
     }
     tm.tm_year = year - 1900;
     tm.tm_mon = month - 1;
-    return (int64_t)timegm(&tm) * 1000000000 + nano;
+    const struct tm said = tm;
+    int64_t seconds = timegm(&tm);
+    /* timegm() takes a 13th month for next January; and 2^63 ns end in 2262. */
+    if (year < 1970 || year > 2261 || tm.tm_mon != said.tm_mon || tm.tm_mday != said.tm_mday ||
+        tm.tm_hour != said.tm_hour || tm.tm_min != said.tm_min)
+        return 0;
+    return seconds * 1000000000 + nano;
 }
 
 static const char *second_text(struct logfile *l, time_t second)
