@@ -150,7 +150,9 @@ static void opening(void **state)
     struct xenmgr *none = NULL;
     struct xenmgr_config c = {
         .driver = "xen", .run_dir = place.run, .state_dir = place.state, .agent_path = "/bin/true"};
-    assert_int_equal(xenmgr_open(&c, &none, &e), -GI_UNIMPLEMENTED);
+    /* With libxl in the build the driver asks for a kernel first. */
+    int rc = xenmgr_open(&c, &none, &e);
+    assert_true(rc == -GI_UNIMPLEMENTED || rc == -GI_INVALID_ARGUMENT);
     assert_non_null(strstr(e.message, "xen"));
     c.driver = "kvm";
     assert_int_equal(xenmgr_open(&c, &none, &e), -GI_INVALID_ARGUMENT);
