@@ -136,7 +136,7 @@ int xen_create(void *driver, const struct machine_config *m, int timeout_ms,
         int why = libxl_domain_unpause(op.ctx, e.domid, NULL);
         rc = why ? operation_failed(&op, err, why, "start domain %u", e.domid) : 0;
     }
-    if (rc < 0) {
+    if (rc < 0 || !death) {
         events_unwatch(x->events, death);
         if (zone_lives(&op, &e)) /* half built */
             libxl_domain_destroy(op.ctx, e.domid, NULL);

@@ -178,7 +178,7 @@ static int xen_adopt(void *driver, const char *id, struct machine_facts *ret_fac
     /* libxl tells a death that came before the watch, too. */
     if (rc == 0)
         rc = events_watch(x->events, e.domid, &death, err);
-    if (rc < 0)
+    if (rc < 0 || !death)
         return rc;
     *ret_facts = (struct machine_facts){.zone = e.domid, .death_fd = death->fd, .state = death};
     return 0;

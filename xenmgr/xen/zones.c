@@ -114,7 +114,7 @@ int zone_entry_list(char ***ret_ids, size_t *ret_n, struct gi_error *err)
         return gi_fail_errno(err, errno, "xenstore " ZONES);
     char **ids = calloc((size_t)n + 1, sizeof(*ids));
     size_t count = 0;
-    for (unsigned i = 0; ids && i < n; i++)
+    for (unsigned i = 0; ids && names && i < n; i++)
         if (machine_id_valid(names[i]) && (ids[count] = strdup(names[i])))
             count++;
     if (!ids)
