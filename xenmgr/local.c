@@ -538,7 +538,7 @@ static int local_create(void *driver, const struct machine_config *c, int timeou
     zone_dir(l, c->id, b->dir);
     scratch_dir(l, c->id, b->scratch);
     rc = claim(l, c->id, b->dir, err);
-    GI_FAILPOINT(rc, "local_folder_made", err);
+    GI_FAILPOINT_HERE("local_folder_made"); /* what fails from here on cleans it */
     if (rc == 0)
         rc = build(l, c, b, timeout_ms, ret_facts, err);
     close_building(b);

@@ -397,6 +397,26 @@ static void end_stray(struct runtime *rt, const char *id)
     machine_put(m);
 }
 
+static void free_leftovers(struct runtime *rt, bool (*keep)(void *data, const char *id))
+{
+    struct gi_error err = GI_ERROR_INIT;
+    if (xenmgr_sweep(rt->mgr, keep, rt, &err) < 0)
+        gi_log(GI_LOG_ERROR, "leftovers of machines stay", "reason", err.message, NULL);
+}
+
+/* A pod whose machine ended without us has nobody else to clean up after it. */
+static bool has_machine(void *data, const char *id)
+{
+    struct runtime *rt = data;
+    GI_LOCK_SCOPE(&rt->lock);
+    for (size_t i = 0; i < rt->n_pods; i++) {
+        const struct pod *p = rt->pods[i];
+        if (strcmp(p->id, id) == 0)
+            return p->machine || p->op.busy;
+    }
+    return false;
+}
+
 static void end_strays(struct runtime *rt)
 {
     struct gi_error err = GI_ERROR_INIT;
@@ -410,8 +430,7 @@ static void end_strays(struct runtime *rt)
         free(ids[i]);
     }
     free(ids);
-    if (xenmgr_sweep(rt->mgr, knows_pod, rt, &err) < 0)
-        gi_log(GI_LOG_ERROR, "leftovers of machines stay", "reason", err.message, NULL);
+    free_leftovers(rt, knows_pod);
 }
 
 static void acquire_images(struct runtime *rt)
@@ -441,6 +460,7 @@ int restart_recover(struct runtime *rt, struct gi_error *err)
     network_sweep(rt);
     GI_FAILPOINT_HERE("restart_network_swept");
     adopt_all(rt);
+    free_leftovers(rt, has_machine);
     GI_FAILPOINT_HERE("restart_adopted");
     if (images_gc(rt->images, &why) < 0)
         gi_log(GI_LOG_WARNING, "unused images stay", "reason", why.message, NULL);

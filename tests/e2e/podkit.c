@@ -32,6 +32,7 @@ int podkit_open(struct podkit *k)
         .handler = getenv("TEST_HANDLER"),
         .log_root = getenv("TEST_LOG_ROOT"),
         .host_network = getenv("TEST_HOST_NETWORK") != NULL,
+        .cgroup_parent = getenv("TEST_CGROUP_PARENT"),
     };
     if (!k->handler)
         k->handler = "gpu-isolated";
@@ -80,6 +81,8 @@ static void fill_pod(struct podkit *k, struct pod_config *p, const char *name, c
     p->config.metadata = &p->metadata;
     p->config.log_directory = p->log_dir;
     p->config.linux = &p->linux_config;
+    if (k->cgroup_parent)
+        p->linux_config.cgroup_parent = (char *)k->cgroup_parent;
     if (k->host_network) {
         p->namespaces.network = RUNTIME__V1__NAMESPACE_MODE__NODE;
         p->security.namespace_options = &p->namespaces;

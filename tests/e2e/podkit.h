@@ -11,11 +11,12 @@ struct podkit {
     const char *handler;
     const char *log_root; /* a folder; a pod's logs are in <log_root>/<name> */
     bool host_network;    /* for runtimes without CNI */
+    const char *cgroup_parent;
 };
 
 /* From the environment: CONTAINER_RUNTIME_ENDPOINT, TEST_IMAGE, TEST_HANDLER
- * (default gpu-isolated), TEST_LOG_ROOT, TEST_HOST_NETWORK. -1 and a message on
- * stderr when one is missing. */
+ * (default gpu-isolated), TEST_LOG_ROOT, TEST_HOST_NETWORK, TEST_CGROUP_PARENT.
+ * -1 and a message on stderr when one is missing. */
 int podkit_open(struct podkit *k);
 void podkit_close(struct podkit *k);
 

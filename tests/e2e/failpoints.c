@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The measured part of failpoints.sh: one pod's life as kubelet leads it.
+ *
+ *   life STATE        from where STATE (a file; none: the beginning) says it
+ *                     was to its end; stops at the first failure. Checks before
+ *                     that nothing was lost or doubled, and after the end that
+ *                     nothing is left.
+ *   errors PLAN NAME..  a life with an error at each of these failpoints; each
+ *                     call must work when it is made again
+ *   lists             the list calls answer within two seconds
+ *
+ * STATE has the calls that were begun and those acknowledged. Environment:
+ * podkit's, FP_NODE (the node's folder), FP_PROXY (gpu-proxy's socket).
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "control/control.h"
+#include "podkit.h"
+
+#define POD     "failpoint"
+#define LEAK_MS 10000
+
+enum step {
+    RUN_POD,
+    CREATE,
+    START,
+    STOP,
+    REMOVE,
+    STOP_POD,
+    REMOVE_POD,
+    N_STEPS,
+};
+static const char *const step_names[N_STEPS] = {
+    "RunPodSandbox",   "CreateContainer", "StartContainer",   "StopContainer",
+    "RemoveContainer", "StopPodSandbox",  "RemovePodSandbox",
+};
+
+struct state {
+    int begun; /* steps */
+    int done;
+    char pod[80];
+    char container[80];
+};
+
+static int load_state(const char *path, struct state *s)
+{
+    *s = (struct state){.begun = 0};
+    cleanup_fclose FILE *f = path ? fopen(path, "re") : NULL;
+    if (!f)
+        return 0;
+    return fscanf(f, "%d %d %79s %79s", &s->begun, &s->done, s->pod, s->container) == 4 ? 0 : -1;
+}
+
+static int save_state(const char *path, const struct state *s)
+{
+    cleanup_fclose FILE *f = path ? fopen(path, "we") : NULL;
+    if (path && !f)
+        return -1;
+    if (f)
+        fprintf(f, "%d %d %s %s\n", s->begun, s->done, *s->pod ? s->pod : "-",
+                *s->container ? s->container : "-");
+    return 0;
+}
+
+static int complain(const char *what, const char *why)
+{
+    fprintf(stderr, "%s: %s\n", what, why);
+    return -1;
+}
+
+/* ---- what the runtime lists ---- */
+
+static int list_pods(struct podkit *k, Runtime__V1__ListPodSandboxResponse **ret,
+                     struct gi_error *err)
+{
+    const struct gi_cri_call_options o = {.timeout_ms = 2000};
+    Runtime__V1__ListPodSandboxRequest q = RUNTIME__V1__LIST_POD_SANDBOX_REQUEST__INIT;
+    return gi_cri_call(k->client, "ListPodSandbox", &q.base, &o, (ProtobufCMessage **)ret, err);
+}
+
+static int list_containers(struct podkit *k, Runtime__V1__ListContainersResponse **ret,
+                           struct gi_error *err)
+{
+    const struct gi_cri_call_options o = {.timeout_ms = 2000};
+    Runtime__V1__ListContainersRequest q = RUNTIME__V1__LIST_CONTAINERS_REQUEST__INIT;
+    return gi_cri_call(k->client, "ListContainers", &q.base, &o, (ProtobufCMessage **)ret, err);
+}
+
+/* At most one pod; there and ready if it was acknowledged and nobody began to stop it. */
+static int check_pod(struct podkit *k, const struct state *s)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    Runtime__V1__ListPodSandboxResponse *r = NULL;
+    int rc = 0;
+    if (list_pods(k, &r, &err) < 0)
+        return complain("ListPodSandbox", err.message);
+    if (r->n_items > 1)
+        rc = complain("pods", "one was doubled");
+    if (rc == 0 && s->done > RUN_POD && s->begun <= REMOVE_POD &&
+        (r->n_items != 1 || strcmp(r->items[0]->id, s->pod) != 0))
+        rc = complain("pods", "an acknowledged one is lost");
+    if (rc == 0 && s->done > RUN_POD && s->begun <= STOP_POD &&
+        r->items[0]->state != RUNTIME__V1__POD_SANDBOX_STATE__SANDBOX_READY)
+        rc = complain("pods", "it is not ready any more");
+    if (rc == 0 && s->done > REMOVE_POD && r->n_items)
+        rc = complain("pods", "a removed one is back");
+    podkit_free(r);
+    return rc;
+}
+
+static int check_container(struct podkit *k, const struct state *s)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    Runtime__V1__ListContainersResponse *r = NULL;
+    int rc = 0;
+    if (list_containers(k, &r, &err) < 0)
+        return complain("ListContainers", err.message);
+    if (r->n_containers > 1)
+        rc = complain("containers", "one was doubled");
+    if (rc == 0 && s->done > CREATE && s->begun <= REMOVE &&
+        (r->n_containers != 1 || strcmp(r->containers[0]->id, s->container) != 0))
+        rc = complain("containers", "an acknowledged one is lost");
+    if (rc == 0 && s->done > START && s->begun <= STOP &&
+        r->containers[0]->state != RUNTIME__V1__CONTAINER_STATE__CONTAINER_RUNNING)
+        rc = complain("containers", "it does not run any more");
+    if (rc == 0 && s->done > REMOVE && r->n_containers)
+        rc = complain("containers", "a removed one is back");
+    podkit_free(r);
+    return rc;
+}
+
+/* ---- leaks ---- */
+
+struct leaks {
+    char text[256];
+};
+
+static void leak(struct leaks *l, const char *what, const char *name)
+{
+    if (!*l->text)
+        snprintf(l->text, sizeof(l->text), "%s %s", what, name);
+}
+
+/* Everything in $FP_NODE/SUB whose name begins with PREFIX. */
+static void look_into(struct leaks *l, const char *sub, const char *prefix)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof(path), "%s/%s", getenv("FP_NODE"), sub);
+    cleanup_closedir DIR *d = opendir(path);
+    struct dirent *e;
+    while (d && (e = readdir(d))) {
+        if (e->d_name[0] != '.' && strncmp(e->d_name, prefix, strlen(prefix)) == 0)
+            leak(l, sub, e->d_name);
+    }
+}
+
+/* The node's processes but its daemons: those that name its folder. */
+static void look_at_processes(struct leaks *l)
+{
+    static const char *const daemons[] = {"docker-registry", "gpu-proxy", "gpu-isolated-r"};
+    const char *node = getenv("FP_NODE");
+    cleanup_closedir DIR *d = opendir("/proc");
+    struct dirent *e;
+    while (d && (e = readdir(d))) {
+        char path[300], line[4096], comm[32] = "";
+        long pid = strtol(e->d_name, NULL, 10);
+        if (pid <= 0 || pid == getpid() || pid == getppid())
+            continue;
+        snprintf(path, sizeof(path), "/proc/%ld/cmdline", pid);
+        cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof(line));
+        if (n <= 0 || !memmem(line, (size_t)n, node, strlen(node)))
+            continue;
+        snprintf(path, sizeof(path), "/proc/%ld/comm", pid);
+        cleanup_close int cfd = open(path, O_RDONLY | O_CLOEXEC);
+        if (cfd < 0 || read(cfd, comm, sizeof(comm) - 1) <= 0)
+            continue;
+        bool ours = false;
+        for (size_t i = 0; i < GI_ARRAY_SIZE(daemons); i++)
+            ours |= strncmp(comm, daemons[i], strlen(daemons[i])) == 0;
+        comm[strcspn(comm, "\n")] = '\0';
+        if (!ours)
+            leak(l, "process", comm);
+    }
+}
+
+static void look_at_mounts(struct leaks *l)
+{
+    char line[8192];
+    cleanup_fclose FILE *f = fopen("/proc/self/mountinfo", "re");
+    while (f && fgets(line, sizeof(line), f)) {
+        if (strstr(line, getenv("FP_NODE")) && !strstr(line, "/images/"))
+            leak(l, "mount", line);
+    }
+}
+
+static void look_at_interfaces(struct leaks *l)
+{
+    struct if_nameindex *all = if_nameindex();
+    for (size_t i = 0; all && all[i].if_index; i++) {
+        if (strncmp(all[i].if_name, "veth", 4) == 0)
+            leak(l, "interface", all[i].if_name);
+    }
+    if_freenameindex(all);
+}
+
+static struct leaks *cgroup_leaks; /* nftw has no argument */
+
+static int visit(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    const char *parent = getenv("TEST_CGROUP_PARENT");
+    const char *in = type == FTW_D && parent ? strstr(path, parent) : NULL;
+    if (in && in[strlen(parent)] == '/')
+        leak(cgroup_leaks, "cgroup", path);
+    return 0;
+}
+
+static void look_at_zones(struct leaks *l)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    struct control_client *c = NULL;
+    uint32_t *zones = NULL;
+    uint32_t n = 0;
+    int rc = control_client_new(getenv("FP_PROXY"), &c, &err);
+    if (rc == 0)
+        rc = control_list_zones(c, &zones, &n, &err);
+    if (rc < 0)
+        leak(l, "gpu-proxy does not tell its zones:", err.message);
+    else if (n)
+        leak(l, "zone", "at gpu-proxy");
+    free(zones);
+    control_client_free(c);
+}
+
+/* Waits: gpu-proxy may be told late, and a dying process takes its time. */
+static int check_leaks(void)
+{
+    int64_t until = gi_monotonic_ns() + LEAK_MS * 1000000LL;
+    for (;;) {
+        struct leaks l = {.text = ""};
+        look_at_processes(&l);
+        look_at_mounts(&l);
+        look_at_interfaces(&l);
+        look_at_zones(&l);
+        look_into(&l, "run/netns", "");
+        look_into(&l, "run/zones", "");
+        look_into(&l, "state/zones", "");
+        look_into(&l, "state/pods", "");
+        look_into(&l, "state/cni", "");
+        look_into(&l, "ipam/testnet", "10.");
+        cgroup_leaks = &l;
+        nftw("/sys/fs/cgroup", visit, 16, FTW_PHYS);
+        if (!*l.text)
+            return 0;
+        if (gi_monotonic_ns() >= until)
+            return complain("left over", l.text);
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    }
+}
+
+/* ---- a life ---- */
+
+static int one_step(struct podkit *k, enum step step, struct state *s, struct gi_error *err)
+{
+    static const char *const argv[] = {
+        "/bin/sh", "-c", "trap 'exit 3' TERM; while :; do /bin/sleep 0.02; done", NULL};
+    switch (step) {
+    case RUN_POD:
+        return podkit_run_pod(k, POD, NULL, s->pod, err);
+    case CREATE:
+        return podkit_create(k, s->pod, POD, "main", NULL, argv, s->container, err);
+    case START:
+        return podkit_start(k, s->container, err);
+    case STOP:
+        return podkit_stop(k, s->container, getenv("FP_KILL") ? 0 : 5, err);
+    case REMOVE:
+        return podkit_remove(k, s->container, err);
+    case STOP_POD:
+        return podkit_stop_pod(k, s->pod, err);
+    default:
+        return podkit_remove_pod(k, s->pod, err);
+    }
+}
+
+/* As kubelet: it looks at what there is and does what is missing. A start that
+ * failed may have ended the container, or worked. */
+static bool started_already(struct podkit *k, const struct state *s)
+{
+    Runtime__V1__ContainerStatusResponse *r = NULL;
+    bool is = podkit_status(k, s->container, &r, NULL) == 0 &&
+              r->status->state != RUNTIME__V1__CONTAINER_STATE__CONTAINER_CREATED;
+    podkit_free(r);
+    return is;
+}
+
+/* A failed call is made again TRIES times. */
+static int live(struct podkit *k, const char *path, struct state *s, int tries)
+{
+    for (int step = s->done; step < N_STEPS; step++) {
+        struct gi_error err = GI_ERROR_INIT;
+        int rc = -1;
+        bool again = s->begun > step;
+        s->begun = step + 1;
+        if (save_state(path, s) < 0)
+            return complain("state", "can't be written");
+        for (int i = 0; i <= tries && rc < 0; i++) {
+            err = (struct gi_error)GI_ERROR_INIT;
+            if (step == START && (again || i > 0) && started_already(k, s))
+                rc = 0;
+            else
+                rc = one_step(k, (enum step)step, s, &err);
+        }
+        if (rc < 0)
+            return complain(step_names[step], err.message);
+        s->done = step + 1;
+        if (save_state(path, s) < 0)
+            return complain("state", "can't be written");
+    }
+    return 0;
+}
+
+static int life(struct podkit *k, const char *path)
+{
+    struct state s;
+    if (load_state(path, &s) < 0)
+        return complain("state", "can't be read");
+    if (check_pod(k, &s) < 0 || check_container(k, &s) < 0 || live(k, path, &s, 0) < 0)
+        return -1;
+    return check_leaks();
+}
+
+static int errors(struct podkit *k, const char *plan, char **names)
+{
+    for (; *names; names++) {
+        struct state s = {.begun = 0};
+        cleanup_fclose FILE *f = fopen(plan, "we");
+        if (!f)
+            return complain("plan", "can't be written");
+        fprintf(f, "%s=error\n", *names);
+        fclose(TAKE_PTR(f));
+        if (strcmp(*names, "container_killed") == 0)
+            setenv("FP_KILL", "1", 1);
+        int rc = live(k, NULL, &s, 1);
+        unsetenv("FP_KILL");
+        if (rc == 0 && unlink(plan) == 0)
+            rc = complain("failpoint", "not reached");
+        if (rc < 0 || check_pod(k, &s) < 0 || check_container(k, &s) < 0 || check_leaks() < 0)
+            return complain("error at", *names);
+    }
+    return 0;
+}
+
+static int lists(struct podkit *k)
+{
+    const struct state none = {.begun = 0};
+    return check_pod(k, &none) < 0 || check_container(k, &none) < 0 ? -1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct podkit k;
+    int rc = -2;
+    if (!getenv("FP_NODE") || !getenv("FP_PROXY") || podkit_open(&k) < 0)
+        return 2;
+    if (argc == 3 && strcmp(argv[1], "life") == 0)
+        rc = life(&k, argv[2]);
+    else if (argc >= 3 && strcmp(argv[1], "errors") == 0)
+        rc = errors(&k, argv[2], argv + 3);
+    else if (argc == 2 && strcmp(argv[1], "lists") == 0)
+        rc = lists(&k);
+    podkit_close(&k);
+    return -rc;
+}
