@@ -126,8 +126,9 @@ CUresult worker_cuModuleLoadDataEx(struct worker *w, const struct idm_cuModuleLo
         rc = take_options(w, in, &jit);
     if (rc == CUDA_SUCCESS) {
         CUresult load =
-            jit.n ? w->cu.cuModuleLoadDataEx(&module, image->data, jit.n, jit.option, jit.value)
-                  : w->cu.cuModuleLoadData(&module, image->data);
+            !worker_image_valid(image->data, image->bytes) ? CUDA_ERROR_INVALID_IMAGE
+            : jit.n ? w->cu.cuModuleLoadDataEx(&module, image->data, jit.n, jit.option, jit.value)
+                    : w->cu.cuModuleLoadData(&module, image->data);
         out->w.load_result = (int32_t)load;
         out->info_log = w->info_log;
         out->w.info_log_len = log_len(&jit, jit.info_size_at, w->info_log);

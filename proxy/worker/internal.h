@@ -143,6 +143,9 @@ void worker_waits_context_gone(struct worker *w, uint64_t context);
 
 #define MAX_IMAGES 4
 
+/* image.c: are all sizes within IMAGE what its BYTES hold, and is it no pointer? */
+bool worker_image_valid(const void *image, uint64_t bytes);
+
 struct image {
     uint32_t id; /* 0: free */
     uint64_t bytes;
