@@ -21,6 +21,22 @@ trap 'at_end=$?; set +e; remove_cgroups; (exit $at_end); node_trap' EXIT
 remove_cgroups() {
     find /sys/fs/cgroup -depth -type d -path "*$TEST_CGROUP_PARENT*" -exec rmdir {} + 2>/dev/null || true
 }
+plan= # where the runtime reads what is to fail
+# Disowned: the shell would tell of each death.
+await_death() { timeout 20 tail --pid="$runtime_pid" -f /dev/null; }
+begin_runtime() {
+    start_runtime 30 || fail "$NODE_REASON"
+    disown "$runtime_pid"
+}
+fired() { [ ! -e "$plan" ]; }
+# The runtime, without waiting for its answer: it may not live that long.
+launch_runtime() {
+    "$NODE_BUILD/bin/gpu-isolated-runtime" --config "$NODE/etc/config.json" \
+        >>"$NODE/logs/runtime.log" 2>&1 &
+    runtime_pid=$!
+    disown "$runtime_pid"
+}
+
 export TEST_CGROUP_PARENT=/gi-failpoints-$$
 ip link set lo up
 node_begin "$1"
@@ -41,21 +57,6 @@ gpuictl pull -q "$demo_image" >/dev/null
 export TEST_IMAGE=$demo_image TEST_LOG_ROOT=$NODE/pod-logs FP_NODE=$NODE FP_PROXY=$NODE/run/gpu-proxy.sock
 client=$NODE_BUILD/bin/e2e-failpoints
 state=$NODE/life
-
-# Disowned: the shell would tell of each death.
-await_death() { timeout 20 tail --pid="$runtime_pid" -f /dev/null; }
-begin_runtime() {
-    start_runtime 30 || fail "$NODE_REASON"
-    disown "$runtime_pid"
-}
-fired() { [ ! -e "$plan" ]; }
-# The runtime, without waiting for its answer: it may not live that long.
-launch_runtime() {
-    "$NODE_BUILD/bin/gpu-isolated-runtime" --config "$NODE/etc/config.json" \
-        >>"$NODE/logs/runtime.log" 2>&1 &
-    runtime_pid=$!
-    disown "$runtime_pid"
-}
 
 # walk NAME MODE: a life that is cut at NAME, and the rest of it after a restart.
 walk() {
