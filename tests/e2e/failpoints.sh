@@ -54,7 +54,7 @@ plan=$NODE/plan
 export GI_FAILPOINT=@$plan
 begin_runtime
 gpuictl pull -q "$demo_image" >/dev/null
-export TEST_IMAGE=$demo_image TEST_LOG_ROOT=$NODE/pod-logs FP_NODE=$NODE FP_PROXY=$NODE/run/gpu-proxy.sock
+export TEST_IMAGE=$demo_image TEST_LOG_ROOT=$NODE/pod-logs LEAKS_NODE=$NODE LEAKS_PROXY=$NODE/run/gpu-proxy.sock
 client=$NODE_BUILD/bin/e2e-failpoints
 state=$NODE/life
 
