@@ -11,6 +11,7 @@
 #include "base/failpoint.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "core/events.h"
 #include "core/runtime.h"
 #include "oci/spec.h"
 #include "rpc/pb.h"
@@ -196,6 +197,7 @@ static int build(struct rpc_call *call, struct container *c, const struct images
     {
         GI_LOCK_SCOPE(&c->pod->rt->lock);
         c->rec->created_ns = gi_now_ns();
+        events_container(c, EVENT_CREATED);
     }
     rc = container_save(c, err);
     GI_FAILPOINT(rc, "container_created_saved", err);
@@ -330,8 +332,10 @@ int container_start(struct rpc_call *call, struct container *c, struct gi_error 
     {
         GI_LOCK_SCOPE(&p->rt->lock);
         /* It may have ended already; then the agent has told when it began. */
-        if (!c->rec->started_ns)
+        if (!c->rec->started_ns) {
             c->rec->started_ns = before > c->rec->created_ns ? before : c->rec->created_ns;
+            events_container(c, EVENT_STARTED);
+        }
     }
     rc = container_save(c, err);
     GI_FAILPOINT(rc, "container_started_saved", err);

@@ -8,6 +8,7 @@
 
 #include "base/io.h"
 #include "base/log.h"
+#include "core/events.h"
 #include "core/runtime.h"
 #include "rpc/pb.h"
 
@@ -40,8 +41,10 @@ void container_set_exit(struct container *c, const struct agent_exit *exit, cons
     if (r->finished_ns)
         return;
     /* The agent's word, but never outside of what we know ourselves. */
-    if (!r->started_ns && exit->started_ns)
+    if (!r->started_ns && exit->started_ns) {
         r->started_ns = clamp_time(exit->started_ns, r->created_ns);
+        events_container(c, EVENT_STARTED);
+    }
     r->finished_ns = clamp_time(exit->finished_ns, r->started_ns ? r->started_ns : r->created_ns);
     r->exit_code = exit->exit_code;
     r->oom_killed = exit->oom_killed;
@@ -50,6 +53,7 @@ void container_set_exit(struct container *c, const struct agent_exit *exit, cons
                                               : "Error");
     pb_set(&r->message, message ? message : "");
     pthread_cond_broadcast(&c->pod->rt->changed);
+    events_container(c, EVENT_STOPPED);
 }
 
 /* A reference to the pod's container ID, or NULL. */

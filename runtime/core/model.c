@@ -8,6 +8,7 @@
 
 #include "base/io.h"
 #include "base/log.h"
+#include "core/events.h"
 #include "core/runtime.h"
 #include "rpc/pb.h"
 
@@ -132,6 +133,8 @@ void pod_drop(struct pod *p)
     pthread_mutex_lock(&p->rt->lock);
     p->gone = true;
     bool was_in = take_out(&p->rt->pods, &p->rt->n_pods, p);
+    if (was_in && p->rec->ready_ns)
+        events_pod(p, EVENT_DELETED);
     pthread_cond_broadcast(&p->rt->changed);
     pthread_mutex_unlock(&p->rt->lock);
     if (was_in)
@@ -143,6 +146,8 @@ void container_drop(struct container *c)
     pthread_mutex_lock(&c->pod->rt->lock);
     c->gone = true;
     bool was_in = take_out(&c->pod->containers, &c->pod->n_containers, c);
+    if (was_in && c->rec->created_ns)
+        events_container(c, EVENT_DELETED);
     pthread_cond_broadcast(&c->pod->rt->changed);
     pthread_mutex_unlock(&c->pod->rt->lock);
     if (was_in)

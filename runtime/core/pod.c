@@ -11,6 +11,7 @@
 #include "base/failpoint.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "core/events.h"
 #include "core/runtime.h"
 #include "cri/cri.h"
 #include "rpc/pb.h"
@@ -250,6 +251,8 @@ static int make(struct rpc_call *call, struct pod *p, const struct pod_wants *w,
         {
             GI_LOCK_SCOPE(&p->rt->lock);
             p->rec->ready_ns = gi_now_ns();
+            events_pod(p, EVENT_CREATED);
+            events_pod(p, EVENT_STARTED);
         }
         rc = pod_save(p, err);
         GI_FAILPOINT(rc, "pod_ready_saved", err);
@@ -346,8 +349,10 @@ int pod_stop(struct pod *p, struct gi_error *err)
     {
         GI_LOCK_SCOPE(&p->rt->lock);
         p->machine = NULL;
-        if (!p->rec->stopped_ns)
+        if (!p->rec->stopped_ns) {
             p->rec->stopped_ns = gi_now_ns();
+            events_pod(p, EVENT_STOPPED);
+        }
         pthread_cond_broadcast(&p->rt->changed);
     }
     machine_put(m);

@@ -49,10 +49,11 @@ struct runtime {
     /* under lock: */
     struct pod **pods;
     size_t n_pods;
-    char *pod_cidr;      /* from UpdateRuntimeConfig */
-    bool zones_doubtful; /* gpu-proxy may have zones of pods that are gone */
-    bool zones_busy;     /* a job compares gpu-proxy's zones with our pods */
-    int64_t zones_ns;    /* CLOCK_MONOTONIC of the last time */
+    struct listener *listeners; /* events.c */
+    char *pod_cidr;             /* from UpdateRuntimeConfig */
+    bool zones_doubtful;        /* gpu-proxy may have zones of pods that are gone */
+    bool zones_busy;            /* a job compares gpu-proxy's zones with our pods */
+    int64_t zones_ns;           /* CLOCK_MONOTONIC of the last time */
 };
 
 /* One operation on a pod at a time. */

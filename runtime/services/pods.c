@@ -59,7 +59,7 @@ HANDLER(remove_pod_sandbox)
 /* ---- status ---- */
 
 /* With the state lock held. */
-static Runtime__V1__PodSandboxStatus *status_message(const struct pod *p)
+Runtime__V1__PodSandboxStatus *pod_status_message(const struct pod *p)
 {
     const Gi__State__PodRecord *rec = p->rec;
     const Runtime__V1__PodSandboxConfig *config = rec->config;
@@ -125,7 +125,7 @@ HANDLER(pod_sandbox_status)
     GI_LOCK_SCOPE(&rt->lock);
     if (!p->rec->ready_ns)
         return gi_fail(err, GI_NOT_FOUND, "pod %s is being made", p->id);
-    r->status = status_message(p);
+    r->status = pod_status_message(p);
     r->timestamp = gi_now_ns();
     if (q->verbose)
         add_info(r, p);

@@ -29,6 +29,24 @@ HANDLER(list_containers);
 HANDLER(container_status);
 HANDLER(exec_sync);
 HANDLER(reopen_container_log);
+/* events.c */
+HANDLER(get_container_events);
+/* streams.c */
+HANDLER(stream_pod_sandboxes);
+HANDLER(stream_containers);
+HANDLER(stream_container_stats);
+HANDLER(stream_pod_sandbox_stats);
+HANDLER(stream_pod_sandbox_metrics);
+HANDLER(stream_images);
+/* metrics.c */
+HANDLER(list_metric_descriptors);
+HANDLER(list_pod_sandbox_metrics);
+/* update.c */
+HANDLER(update_container_resources);
+HANDLER(update_pod_sandbox_resources);
+HANDLER(checkpoint_container);
+HANDLER(checkpoint_pod);
+HANDLER(restore_pod);
 /* stats.c */
 HANDLER(container_stats);
 HANDLER(list_container_stats);
@@ -51,5 +69,9 @@ bool labels_match(const void *labels, size_t n, const void *selector, size_t n_s
 bool filter_id_matches(const char *wanted, const char *id);
 /* With the state lock held: heap. */
 Runtime__V1__ContainerStatus *container_status_message(const struct container *c);
+Runtime__V1__PodSandboxStatus *pod_status_message(const struct pod *p);
+/* Asks the agents of the pods WANTED says yes to (state lock held), and waits a moment. */
+void stats_refresh(struct runtime *rt, bool (*wanted)(const void *filter, const struct pod *p),
+                   const void *filter);
 
 #endif

@@ -86,9 +86,8 @@ static bool any_busy(const struct runtime *rt)
 }
 
 /* Only pods WANTED says yes to; it is called with the state lock held. */
-static void refresh_many(struct runtime *rt,
-                         bool (*wanted)(const void *filter, const struct pod *p),
-                         const void *filter)
+void stats_refresh(struct runtime *rt, bool (*wanted)(const void *filter, const struct pod *p),
+                   const void *filter)
 {
     GI_LOCK_SCOPE(&rt->lock);
     for (size_t i = 0; i < rt->n_pods; i++) {
@@ -263,7 +262,7 @@ HANDLER(list_container_stats)
     const Runtime__V1__ListContainerStatsRequest *q = request;
     Runtime__V1__ListContainerStatsResponse *r = response;
     struct runtime *rt = rpc_app(call);
-    refresh_many(rt, has_wanted_container, q->filter);
+    stats_refresh(rt, has_wanted_container, q->filter);
     GI_LOCK_SCOPE(&rt->lock);
     for (size_t i = 0; i < rt->n_pods; i++) {
         const struct pod *p = rt->pods[i];
@@ -308,7 +307,7 @@ HANDLER(list_pod_sandbox_stats)
     const Runtime__V1__ListPodSandboxStatsRequest *q = request;
     Runtime__V1__ListPodSandboxStatsResponse *r = response;
     struct runtime *rt = rpc_app(call);
-    refresh_many(rt, pod_wanted, q->filter);
+    stats_refresh(rt, pod_wanted, q->filter);
     GI_LOCK_SCOPE(&rt->lock);
     for (size_t i = 0; i < rt->n_pods; i++) {
         if (pod_wanted(q->filter, rt->pods[i]))

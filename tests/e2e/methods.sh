@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Events, streamed lists, metrics, live limits: test_methods.c against a node of this build.
+#   methods.sh BUILD
+set -euo pipefail
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+need_node
+trap node_trap EXIT
+node_begin "$1"
+start_registry
+push_demo
+start_proxy
+start_runtime 30
+gpuictl pull "$demo_image" >/dev/null
+TEST_IMAGE=$demo_image TEST_LOG_ROOT=$NODE/pod-logs "$NODE_BUILD/bin/e2e-methods"
