@@ -61,8 +61,9 @@ HANDLER(update_container_resources)
     int rc = check(q->linux, err);
     if (rc == 0)
         rc = container_find(rt, q->container_id, &c, err);
-    if (rc == 0)
-        rc = pod_begin(c->pod, call, err);
+    if (rc < 0 || !c)
+        return rc;
+    rc = pod_begin(c->pod, call, err);
     if (rc < 0)
         return rc;
     cleanup_op struct pod *op = c->pod;
