@@ -5,6 +5,9 @@
  *                         CreateContainer, StartContainer of a sleeping
  *                         container; then removed. One line a step.
  *   pods COUNT            makes COUNT such pods and leaves them
+ *   sequence COUNT        COUNT pods' whole lives, each call of them timed
+ *   pull COUNT IMAGE      removes and pulls IMAGE COUNT times
+ *   lists COUNT           both list calls, COUNT times
  *   command COUNT ARGV..  runs a command COUNT times: the machine's floor
  * Lines: NAME p50_us p99_us min_us max_us count
  */
@@ -101,6 +104,123 @@ static int pods(struct podkit *k, size_t count)
     return 0;
 }
 
+/* ---- every call of a life ---- */
+
+enum { RUN, CREATE, START, EXEC, STOP, REMOVE, STOP_POD, REMOVE_POD, N_CALLS };
+static const char *const call_names[N_CALLS] = {
+    "RunPodSandbox", "CreateContainer", "StartContainer", "ExecSync",
+    "StopContainer", "RemoveContainer", "StopPodSandbox", "RemovePodSandbox",
+};
+
+static int any(struct podkit *k, const char *method, const ProtobufCMessage *q,
+               struct gi_error *err)
+{
+    const struct gi_cri_call_options o = {.timeout_ms = 120000};
+    ProtobufCMessage *r = NULL;
+    int rc = gi_cri_call(k->client, method, q, &o, &r, err);
+    podkit_free(r);
+    return rc;
+}
+
+static int exec_true(struct podkit *k, const char *container, struct gi_error *err)
+{
+    char *argv[] = {(char *)"/bin/true"};
+    Runtime__V1__ExecSyncRequest q = RUNTIME__V1__EXEC_SYNC_REQUEST__INIT;
+    q.container_id = (char *)container;
+    q.cmd = argv;
+    q.n_cmd = 1;
+    return any(k, "ExecSync", &q.base, err);
+}
+
+static int one_call(struct podkit *k, int call, const char *name, char pod[80], char container[80],
+                    struct gi_error *err)
+{
+    switch (call) {
+    case RUN:
+        return podkit_run_pod(k, name, NULL, pod, err);
+    case CREATE:
+        return podkit_create(k, pod, name, "main", NULL, sleeper, container, err);
+    case START:
+        return podkit_start(k, container, err);
+    case EXEC:
+        return exec_true(k, container, err);
+    case STOP: /* no grace: what the runtime costs, not the program */
+        return podkit_stop(k, container, 0, err);
+    case REMOVE:
+        return podkit_remove(k, container, err);
+    case STOP_POD:
+        return podkit_stop_pod(k, pod, err);
+    default:
+        return podkit_remove_pod(k, pod, err);
+    }
+}
+
+static int sequence(struct podkit *k, size_t count)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    cleanup_free int64_t *ns = calloc(N_CALLS * count, sizeof(*ns));
+    if (!ns)
+        return 1;
+    for (size_t i = 0; i < count; i++) {
+        char name[32], pod[80] = "", container[80] = "";
+        snprintf(name, sizeof(name), "sequence-%zu", i);
+        for (int c = 0; c < N_CALLS; c++) {
+            int64_t begin = gi_monotonic_ns();
+            if (one_call(k, c, name, pod, container, &err) < 0)
+                return fail(call_names[c], &err);
+            ns[(size_t)c * count + i] = gi_monotonic_ns() - begin;
+        }
+    }
+    for (size_t c = 0; c < N_CALLS; c++)
+        print(call_names[c], ns + c * count, count);
+    return 0;
+}
+
+static int pull(struct podkit *k, size_t count, char *image)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    Runtime__V1__ImageSpec spec = RUNTIME__V1__IMAGE_SPEC__INIT;
+    Runtime__V1__PullImageRequest q = RUNTIME__V1__PULL_IMAGE_REQUEST__INIT;
+    Runtime__V1__RemoveImageRequest away = RUNTIME__V1__REMOVE_IMAGE_REQUEST__INIT;
+    cleanup_free int64_t *ns = calloc(count, sizeof(*ns));
+    spec.image = image;
+    q.image = away.image = &spec;
+    for (size_t i = 0; ns && i < count; i++) {
+        if (any(k, "RemoveImage", &away.base, &err) < 0)
+            return fail("RemoveImage", &err);
+        int64_t begin = gi_monotonic_ns();
+        if (any(k, "PullImage", &q.base, &err) < 0)
+            return fail("PullImage", &err);
+        ns[i] = gi_monotonic_ns() - begin;
+    }
+    if (ns)
+        print("PullImage", ns, count);
+    return !ns;
+}
+
+static int lists(struct podkit *k, size_t count)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    Runtime__V1__ListPodSandboxRequest p = RUNTIME__V1__LIST_POD_SANDBOX_REQUEST__INIT;
+    Runtime__V1__ListContainersRequest c = RUNTIME__V1__LIST_CONTAINERS_REQUEST__INIT;
+    cleanup_free int64_t *ns = calloc(2 * count, sizeof(*ns));
+    if (!ns)
+        return 1;
+    for (size_t i = 0; i < count; i++) {
+        int64_t begin = gi_monotonic_ns();
+        if (any(k, "ListPodSandbox", &p.base, &err) < 0)
+            return fail("ListPodSandbox", &err);
+        int64_t middle = gi_monotonic_ns();
+        if (any(k, "ListContainers", &c.base, &err) < 0)
+            return fail("ListContainers", &err);
+        ns[i] = middle - begin;
+        ns[count + i] = gi_monotonic_ns() - middle;
+    }
+    print("ListPodSandbox", ns, count);
+    print("ListContainers", ns + count, count);
+    return 0;
+}
+
 static int command(size_t count, char **argv)
 {
     cleanup_free int64_t *ns = calloc(count, sizeof(*ns));
@@ -126,16 +246,20 @@ int main(int argc, char **argv)
     struct podkit k;
     unsigned long count = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
     if (count < 1 || count > MAX_COUNT) {
-        fprintf(stderr, "usage: cri-bench-client latency|pods COUNT | command COUNT ARGV...\n");
+        fprintf(stderr, "usage: cri-bench-client latency|pods|sequence|lists COUNT | "
+                        "pull COUNT IMAGE | command COUNT ARGV...\n");
         return 2;
     }
     if (strcmp(argv[1], "command") == 0 && argc > 3)
         return command(count, argv + 3);
     if (podkit_open(&k) < 0)
         return 2;
-    int rc = strcmp(argv[1], "latency") == 0 ? latency(&k, count)
-             : strcmp(argv[1], "pods") == 0  ? pods(&k, count)
-                                             : 2;
+    int rc = strcmp(argv[1], "latency") == 0            ? latency(&k, count)
+             : strcmp(argv[1], "pods") == 0             ? pods(&k, count)
+             : strcmp(argv[1], "sequence") == 0         ? sequence(&k, count)
+             : strcmp(argv[1], "lists") == 0            ? lists(&k, count)
+             : strcmp(argv[1], "pull") == 0 && argc > 3 ? pull(&k, count, argv[3])
+                                                        : 2;
     podkit_close(&k);
     return rc;
 }
