@@ -8,6 +8,7 @@
  *   sequence COUNT        COUNT pods' whole lives, each call of them timed
  *   pull COUNT IMAGE      removes and pulls IMAGE COUNT times
  *   lists COUNT           both list calls, COUNT times
+ *   clear 1               stops and removes all pods
  *   command COUNT ARGV..  runs a command COUNT times: the machine's floor
  * Lines: NAME p50_us p99_us min_us max_us count
  */
@@ -221,6 +222,21 @@ static int lists(struct podkit *k, size_t count)
     return 0;
 }
 
+static int clear(struct podkit *k)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    Runtime__V1__ListPodSandboxRequest q = RUNTIME__V1__LIST_POD_SANDBOX_REQUEST__INIT;
+    Runtime__V1__ListPodSandboxResponse *r = NULL;
+    int rc = gi_cri_call(k->client, "ListPodSandbox", &q.base, NULL, (ProtobufCMessage **)&r, &err);
+    for (size_t i = 0; rc == 0 && i < r->n_items; i++) {
+        rc = podkit_stop_pod(k, r->items[i]->id, &err);
+        if (rc == 0)
+            rc = podkit_remove_pod(k, r->items[i]->id, &err);
+    }
+    podkit_free(r);
+    return rc < 0 ? fail("removing all pods", &err) : 0;
+}
+
 static int command(size_t count, char **argv)
 {
     cleanup_free int64_t *ns = calloc(count, sizeof(*ns));
@@ -246,7 +262,7 @@ int main(int argc, char **argv)
     struct podkit k;
     unsigned long count = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
     if (count < 1 || count > MAX_COUNT) {
-        fprintf(stderr, "usage: cri-bench-client latency|pods|sequence|lists COUNT | "
+        fprintf(stderr, "usage: cri-bench-client latency|pods|sequence|lists|clear COUNT | "
                         "pull COUNT IMAGE | command COUNT ARGV...\n");
         return 2;
     }
@@ -256,6 +272,7 @@ int main(int argc, char **argv)
         return 2;
     int rc = strcmp(argv[1], "latency") == 0            ? latency(&k, count)
              : strcmp(argv[1], "pods") == 0             ? pods(&k, count)
+             : strcmp(argv[1], "clear") == 0            ? clear(&k)
              : strcmp(argv[1], "sequence") == 0         ? sequence(&k, count)
              : strcmp(argv[1], "lists") == 0            ? lists(&k, count)
              : strcmp(argv[1], "pull") == 0 && argc > 3 ? pull(&k, count, argv[3])
