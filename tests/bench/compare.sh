@@ -91,7 +91,7 @@ on() {
 # Memory of the daemon alone (RSS), and of it with its helpers (PSS).
 memory() {
     local pid pattern sum=0 kib daemon=$runtime_pid
-    pattern=$build/bin/gpu-isolated-agent
+    pattern="gpu-isolated-agent.*$NODE"
     if [ "$1" = containerd ]; then
         daemon=$containerd_pid
         pattern="containerd-shim-runc-v2.*$ctd"
