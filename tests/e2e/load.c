@@ -84,9 +84,9 @@ static void print_lists(const char *when)
     if (n_times == 0)
         return;
     qsort(times, n_times, sizeof(times[0]), compare);
+    size_t half = n_times / 2, p99 = (n_times * 99 + 99) / 100 - 1;
     printf("%zu list calls %s: p50 %.2f ms, p99 %.2f ms, max %.2f ms\n", n_times, when,
-           (double)times[n_times / 2] / 1e6, (double)times[(n_times * 99 + 99) / 100 - 1] / 1e6,
-           (double)times[n_times - 1] / 1e6);
+           (double)times[half] / 1e6, (double)times[p99] / 1e6, (double)times[n_times - 1] / 1e6);
     n_times = 0;
 }
 
