@@ -75,6 +75,8 @@ end_containerd() {
     # What it leaves mounted below its own folders.
     awk -v node="$NODE/ctd/" 'index($5, node) == 1 { print $5 }' /proc/self/mountinfo | sort -r |
         while read -r at; do umount -l "$at"; done
+    # Its cgroups, empty now; one in use, another containerd's, stays.
+    find /sys/fs/cgroup -depth -type d -path '*/k8s.io*' -exec rmdir {} + 2>/dev/null || true
 }
 
 # on containerd|ours COMMAND...
