@@ -60,9 +60,11 @@ int gi_cri_client_new(const char *endpoint, struct gi_cri_client **ret_client, s
         {.type = GRPC_ARG_INTEGER,
          .key = (char *)GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
          .value.integer = 100},
+        /* In spite of its name: how long one attempt to connect may take. A server
+         * with much to do answers late, and that is no reason to give up. */
         {.type = GRPC_ARG_INTEGER,
          .key = (char *)GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
-         .value.integer = 100},
+         .value.integer = 20000},
         {.type = GRPC_ARG_INTEGER,
          .key = (char *)GRPC_ARG_MAX_RECONNECT_BACKOFF_MS,
          .value.integer = 1000},

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The gRPC client against a small server in this process. */
+#include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -202,6 +206,53 @@ static void test_bad_endpoint(void **state)
     assert_null(c);
 }
 
+/* One connection to dir/late.sock, passed on to the server when 600 ms are over. */
+static void *late_main(void *arg)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    int fds[2] = {accept(*(int *)arg, NULL, NULL), socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    snprintf(to.sun_path, sizeof(to.sun_path), "%.90s/cri.sock", dir);
+    usleep(600000);
+    bool open = connect(fds[1], (struct sockaddr *)&to, sizeof(to)) == 0;
+    while (open) {
+        struct pollfd p[2] = {{.fd = fds[0], .events = POLLIN}, {.fd = fds[1], .events = POLLIN}};
+        poll(p, 2, -1);
+        for (int i = 0; i < 2 && open; i++) {
+            char bytes[4096];
+            ssize_t n = p[i].revents ? read(fds[i], bytes, sizeof(bytes)) : 0;
+            open = !p[i].revents || (n > 0 && gi_write_full(fds[1 - i], bytes, (size_t)n) == 0);
+        }
+    }
+    close(fds[0]);
+    close(fds[1]);
+    return NULL;
+}
+
+/* A server with much to do takes its time to greet: no reason to give up. */
+static void test_slow_server(void **state)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    char late[128];
+    pthread_t thread;
+    struct gi_error err = GI_ERROR_INIT;
+    struct gi_cri_client *slow = NULL;
+    ProtobufCMessage *r = NULL;
+    Runtime__V1__VersionRequest request = RUNTIME__V1__VERSION_REQUEST__INIT;
+    snprintf(at.sun_path, sizeof(at.sun_path), "%.90s/late.sock", dir);
+    snprintf(late, sizeof(late), "unix://%s", at.sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(fd, 4), 0);
+    assert_int_equal(pthread_create(&thread, NULL, late_main, &fd), 0);
+    assert_int_equal(gi_cri_client_new(late, &slow, NULL), 0);
+    if (gi_cri_call(slow, "Version", &request.base, NULL, &r, &err) != 0)
+        fail_msg("%s", err.message);
+    protobuf_c_message_free_unpacked(r, NULL);
+    gi_cri_client_free(slow);
+    pthread_join(thread, NULL);
+    close(fd);
+}
+
 static void test_server_restart(void **state)
 {
     Runtime__V1__VersionResponse *r = NULL;
@@ -234,6 +285,7 @@ int main(void)
         cmocka_unit_test(test_open_stream),
         cmocka_unit_test(test_raw),
         cmocka_unit_test(test_bad_endpoint),
+        cmocka_unit_test(test_slow_server),
         cmocka_unit_test(test_server_restart),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
