@@ -18,8 +18,8 @@
 #include "idm/handover.h"
 #include "proc.h"
 
-#define MAX_CLIENTS 64u /* of one container */
-#define STEP_MS     5000
+#define MAX_CLIENTS 64u   /* of one container */
+#define STEP_MS     60000 /* a driver's first start on a busy host takes long */
 #define MAX_ARENA   (1ull << 30)
 
 /*
