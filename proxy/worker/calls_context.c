@@ -160,3 +160,19 @@ void worker_end_contexts(struct worker *w)
             end_context(w, o);
     }
 }
+
+/* ---- streams ---- */
+
+CUresult worker_cuStreamDestroy_v2(struct worker *w, const struct idm_cuStreamDestroy_v2_in *in,
+                                   struct idm_cuStreamDestroy_v2_out *out)
+{
+    void *stream;
+    struct worker_object *o;
+    (void)out;
+    WORKER_TRY(worker_find_last(w, IDM_KIND_stream, in->w.stream, &stream));
+    WORKER_TRY(worker_find_object(w, IDM_KIND_stream, in->w.stream, &o));
+    CUresult later = worker_wait_later(w, o->context, stream);
+    CUresult rc = w->cu.cuStreamDestroy_v2(stream);
+    worker_gone(w, in->w.stream);
+    return rc != CUDA_SUCCESS ? rc : later;
+}

@@ -20,6 +20,7 @@ struct worker_object {
     uint64_t id;         /* 0: the place is free */
     uint64_t context;    /* id of the context it belongs to; its end is the object's */
     void *scrubber;      /* context: the stream that zeroes its allocations; made when needed */
+    void *graveyard;     /* context: a stream that waits for what destroyed ones had left to do */
     uint64_t parent;     /* a function's module */
     void *driver;        /* the driver's handle */
     uint32_t generation; /* the highest ever used at this place */
@@ -133,6 +134,9 @@ void waits_free(struct waits *q);
 CUresult worker_wait_stream(struct worker *w, CUstream stream);
 CUresult worker_wait_event(struct worker *w, CUevent event);
 CUresult worker_wait_context(struct worker *w);
+/* Before STREAM of CONTEXT (an id) is destroyed: what it still does counts for
+ * worker_wait_context. */
+CUresult worker_wait_later(struct worker *w, uint64_t context, CUstream stream);
 /* Looks once at everything; true if an answer went out. */
 bool worker_poll_waits(struct worker *w);
 /* An event or a context is gone. */

@@ -109,6 +109,7 @@ void worker_born(struct worker *w, struct worker_object *o, uint64_t id, void *d
     o->context = w->context;
     o->parent = 0;
     o->scrubber = NULL;
+    o->graveyard = NULL;
     o->driver = driver;
     o->failed = rc;
     o->value = 0;

@@ -145,6 +145,39 @@ CUresult worker_wait_event(struct worker *w, CUevent event)
                        add_item(w, i, event, false) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
 }
 
+/* One stream a context stands for all that were destroyed: it is made to wait for
+ * an event behind their last work. */
+static CUresult bury(struct worker *w, struct worker_object *context, CUstream stream)
+{
+    CUevent event = NULL;
+    if (!context->graveyard) {
+        CUstream graveyard;
+        WORKER_TRY(w->cu.cuStreamCreate(&graveyard, CU_STREAM_NON_BLOCKING));
+        context->graveyard = graveyard;
+    }
+    WORKER_TRY(w->cu.cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
+    CUresult rc = w->cu.cuEventRecord(event, stream);
+    if (rc == CUDA_SUCCESS)
+        rc = w->cu.cuStreamWaitEvent(context->graveyard, event, 0);
+    w->cu.cuEventDestroy_v2(event); /* the driver keeps it until it has happened */
+    return rc;
+}
+
+CUresult worker_wait_later(struct worker *w, uint64_t context, CUstream stream)
+{
+    struct worker_object *o;
+    if (!w->cu.cuStreamWaitEvent || w->cu.cuStreamQuery(stream) != CUDA_ERROR_NOT_READY)
+        return CUDA_SUCCESS;
+    WORKER_TRY(worker_find_object(w, IDM_KIND_context, context, &o));
+    /* Streams and events are made in the current context: the stream's for now. */
+    if (context != w->context)
+        WORKER_TRY(w->cu.cuCtxSetCurrent(o->driver));
+    CUresult rc = bury(w, o, stream);
+    if (context != w->context)
+        worker_restore_context(w);
+    return rc;
+}
+
 CUresult worker_wait_context(struct worker *w)
 {
     if (!w->want_reply)
@@ -156,6 +189,11 @@ CUresult worker_wait_context(struct worker *w)
     /* The legacy stream stands for all that synchronize with it; the others are
      * asked each. */
     CUresult rc = add_stream(w, index, CU_STREAM_LEGACY);
+    struct worker_object *context;
+    if (rc == CUDA_SUCCESS &&
+        worker_find_object(w, IDM_KIND_context, w->context, &context) == CUDA_SUCCESS &&
+        context->graveyard && w->cu.cuStreamQuery(context->graveyard) == CUDA_ERROR_NOT_READY)
+        rc = add_stream(w, index, context->graveyard);
     uint32_t left = w->objects.used;
     for (uint32_t i = 0; i < w->objects.max && left && rc == CUDA_SUCCESS; i++) {
         const struct worker_object *o = &w->objects.places[i];

@@ -330,6 +330,36 @@ static void test_failed_creation(void)
     EXPECT_EQ(proxy_stats(&node.proxy, NODE_ZONE).refused_handles, 0);
 }
 
+/* A stream may go while it has work: synchronizing the context waits for that, too. */
+static void test_destroyed_stream(void)
+{
+    enum { N = 1 << 20, TIMES = 10 };
+    unsigned n = N;
+    float two = 2, *v = malloc(N * sizeof(*v));
+    CUdeviceptr p = 0;
+    CUfunction fn = NULL;
+    CUstream stream = NULL;
+    REQUIRE(v && begin());
+    for (unsigned i = 0; i < N; i++)
+        v[i] = 1;
+    REQUIRE(cu.cuMemAlloc_v2(&p, N * sizeof(*v)) == CUDA_SUCCESS);
+    REQUIRE(cu.cuMemcpyHtoD_v2(p, v, N * sizeof(*v)) == CUDA_SUCCESS);
+    REQUIRE(cu.cuModuleGetFunction(&fn, module, "saxpy") == CUDA_SUCCESS);
+    REQUIRE(cu.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING) == CUDA_SUCCESS);
+    void *args[] = {&two, &p, &p, &n};
+    for (int i = 0; i < TIMES; i++)
+        EXPECT_EQ(cu.cuLaunchKernel(fn, N / 256, 1, 1, 256, 1, 1, 0, stream, args, NULL),
+                  CUDA_SUCCESS);
+    EXPECT_EQ(cu.cuStreamDestroy_v2(stream), CUDA_SUCCESS);
+    EXPECT_EQ(cu.cuCtxSynchronize(), CUDA_SUCCESS);
+    EXPECT_EQ(cu.cuMemcpyDtoH_v2(v, p, N * sizeof(*v)), CUDA_SUCCESS);
+    unsigned wrong = 0;
+    for (unsigned i = 0; i < N; i++)
+        wrong += v[i] != 59049.0f; /* three to the tenth */
+    EXPECT_EQ(wrong, 0);
+    free(v);
+}
+
 /* --- Limits ---------------------------------------------------------------------- */
 
 static void test_full_ring(void)
@@ -486,6 +516,7 @@ APART(test_sticky_error)
 APART(test_failed_creation)
 APART(test_worker_dies)
 APART(test_worker_dies_unasked)
+APART(test_destroyed_stream)
 APART(test_full_ring)
 APART(test_full_arena)
 APART(test_pinned_in_kernels)
@@ -511,6 +542,7 @@ int main(int argc, char **argv)
     MT_RUN(apart_test_failed_creation);
     MT_RUN(apart_test_worker_dies);
     MT_RUN(apart_test_worker_dies_unasked);
+    MT_RUN(apart_test_destroyed_stream);
     MT_RUN(apart_test_full_ring);
     MT_RUN(apart_test_full_arena);
     MT_RUN(apart_test_pinned_in_kernels);
