@@ -20,7 +20,9 @@
 #define LEAK_MS 10000
 
 struct leaks {
-    char text[256];
+    const char *node;  /* $LEAKS_NODE: the folder whose things are counted */
+    const char *proxy; /* $LEAKS_PROXY: gpu-proxy's control socket */
+    char text[256];    /* the first thing that is left over */
 };
 
 static void leak(struct leaks *l, const char *what, const char *name)
@@ -33,7 +35,7 @@ static void leak(struct leaks *l, const char *what, const char *name)
 static void look_into(struct leaks *l, const char *sub, const char *prefix)
 {
     char path[PATH_MAX];
-    snprintf(path, sizeof(path), "%s/%s", getenv("LEAKS_NODE"), sub);
+    snprintf(path, sizeof(path), "%s/%s", l->node, sub);
     cleanup_closedir DIR *d = opendir(path);
     struct dirent *e;
     while (d && (e = readdir(d))) {
@@ -46,7 +48,6 @@ static void look_into(struct leaks *l, const char *sub, const char *prefix)
 static void look_at_processes(struct leaks *l)
 {
     static const char *const daemons[] = {"docker-registry", "gpu-proxy", "gpu-isolated-r"};
-    const char *node = getenv("LEAKS_NODE");
     cleanup_closedir DIR *d = opendir("/proc");
     struct dirent *e;
     while (d && (e = readdir(d))) {
@@ -57,7 +58,7 @@ static void look_at_processes(struct leaks *l)
         snprintf(path, sizeof(path), "/proc/%ld/cmdline", pid);
         cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
         ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof(line));
-        if (n <= 0 || !memmem(line, (size_t)n, node, strlen(node)))
+        if (n <= 0 || !memmem(line, (size_t)n, l->node, strlen(l->node)))
             continue;
         snprintf(path, sizeof(path), "/proc/%ld/comm", pid);
         cleanup_close int cfd = open(path, O_RDONLY | O_CLOEXEC);
@@ -77,7 +78,7 @@ static void look_at_mounts(struct leaks *l)
     char line[8192];
     cleanup_fclose FILE *f = fopen("/proc/self/mountinfo", "re");
     while (f && fgets(line, sizeof(line), f)) {
-        if (strstr(line, getenv("LEAKS_NODE")) && !strstr(line, "/images/"))
+        if (strstr(line, l->node) && !strstr(line, "/images/"))
             leak(l, "mount", line);
     }
 }
@@ -109,7 +110,7 @@ static void look_at_zones(struct leaks *l)
     struct control_client *c = NULL;
     uint32_t *zones = NULL;
     uint32_t n = 0;
-    int rc = control_client_new(getenv("LEAKS_PROXY"), &c, &err);
+    int rc = control_client_new(l->proxy, &c, &err);
     if (rc == 0)
         rc = control_list_zones(c, &zones, &n, &err);
     if (rc < 0)
@@ -123,11 +124,12 @@ static void look_at_zones(struct leaks *l)
 /* Waits: gpu-proxy may be told late, and a dying process takes its time. */
 int leaks_check(void)
 {
-    if (!getenv("LEAKS_NODE") || !getenv("LEAKS_PROXY"))
+    const char *node = getenv("LEAKS_NODE"), *proxy = getenv("LEAKS_PROXY");
+    if (!node || !proxy)
         return fprintf(stderr, "needs LEAKS_NODE and LEAKS_PROXY\n"), -1;
     int64_t until = gi_monotonic_ns() + LEAK_MS * 1000000LL;
     for (;;) {
-        struct leaks l = {.text = ""};
+        struct leaks l = {.node = node, .proxy = proxy};
         look_at_processes(&l);
         look_at_mounts(&l);
         look_at_interfaces(&l);
@@ -140,6 +142,7 @@ int leaks_check(void)
         look_into(&l, "ipam/testnet", "10.");
         cgroup_leaks = &l;
         nftw("/sys/fs/cgroup", visit, 16, FTW_PHYS);
+        cgroup_leaks = NULL;
         if (!*l.text)
             return 0;
         if (gi_monotonic_ns() >= until)
