@@ -15,8 +15,8 @@
 
 struct vg_object {
     _Atomic uint64_t id; /* 0: free */
-    uint64_t context;
-    uint64_t parent; /* a function's module */
+    uint64_t context;    /* 0: no context's */
+    uint64_t parent;     /* a function's module or library; a kernel's or a module's library */
     uint32_t generation;
     uint32_t next_free;
     uint32_t value; /* context: device; stream: flags */
@@ -27,19 +27,20 @@ int handles_open(uint32_t max, uint32_t tag);
 void handles_close(void);
 void handles_forked(void);
 
-/* A fresh id in the caller's current context. */
+/* A fresh id in the caller's current context; contexts, libraries and kernels are in none. */
 CUresult vg_new(enum idm_kind kind, uint64_t *ret_id);
 /* What is known about a fresh object; before anybody else knows its id. */
 void vg_describe(uint64_t id, uint64_t parent, uint32_t value, void *data);
 void vg_forget(uint64_t id);
-/* Forgets all whose context or parent is ID. */
+/* Forgets all whose context or parent is ID, and what is in modules among them. */
 void vg_forget_orphans(uint64_t id);
 
 /* NULL when ID is no living object of KIND. */
 struct vg_object *vg_find(enum idm_kind kind, uint64_t id);
 
-/* The id of PARENT's child of KIND whose data MATCHES(data, arg); 0: none. */
-uint64_t vg_find_child(enum idm_kind kind, uint64_t parent,
+/* The id of PARENT's child of KIND in CONTEXT (0: no context's) whose data
+ * MATCHES(data, arg); 0: none. */
+uint64_t vg_find_child(enum idm_kind kind, uint64_t parent, uint64_t context,
                        bool (*matches)(const void *data, const void *arg), const void *arg);
 
 /* A handle from a program, for the wire. NULL is the current context where

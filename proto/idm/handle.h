@@ -20,6 +20,8 @@ enum idm_kind {
     IDM_KIND_function = 3,
     IDM_KIND_stream = 4,
     IDM_KIND_event = 5,
+    IDM_KIND_library = 6,
+    IDM_KIND_kernel = 7,
 };
 
 #define IDM_MAX_HANDLES    (1u << 20)

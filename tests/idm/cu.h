@@ -74,6 +74,20 @@
     X(cuFuncSetAttribute)                                                                          \
     X(cuFuncGetParamInfo)                                                                          \
     X(cuFuncGetModule)                                                                             \
+    X(cuFuncGetName)                                                                               \
+    X(cuLibraryLoadData)                                                                           \
+    X(cuLibraryLoadFromFile)                                                                       \
+    X(cuLibraryUnload)                                                                             \
+    X(cuLibraryGetKernel)                                                                          \
+    X(cuLibraryGetKernelCount)                                                                     \
+    X(cuLibraryGetModule)                                                                          \
+    X(cuLibraryGetGlobal)                                                                          \
+    X(cuKernelGetFunction)                                                                         \
+    X(cuKernelGetLibrary)                                                                          \
+    X(cuKernelGetName)                                                                             \
+    X(cuKernelGetParamInfo)                                                                        \
+    X(cuKernelGetAttribute)                                                                        \
+    X(cuKernelSetAttribute)                                                                        \
     X(cuLaunchKernel)                                                                              \
     X(cuStreamCreate)                                                                              \
     X(cuStreamCreateWithPriority)                                                                  \
