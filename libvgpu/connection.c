@@ -88,6 +88,7 @@ static CUresult map_channel(void)
 /* Gives everything back that the channel holds; the caller is alone. */
 static void release(void)
 {
+    own_stream_close();
     handles_close();
     memory_close();
     host_close();
@@ -128,6 +129,7 @@ static void forked(void)
     memcpy(&vg.contexts, &mutex, sizeof(mutex));
     memcpy(&opening, &mutex, sizeof(mutex));
     memcpy(&vg.changed, &cond, sizeof(cond));
+    own_stream_forked();
     handles_forked();
     memory_forked();
     host_forked();

@@ -172,15 +172,6 @@ CUresult vg_use(enum idm_kind kind, const void *handle, bool nullable, uint64_t 
     return CUDA_SUCCESS;
 }
 
-CUresult vg_use_stream(CUstream stream, uint64_t *ret_id)
-{
-    uint64_t id = (uint64_t)(uintptr_t)stream;
-    if (id > 2 && !vg_find(IDM_KIND_stream, id))
-        return CUDA_ERROR_INVALID_HANDLE;
-    *ret_id = id;
-    return CUDA_SUCCESS;
-}
-
 CUresult vg_use_text(const char *text, uint32_t max, uint32_t *ret_len)
 {
     size_t len = text ? strnlen(text, max) : max;

@@ -46,7 +46,10 @@ uint64_t vg_find_child(enum idm_kind kind, uint64_t parent, uint64_t context,
 /* A handle from a program, for the wire. NULL is the current context where
  * NULLABLE. */
 CUresult vg_use(enum idm_kind kind, const void *handle, bool nullable, uint64_t *ret_id);
+/* Also the default streams; the caller's own is made when it is first used (own_stream.c). */
 CUresult vg_use_stream(CUstream stream, uint64_t *ret_id);
+void own_stream_forked(void);
+void own_stream_close(void);
 CUresult vg_use_text(const char *text, uint32_t max, uint32_t *ret_len);
 
 static inline void *vg_pointer(uint64_t id)

@@ -291,34 +291,30 @@ typedef enum CUdriverProcAddressQueryResult_enum {
 #define CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM 0x2
 
 /* Current names of calls whose signature changed once. */
-#define cuCtxCreate                cuCtxCreate_v2
-#define cuCtxDestroy               cuCtxDestroy_v2
-#define cuCtxPushCurrent           cuCtxPushCurrent_v2
-#define cuCtxPopCurrent            cuCtxPopCurrent_v2
-#define cuDeviceTotalMem           cuDeviceTotalMem_v2
-#define cuDevicePrimaryCtxRelease  cuDevicePrimaryCtxRelease_v2
-#define cuDevicePrimaryCtxReset    cuDevicePrimaryCtxReset_v2
-#define cuDevicePrimaryCtxSetFlags cuDevicePrimaryCtxSetFlags_v2
-#define cuEventDestroy             cuEventDestroy_v2
-#define cuMemAlloc                 cuMemAlloc_v2
-#define cuMemAllocHost             cuMemAllocHost_v2
-#define cuMemFree                  cuMemFree_v2
-#define cuMemGetAddressRange       cuMemGetAddressRange_v2
-#define cuMemGetInfo               cuMemGetInfo_v2
-#define cuMemHostGetDevicePointer  cuMemHostGetDevicePointer_v2
-#define cuMemHostRegister          cuMemHostRegister_v2
-#define cuMemcpyDtoD               cuMemcpyDtoD_v2
-#define cuMemcpyDtoDAsync          cuMemcpyDtoDAsync_v2
-#define cuMemcpyDtoH               cuMemcpyDtoH_v2
-#define cuMemcpyDtoHAsync          cuMemcpyDtoHAsync_v2
-#define cuMemcpyHtoD               cuMemcpyHtoD_v2
-#define cuMemcpyHtoDAsync          cuMemcpyHtoDAsync_v2
-#define cuMemsetD16                cuMemsetD16_v2
-#define cuMemsetD32                cuMemsetD32_v2
-#define cuMemsetD8                 cuMemsetD8_v2
-#define cuModuleGetGlobal          cuModuleGetGlobal_v2
-#define cuStreamDestroy            cuStreamDestroy_v2
-#define cuGetProcAddress           cuGetProcAddress_v2
+#define cuCtxCreate               cuCtxCreate_v2
+#define cuCtxDestroy              cuCtxDestroy_v2
+#define cuCtxPushCurrent          cuCtxPushCurrent_v2
+#define cuCtxPopCurrent           cuCtxPopCurrent_v2
+#define cuDeviceTotalMem          cuDeviceTotalMem_v2
+#define cuEventDestroy            cuEventDestroy_v2
+#define cuMemAlloc                cuMemAlloc_v2
+#define cuMemAllocHost            cuMemAllocHost_v2
+#define cuMemFree                 cuMemFree_v2
+#define cuMemGetAddressRange      cuMemGetAddressRange_v2
+#define cuMemGetInfo              cuMemGetInfo_v2
+#define cuMemHostGetDevicePointer cuMemHostGetDevicePointer_v2
+#define cuMemHostRegister         cuMemHostRegister_v2
+#define cuMemcpyDtoD              cuMemcpyDtoD_v2
+#define cuMemcpyDtoDAsync         cuMemcpyDtoDAsync_v2
+#define cuMemcpyDtoH              cuMemcpyDtoH_v2
+#define cuMemcpyDtoHAsync         cuMemcpyDtoHAsync_v2
+#define cuMemcpyHtoD              cuMemcpyHtoD_v2
+#define cuMemcpyHtoDAsync         cuMemcpyHtoDAsync_v2
+#define cuMemsetD16               cuMemsetD16_v2
+#define cuMemsetD32               cuMemsetD32_v2
+#define cuMemsetD8                cuMemsetD8_v2
+#define cuModuleGetGlobal         cuModuleGetGlobal_v2
+#define cuStreamDestroy           cuStreamDestroy_v2
 
 CUresult cuInit(unsigned int flags);
 CUresult cuDriverGetVersion(int *version);
@@ -435,6 +431,55 @@ CUresult cuEventQuery(CUevent event);
 CUresult cuEventSynchronize(CUevent event);
 CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end);
 CUresult cuEventDestroy_v2(CUevent event);
+
+/* --- Forms of calls that are other calls (derived.c) --------------------------- */
+
+typedef struct CUgreenCtx_st *CUgreenCtx;
+typedef struct CUexecAffinityParam_st CUexecAffinityParam;
+typedef struct CUctxCreateParams_st {
+    CUexecAffinityParam *affinity;
+    int n_affinity;
+    void *cig;
+} CUctxCreateParams;
+
+CUresult cuGetProcAddress(const char *symbol, void **fn, int version, uint64_t flags);
+CUresult cuDevicePrimaryCtxRelease(CUdevice dev);
+CUresult cuDevicePrimaryCtxReset(CUdevice dev);
+CUresult cuDevicePrimaryCtxSetFlags(CUdevice dev, unsigned int flags);
+CUresult cuCtxCreate_v3(CUcontext *ctx, CUexecAffinityParam *affinity, int n, unsigned int flags,
+                        CUdevice dev);
+CUresult cuCtxCreate_v4(CUcontext *ctx, CUctxCreateParams *params, unsigned int flags,
+                        CUdevice dev);
+CUresult cuCtxSynchronize_v2(CUcontext ctx);
+CUresult cuCtxGetDevice_v2(CUdevice *dev, CUcontext ctx);
+CUresult cuStreamGetCtx_v2(CUstream stream, CUcontext *ctx, CUgreenCtx *green);
+CUresult cuEventElapsedTime_v2(float *ms, CUevent start, CUevent end);
+
+CUresult cuMemcpy_ptds(CUdeviceptr dst, CUdeviceptr src, size_t bytes);
+CUresult cuMemcpyHtoD_v2_ptds(CUdeviceptr dst, const void *src, size_t bytes);
+CUresult cuMemcpyDtoH_v2_ptds(void *dst, CUdeviceptr src, size_t bytes);
+CUresult cuMemcpyDtoD_v2_ptds(CUdeviceptr dst, CUdeviceptr src, size_t bytes);
+CUresult cuMemsetD8_v2_ptds(CUdeviceptr dst, unsigned char value, size_t n);
+CUresult cuMemsetD16_v2_ptds(CUdeviceptr dst, unsigned short value, size_t n);
+CUresult cuMemsetD32_v2_ptds(CUdeviceptr dst, unsigned int value, size_t n);
+CUresult cuMemcpyAsync_ptsz(CUdeviceptr dst, CUdeviceptr src, size_t bytes, CUstream stream);
+CUresult cuMemcpyHtoDAsync_v2_ptsz(CUdeviceptr dst, const void *src, size_t bytes, CUstream stream);
+CUresult cuMemcpyDtoHAsync_v2_ptsz(void *dst, CUdeviceptr src, size_t bytes, CUstream stream);
+CUresult cuMemcpyDtoDAsync_v2_ptsz(CUdeviceptr dst, CUdeviceptr src, size_t bytes, CUstream stream);
+CUresult cuMemsetD8Async_ptsz(CUdeviceptr dst, unsigned char value, size_t n, CUstream stream);
+CUresult cuMemsetD16Async_ptsz(CUdeviceptr dst, unsigned short value, size_t n, CUstream stream);
+CUresult cuMemsetD32Async_ptsz(CUdeviceptr dst, unsigned int value, size_t n, CUstream stream);
+CUresult cuLaunchKernel_ptsz(CUfunction fn, unsigned int gx, unsigned int gy, unsigned int gz,
+                             unsigned int bx, unsigned int by, unsigned int bz, unsigned int shared,
+                             CUstream stream, void **params, void **extra);
+CUresult cuStreamQuery_ptsz(CUstream stream);
+CUresult cuStreamSynchronize_ptsz(CUstream stream);
+CUresult cuStreamWaitEvent_ptsz(CUstream stream, CUevent event, unsigned int flags);
+CUresult cuStreamGetFlags_ptsz(CUstream stream, unsigned int *flags);
+CUresult cuStreamGetPriority_ptsz(CUstream stream, int *priority);
+CUresult cuStreamGetCtx_ptsz(CUstream stream, CUcontext *ctx);
+CUresult cuStreamGetCtx_v2_ptsz(CUstream stream, CUcontext *ctx, CUgreenCtx *green);
+CUresult cuEventRecord_ptsz(CUevent event, CUstream stream);
 
 #ifdef __cplusplus
 }

@@ -88,6 +88,22 @@
     X(cuKernelGetParamInfo)                                                                        \
     X(cuKernelGetAttribute)                                                                        \
     X(cuKernelSetAttribute)                                                                        \
+    X(cuCtxGetDevice_v2)                                                                           \
+    X(cuCtxSynchronize_v2)                                                                         \
+    X(cuStreamGetCtx_v2)                                                                           \
+    X(cuCtxCreate_v3)                                                                              \
+    X(cuCtxCreate_v4)                                                                              \
+    X(cuEventRecord_ptsz)                                                                          \
+    X(cuStreamSynchronize_ptsz)                                                                    \
+    X(cuEventElapsedTime_v2)                                                                       \
+    X(cuMemcpyHtoD_v2_ptds)                                                                        \
+    X(cuMemcpyHtoDAsync_v2_ptsz)                                                                   \
+    X(cuLaunchKernel_ptsz)                                                                         \
+    X(cuMemsetD32_v2_ptds)                                                                         \
+    X(cuStreamQuery_ptsz)                                                                          \
+    X(cuStreamGetFlags_ptsz)                                                                       \
+    X(cuStreamGetPriority_ptsz)                                                                    \
+    X(cuMemcpyDtoH_v2_ptds)                                                                        \
     X(cuLaunchKernel)                                                                              \
     X(cuStreamCreate)                                                                              \
     X(cuStreamCreateWithPriority)                                                                  \

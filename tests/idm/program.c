@@ -480,6 +480,7 @@ int main(int argc, char **argv)
     modules();
     launches();
     libraries();
+    forms();
     streams();
     SHOW(cuModuleUnload, module);
     cu.cuModuleLoadData(&module, PTX_ALL);

@@ -16,5 +16,7 @@ void show_device(CUdeviceptr p, size_t bytes);
 
 /* Libraries and kernels. A context is current before and after. */
 void libraries(void);
+/* Forms of calls for a thread's own stream, later and earlier ones. */
+void forms(void);
 
 #endif
