@@ -5,6 +5,7 @@
 
 #include "client_calls.h"
 #include "handles.h"
+#include "idm/export_tables.h"
 #include "memory.h"
 
 /* Programs push one or two. */
@@ -152,7 +153,7 @@ static bool is_primary(uint64_t id)
     bool found = false;
     pthread_mutex_lock(&vg.contexts);
     for (int i = 0; i < vg.n_devices; i++)
-        found = found || (vg.primary[i].count && vg.primary[i].id == id);
+        found = found || (vg.primary[i].id && vg.primary[i].id == id);
     pthread_mutex_unlock(&vg.contexts);
     return found;
 }
@@ -167,6 +168,7 @@ VG_EXPORT CUresult cuCtxDestroy_v2(CUcontext ctx)
     VG_TRY(vg_use(IDM_KIND_context, ctx, false, &in.w.ctx));
     if (is_primary(in.w.ctx))
         return CUDA_ERROR_INVALID_CONTEXT;
+    export_context_ends(ctx);
     CUresult rc = vg_ask_cuCtxDestroy_v2(&in, &out, &answer);
     forget_context(in.w.ctx);
     if (vg_current() == in.w.ctx)
@@ -176,18 +178,42 @@ VG_EXPORT CUresult cuCtxDestroy_v2(CUcontext ctx)
 
 /* --- Primary contexts: counted here, one retain in the worker. ------------ */
 
-static CUresult first_retain(CUdevice dev, uint64_t *ret_id)
+/* With the lock held. The handle is there before the context is. */
+static CUresult reserve(CUdevice dev, uint64_t *ret_id)
+{
+    struct vg_primary *p = &vg.primary[dev];
+    if (!p->id) {
+        VG_TRY(vg_new(IDM_KIND_context, &p->id));
+        vg_describe(p->id, 0, (uint32_t)dev, NULL);
+    }
+    *ret_id = p->id;
+    return CUDA_SUCCESS;
+}
+
+static CUresult first_retain(CUdevice dev)
 {
     struct idm_cuDevicePrimaryCtxRetain_in in = {.w = {.dev = dev}};
     struct idm_cuDevicePrimaryCtxRetain_out out;
     struct vg_answer answer;
-    VG_TRY(vg_new(IDM_KIND_context, &in.w.ctx));
-    vg_describe(in.w.ctx, 0, (uint32_t)dev, NULL);
+    VG_TRY(reserve(dev, &in.w.ctx));
     CUresult rc = vg_ask_cuDevicePrimaryCtxRetain(&in, &out, &answer);
-    if (rc != CUDA_SUCCESS)
+    if (rc != CUDA_SUCCESS) {
         vg_forget(in.w.ctx);
-    else
-        *ret_id = in.w.ctx;
+        vg.primary[dev].id = 0;
+    }
+    return rc;
+}
+
+CUresult export_primary_context(CUcontext *ctx, CUdevice dev)
+{
+    uint64_t id = 0;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    VG_TRY(check_device(dev));
+    pthread_mutex_lock(&vg.contexts);
+    CUresult rc = reserve(dev, &id);
+    pthread_mutex_unlock(&vg.contexts);
+    if (rc == CUDA_SUCCESS)
+        *ctx = vg_pointer(id);
     return rc;
 }
 
@@ -201,7 +227,7 @@ VG_EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *ctx, CUdevice dev)
     pthread_mutex_lock(&vg.contexts);
     struct vg_primary *p = &vg.primary[dev];
     if (p->count == 0)
-        rc = first_retain(dev, &p->id);
+        rc = first_retain(dev);
     if (rc == CUDA_SUCCESS) {
         p->count++;
         *ctx = vg_pointer(p->id);
@@ -220,17 +246,32 @@ static CUresult last_release(CUdevice dev, uint64_t id)
     return rc;
 }
 
+/* Whoever keeps something with DEV's primary context hears of its end before it, without
+ * the lock, if no more than COUNT retain it. */
+static void announce_end(CUdevice dev, uint32_t count)
+{
+    pthread_mutex_lock(&vg.contexts);
+    const struct vg_primary *p = &vg.primary[dev];
+    uint64_t id = p->count && p->count <= count ? p->id : 0;
+    pthread_mutex_unlock(&vg.contexts);
+    if (id)
+        export_context_ends(vg_pointer(id));
+}
+
 VG_EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev)
 {
     CUresult rc = CUDA_SUCCESS;
     VG_TRY(vg_enter(VG_ANY_CONTEXT));
     VG_TRY(check_device(dev));
+    announce_end(dev, 1);
     pthread_mutex_lock(&vg.contexts);
     struct vg_primary *p = &vg.primary[dev];
-    if (p->count == 0)
+    if (p->count == 0) {
         rc = CUDA_ERROR_INVALID_CONTEXT;
-    else if (--p->count == 0)
+    } else if (--p->count == 0) {
         rc = last_release(dev, p->id);
+        p->id = 0;
+    }
     pthread_mutex_unlock(&vg.contexts);
     return rc;
 }
@@ -240,6 +281,7 @@ VG_EXPORT CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev)
     CUresult rc = CUDA_SUCCESS;
     VG_TRY(vg_enter(VG_ANY_CONTEXT));
     VG_TRY(check_device(dev));
+    announce_end(dev, UINT32_MAX);
     pthread_mutex_lock(&vg.contexts);
     struct vg_primary *p = &vg.primary[dev];
     if (p->count) {
@@ -249,6 +291,7 @@ VG_EXPORT CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev)
         rc = vg_ask_cuDevicePrimaryCtxReset_v2(&in, &out, &answer);
         p->count = 0;
         forget_context(p->id);
+        p->id = 0;
     }
     pthread_mutex_unlock(&vg.contexts);
     return rc;

@@ -18,6 +18,9 @@
 extern "C" {
 #endif
 
+/* Whoever defines these functions exports them. */
+#pragma GCC visibility push(default)
+
 typedef int CUdevice;
 typedef unsigned long long CUdeviceptr;
 typedef struct CUctx_st *CUcontext;
@@ -322,6 +325,7 @@ CUresult cuGetErrorName(CUresult error, const char **str);
 CUresult cuGetErrorString(CUresult error, const char **str);
 CUresult cuGetProcAddress_v2(const char *symbol, void **fn, int version, uint64_t flags,
                              CUdriverProcAddressQueryResult *status);
+CUresult cuGetExportTable(const void **table, const CUuuid *id);
 
 CUresult cuDeviceGetCount(int *count);
 CUresult cuDeviceGet(CUdevice *device, int ordinal);
@@ -480,6 +484,8 @@ CUresult cuStreamGetPriority_ptsz(CUstream stream, int *priority);
 CUresult cuStreamGetCtx_ptsz(CUstream stream, CUcontext *ctx);
 CUresult cuStreamGetCtx_v2_ptsz(CUstream stream, CUcontext *ctx, CUgreenCtx *green);
 CUresult cuEventRecord_ptsz(CUevent event, CUstream stream);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

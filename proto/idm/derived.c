@@ -4,9 +4,7 @@
  * forms of calls that came later or went earlier. libvgpu and the simulated
  * driver both have this file; the calls it makes are each one's own.
  */
-#pragma GCC visibility push(default)
 #include "idm/cuda_abi.h"
-#pragma GCC visibility pop
 
 /* --- A thread's own default stream -------------------------------------------- */
 

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "idm/export_tables.h"
 #include "mem.h"
 #include "stream.h"
 
@@ -43,6 +44,7 @@ CUresult context_new(int device, unsigned flags, bool is_primary, struct CUctx_s
 
 CUresult context_destroy(struct CUctx_st *c)
 {
+    export_context_ends(c);
     object_hold(&c->o);
     bool first = object_kill(&c->o);
     if (first) {
@@ -214,6 +216,19 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *ctx, CUdevice dev)
     return rc;
 }
 
+CUresult export_primary_context(CUcontext *ctx, CUdevice dev)
+{
+    CUresult rc = CUDA_SUCCESS;
+    TRY(check_device(dev));
+    pthread_mutex_lock(&primary.lock);
+    if (!primary.of[dev].context)
+        rc = context_new(dev, primary.of[dev].flags, true, &primary.of[dev].context);
+    if (rc == CUDA_SUCCESS)
+        *ctx = primary.of[dev].context;
+    pthread_mutex_unlock(&primary.lock);
+    return rc;
+}
+
 /* The context, if it is to go now. */
 static struct CUctx_st *let_go(CUdevice dev)
 {
@@ -265,7 +280,7 @@ CUresult cuDevicePrimaryCtxGetState(CUdevice dev, unsigned int *flags, int *acti
         return CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&primary.lock);
     *flags = primary.of[dev].flags;
-    *active = primary.of[dev].context != NULL;
+    *active = primary.of[dev].retained != 0;
     pthread_mutex_unlock(&primary.lock);
     return CUDA_SUCCESS;
 }

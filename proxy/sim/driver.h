@@ -13,12 +13,8 @@
 #include <stdint.h>
 
 #include "exec.h"
-#include "ir.h"
-
-/* What this header declares is what the library exports. */
-#pragma GCC visibility push(default)
 #include "idm/cuda_abi.h"
-#pragma GCC visibility pop
+#include "ir.h"
 
 #define SIM_MAX_DEVICES      8
 #define SIM_SMS              16     /* multiprocessors a device shows */
