@@ -70,6 +70,7 @@ CUresult vg_new(enum idm_kind kind, uint64_t *ret_id)
         o->parent = 0;
         o->value = 0;
         o->data = NULL;
+        o->asleep = false;
         /* Release: who finds the id finds the rest as well. */
         atomic_store_explicit(&o->id, id, memory_order_release);
         *ret_id = id;
@@ -87,6 +88,11 @@ void vg_describe(uint64_t id, uint64_t parent, uint32_t value, void *data)
     o->value = value;
     o->data = data;
     pthread_mutex_unlock(&table.lock);
+}
+
+void vg_sleep(uint64_t id, bool asleep)
+{
+    table.all[idm_handle_index(id)].asleep = asleep;
 }
 
 static void forget_place(uint32_t index)
@@ -166,7 +172,8 @@ CUresult vg_use(enum idm_kind kind, const void *handle, bool nullable, uint64_t 
     uint64_t id = (uint64_t)(uintptr_t)handle;
     if (!id && nullable)
         id = vg_current();
-    if (!vg_find(kind, id))
+    const struct vg_object *o = vg_find(kind, id);
+    if (!o || o->asleep)
         return kind == IDM_KIND_context ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_INVALID_HANDLE;
     *ret_id = id;
     return CUDA_SUCCESS;

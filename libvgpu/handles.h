@@ -19,8 +19,9 @@ struct vg_object {
     uint64_t parent;     /* a function's module or library; a kernel's or a module's library */
     uint32_t generation;
     uint32_t next_free;
-    uint32_t value; /* context: device; stream: flags */
-    void *data;     /* heap; goes with the object */
+    uint32_t value;      /* context: device; stream: flags */
+    void *data;          /* heap; goes with the object */
+    _Atomic bool asleep; /* a primary context that nobody retains */
 };
 
 int handles_open(uint32_t max, uint32_t tag);
@@ -31,6 +32,8 @@ void handles_forked(void);
 CUresult vg_new(enum idm_kind kind, uint64_t *ret_id);
 /* What is known about a fresh object; before anybody else knows its id. */
 void vg_describe(uint64_t id, uint64_t parent, uint32_t value, void *data);
+/* A primary context nobody retains has its handle, and is of no use. */
+void vg_sleep(uint64_t id, bool asleep);
 void vg_forget(uint64_t id);
 /* Forgets all whose context or parent is ID, and what is in modules among them. */
 void vg_forget_orphans(uint64_t id);

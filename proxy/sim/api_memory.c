@@ -98,6 +98,8 @@ CUresult cuMemFreeHost(void *p)
     struct CUctx_st *c;
     struct mem_range r;
     TRY(sim_context(&c));
+    if (!p)
+        return CUDA_SUCCESS;
     if (!mem_at((uintptr_t)p, &r) || r.base != (uintptr_t)p || r.kind != MEM_HOST)
         return CUDA_ERROR_INVALID_VALUE;
     let_rest(&r);
@@ -168,7 +170,7 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
     struct CUctx_st *owner = r.owner;
     switch (attribute) {
     case CU_POINTER_ATTRIBUTE_CONTEXT:
-        *(CUcontext *)data = owner;
+        *(CUcontext *)data = owner ? context_handle(owner) : NULL;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
         *(unsigned int *)data = device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;

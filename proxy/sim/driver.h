@@ -162,6 +162,10 @@ CUresult thread_init(void);
 
 /* --- contexts (api_context.c) ------------------------------------------------- */
 
+/* What programs know C by. */
+CUcontext context_handle(const struct CUctx_st *c);
+/* DEVICE's primary context if there is one, held. */
+struct CUctx_st *context_life(int device);
 CUresult context_new(int device, unsigned flags, bool primary, struct CUctx_st **ret_context);
 /* Waits for its work, frees what it has. INVALID_CONTEXT: another thread was first. */
 CUresult context_destroy(struct CUctx_st *context);
