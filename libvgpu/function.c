@@ -188,7 +188,7 @@ static CUresult use(enum idm_kind kind, const void *handle, struct function **re
                     uint64_t *ret_id)
 {
     VG_TRY(vg_use(kind, handle, false, ret_id));
-    const struct vg_object *o = vg_find(kind, *ret_id);
+    const struct vg_object *o = vg_find(idm_kind_for(kind, *ret_id), *ret_id);
     if (!o || !o->data)
         return CUDA_ERROR_INVALID_HANDLE;
     *ret_function = o->data;
@@ -418,13 +418,6 @@ static CUresult launch_params(struct idm_cuLaunchKernel_in *in, const struct fun
     return rc;
 }
 
-/* A kernel is launched in the current context, as a function. */
-static enum idm_kind kind_of(const void *handle)
-{
-    return idm_handle_kind((uint64_t)(uintptr_t)handle) == IDM_KIND_kernel ? IDM_KIND_kernel
-                                                                           : IDM_KIND_function;
-}
-
 VG_EXPORT CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int gy, unsigned int gz,
                                   unsigned int bx, unsigned int by, unsigned int bz,
                                   unsigned int shared, CUstream stream, void **params, void **extra)
@@ -433,7 +426,7 @@ VG_EXPORT CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int g
         .w = {.gx = gx, .gy = gy, .gz = gz, .bx = bx, .by = by, .bz = bz, .shared = shared}};
     struct function *f;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
-    VG_TRY(use(kind_of(fn), fn, &f, &in.w.fn));
+    VG_TRY(use(IDM_KIND_code, fn, &f, &in.w.fn)); /* a kernel: in the current context */
     VG_TRY(vg_use_stream(stream, &in.w.stream));
     if (!good_shape(&in.w) || (params && extra))
         return CUDA_ERROR_INVALID_VALUE;

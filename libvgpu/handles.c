@@ -172,6 +172,7 @@ CUresult vg_use(enum idm_kind kind, const void *handle, bool nullable, uint64_t 
     uint64_t id = (uint64_t)(uintptr_t)handle;
     if (!id && nullable)
         id = vg_current();
+    kind = idm_kind_for(kind, id);
     const struct vg_object *o = vg_find(kind, id);
     if (!o || o->asleep)
         return kind == IDM_KIND_context ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_INVALID_HANDLE;

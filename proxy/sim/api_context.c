@@ -77,6 +77,7 @@ CUresult context_new(int device, unsigned flags, bool is_primary, struct CUctx_s
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     c->legacy->legacy = true;
+    limits_init(c);
     object_publish(&c->o);
     *ret_context = c;
     return CUDA_SUCCESS;

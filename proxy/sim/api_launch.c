@@ -40,7 +40,7 @@ CUresult function_find(struct CUctx_st *c, const void *handle, struct CUfunc_st 
     return k ? kernel_function(k, c, ret) : find_function(c, handle, ret);
 }
 
-static int block_limit(const struct sim_func *f)
+int function_max_threads(const struct sim_func *f)
 {
     return (int)(f->max_threads && f->max_threads < SIM_MAX_THREADS ? f->max_threads
                                                                     : SIM_MAX_THREADS);
@@ -53,7 +53,7 @@ CUresult function_attribute(const struct sim_func *code, const struct sim_module
         return CUDA_ERROR_INVALID_VALUE;
     switch ((int)attrib) {
     case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
-        *value = block_limit(code);
+        *value = function_max_threads(code);
         break;
     case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES:
         *value = (int)code->shared_bytes;
@@ -189,7 +189,7 @@ static CUresult check_shape(const struct CUfunc_st *f, const uint32_t *grid, con
     uint64_t threads = (uint64_t)block[0] * block[1] * block[2];
     if (threads > SIM_MAX_THREADS || shared > f->max_dynamic)
         return CUDA_ERROR_INVALID_VALUE;
-    if (threads > (uint64_t)block_limit(f->code) ||
+    if (threads > (uint64_t)function_max_threads(f->code) ||
         static_shared(f->code) + shared > SIM_MAX_SHARED)
         return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
     return CUDA_SUCCESS;

@@ -17,6 +17,7 @@
 #include "ir.h"
 
 #define SIM_MAX_DEVICES      8
+#define SIM_LIMITS           10
 #define SIM_SMS              16     /* multiprocessors a device shows */
 #define SIM_SHARED_DEFAULT   49152u /* shared memory without asking for more */
 #define SIM_MAX_THREADS      1024u  /* per block */
@@ -91,6 +92,8 @@ struct CUctx_st {
     atomic_bool dead;
     _Atomic CUresult error; /* sticky: a kernel's fault */
     struct CUstream_st *legacy;
+    atomic_size_t limits[SIM_LIMITS]; /* one more than the value; 0: there is no such limit */
+    _Atomic CUfunc_cache cache;
 };
 
 struct CUmod_st {
@@ -203,6 +206,10 @@ unsigned function_dynamic(const struct sim_func *code);
 CUresult kernel_function(struct CUkern_st *kernel, struct CUctx_st *c, struct CUfunc_st **ret);
 /* A function of C, or a kernel's in C; held. */
 CUresult function_find(struct CUctx_st *c, const void *handle, struct CUfunc_st **ret);
+/* Threads a block of it may have. */
+int function_max_threads(const struct sim_func *code);
+/* What a new context's limits are (api_limits.c). */
+void limits_init(struct CUctx_st *c);
 /* Attributes that are in the code; VALUE of the dynamic shared memory is the caller's. */
 CUresult function_attribute(const struct sim_func *code, const struct sim_module *module,
                             unsigned max_dynamic, CUfunction_attribute attrib, int *value);

@@ -270,9 +270,7 @@ CUresult worker_cuLaunchKernel(struct worker *w, const struct idm_cuLaunchKernel
 {
     struct worker_object *fn;
     CUstream stream;
-    enum idm_kind kind =
-        idm_handle_kind(in->w.fn) == IDM_KIND_kernel ? IDM_KIND_kernel : IDM_KIND_function;
-    WORKER_TRY(worker_find_object(w, kind, in->w.fn, &fn));
+    WORKER_TRY(worker_find_object(w, IDM_KIND_code, in->w.fn, &fn));
     WORKER_TRY(worker_find_stream(w, in->w.stream, &stream));
     if (in->w.params_len < fn->value || in->w.params_len > IDM_MAX_PARAM_BYTES)
         return CUDA_ERROR_INVALID_VALUE;

@@ -28,7 +28,7 @@ CUresult worker_find_object(struct worker *w, enum idm_kind kind, uint64_t id,
 {
     uint32_t index = idm_handle_index(id);
     if (index >= w->objects.max || id <= 2 || w->objects.places[index].id != id ||
-        idm_handle_kind(id) != (unsigned)kind)
+        idm_handle_kind(id) != (unsigned)idm_kind_for(kind, id))
         return refuse(w, id);
     struct worker_object *o = &w->objects.places[index];
     if (o->failed != CUDA_SUCCESS)

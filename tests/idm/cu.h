@@ -104,6 +104,34 @@
     X(cuStreamGetFlags_ptsz)                                                                       \
     X(cuStreamGetPriority_ptsz)                                                                    \
     X(cuMemcpyDtoH_v2_ptds)                                                                        \
+    X(cuCtxGetCacheConfig)                                                                         \
+    X(cuCtxGetLimit)                                                                               \
+    X(cuCtxGetSharedMemConfig)                                                                     \
+    X(cuCtxSetCacheConfig)                                                                         \
+    X(cuCtxSetLimit)                                                                               \
+    X(cuCtxSetSharedMemConfig)                                                                     \
+    X(cuDeviceCanAccessPeer)                                                                       \
+    X(cuFuncSetCacheConfig)                                                                        \
+    X(cuFuncSetSharedMemConfig)                                                                    \
+    X(cuKernelSetCacheConfig)                                                                      \
+    X(cuMemAllocPitch_v2)                                                                          \
+    X(cuMemcpy2DAsync_v2)                                                                          \
+    X(cuMemcpy2D_v2)                                                                               \
+    X(cuMemcpy2D_v2_ptds)                                                                          \
+    X(cuMemcpy3D_v2)                                                                               \
+    X(cuMemsetD2D16_v2_ptds)                                                                       \
+    X(cuMemsetD2D32Async)                                                                          \
+    X(cuMemsetD2D32Async_ptsz)                                                                     \
+    X(cuMemsetD2D8_v2)                                                                             \
+    X(cuModuleGetLoadingMode)                                                                      \
+    X(cuOccupancyAvailableDynamicSMemPerBlock)                                                     \
+    X(cuOccupancyMaxActiveBlocksPerMultiprocessor)                                                 \
+    X(cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags)                                        \
+    X(cuOccupancyMaxPotentialBlockSize)                                                            \
+    X(cuPointerGetAttributes)                                                                      \
+    X(cuStreamGetCaptureInfo_v3)                                                                   \
+    X(cuStreamIsCapturing)                                                                         \
+    X(cuThreadExchangeStreamCaptureMode)                                                           \
     X(cuLaunchKernel)                                                                              \
     X(cuStreamCreate)                                                                              \
     X(cuStreamCreateWithPriority)                                                                  \

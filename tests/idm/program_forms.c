@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -99,8 +100,164 @@ static void own_streams(void)
     SHOW(cuModuleUnload, module);
 }
 
+static void questions(void)
+{
+    size_t value = 0;
+    CUfunc_cache cache = (CUfunc_cache)99;
+    CUsharedconfig banks = (CUsharedconfig)99;
+    CUmoduleLoadingMode mode = (CUmoduleLoadingMode)99;
+    CUstreamCaptureStatus status = (CUstreamCaptureStatus)99;
+    CUstreamCaptureMode capture = CU_STREAM_CAPTURE_MODE_RELAXED;
+    int can = 9;
+    uint64_t id = 0;
+    for (int i = -1; i < 12; i++) {
+        CUresult rc = cu.cuCtxGetLimit(&value, (CUlimit)i);
+        printf("limit %d: %d %zu\n", i, (int)rc, value);
+    }
+    SHOW(cuCtxSetLimit, CU_LIMIT_STACK_SIZE, 8192);
+    SHOW(cuCtxGetLimit, &value, CU_LIMIT_STACK_SIZE);
+    printf("%zu\n", value);
+    SHOW(cuCtxSetLimit, (CUlimit)77, 1);
+    SHOW(cuCtxSetCacheConfig, (CUfunc_cache)2);
+    SHOW(cuCtxSetCacheConfig, (CUfunc_cache)9);
+    SHOW(cuCtxGetCacheConfig, &cache);
+    SHOW(cuCtxSetSharedMemConfig, (CUsharedconfig)1);
+    SHOW(cuCtxGetSharedMemConfig, &banks);
+    SHOW(cuModuleGetLoadingMode, &mode);
+    SHOW(cuDeviceCanAccessPeer, &can, 0, 0);
+    SHOW(cuDeviceCanAccessPeer, &can, 0, 99);
+    printf("%d %d %d\n", cache, mode, can);
+    SHOW(cuStreamIsCapturing, NULL, &status);
+    SHOW(cuStreamIsCapturing, (CUstream)&status, &status);
+    SHOW(cuStreamIsCapturing, NULL, NULL);
+    SHOW(cuStreamGetCaptureInfo_v3, NULL, &status, &id, NULL, NULL, NULL, NULL);
+    SHOW(cuThreadExchangeStreamCaptureMode, &capture);
+    SHOW(cuThreadExchangeStreamCaptureMode, &capture);
+    printf("%d %d\n", status, capture);
+}
+
+static void pointers(void)
+{
+    CUdeviceptr p = 0, start = 1, local = (uintptr_t)&p;
+    unsigned type = 9;
+    int ordinal = 9;
+    size_t size = 9;
+    CUpointer_attribute what[] = {
+        CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,
+        CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, CU_POINTER_ATTRIBUTE_RANGE_SIZE};
+    void *data[] = {&type, &ordinal, &start, &size};
+    SHOW(cuMemAlloc_v2, &p, 5000);
+    SHOW(cuPointerGetAttributes, 4, what, data, p + 100);
+    printf("%u %d %d %zu\n", type, ordinal, start == p, size);
+    SHOW(cuPointerGetAttributes, 4, what, data, local);
+    printf("%u %d %d %zu\n", type, ordinal, start == 0, size);
+    SHOW(cuPointerGetAttributes, 0, what, data, p);
+    what[1] = (CUpointer_attribute)999;
+    SHOW(cuPointerGetAttributes, 4, what, data, p);
+    SHOW(cuMemFree_v2, p);
+}
+
+static void rectangles(void)
+{
+    uint8_t host[30 * 20], back[30 * 20];
+    CUdeviceptr p = 0;
+    size_t pitch = 0;
+    for (unsigned i = 0; i < sizeof(host); i++)
+        host[i] = (uint8_t)(i * 7);
+    memset(back, 0, sizeof(back));
+    SHOW(cuMemAllocPitch_v2, &p, &pitch, 30, 20, 3);
+    SHOW(cuMemAllocPitch_v2, &p, &pitch, 30, 20, 4);
+    printf("%zu\n", pitch);
+    SHOW(cuMemsetD2D8_v2, p, pitch, 1, 30, 20);
+    SHOW(cuMemsetD2D16_v2_ptds, p, pitch, 0x102, 10, 20);
+    SHOW(cuMemsetD2D32Async_ptsz, p, pitch, 7, 3, 10, NULL);
+    SHOW(cuMemsetD2D32Async, p, 8, 7, 3, 10, NULL);
+    SHOW(cuMemsetD2D8_v2, p, pitch, 1, 30, 21);
+    SHOW(cuCtxSynchronize);
+    show_device(p, pitch * 19 + 30);
+    CUDA_MEMCPY2D c = {.srcMemoryType = CU_MEMORYTYPE_HOST,
+                       .srcHost = host,
+                       .srcPitch = 30,
+                       .srcXInBytes = 2,
+                       .srcY = 1,
+                       .dstMemoryType = CU_MEMORYTYPE_DEVICE,
+                       .dstDevice = p,
+                       .dstPitch = pitch,
+                       .dstY = 3,
+                       .WidthInBytes = 20,
+                       .Height = 10};
+    SHOW(cuMemcpy2D_v2, &c);
+    SHOW(cuMemcpy2D_v2_ptds, &c);
+    show_device(p, pitch * 19 + 30);
+    c.dstPitch = 19;
+    SHOW(cuMemcpy2DAsync_v2, &c, NULL);
+    c.dstMemoryType = CU_MEMORYTYPE_ARRAY;
+    SHOW(cuMemcpy2D_v2, &c);
+    c.dstMemoryType = (CUmemorytype)9;
+    SHOW(cuMemcpy2D_v2, &c);
+    SHOW(cuMemcpy2D_v2, NULL);
+    CUDA_MEMCPY3D b = {.srcMemoryType = CU_MEMORYTYPE_DEVICE,
+                       .srcDevice = p,
+                       .srcPitch = pitch,
+                       .srcHeight = 10,
+                       .dstMemoryType = CU_MEMORYTYPE_HOST,
+                       .dstHost = back,
+                       .dstPitch = 30,
+                       .dstHeight = 10,
+                       .WidthInBytes = 30,
+                       .Height = 10,
+                       .Depth = 2};
+    SHOW(cuMemcpy3D_v2, &b);
+    unsigned sum = 0;
+    for (unsigned i = 0; i < sizeof(back); i++)
+        sum = sum * 31 + back[i];
+    printf("%u\n", sum);
+    b.srcHeight = 9;
+    SHOW(cuMemcpy3D_v2, &b);
+    SHOW(cuMemFree_v2, p);
+}
+
+static void occupancy(void)
+{
+    static const int sizes[] = {0, 1, 32, 33, 256, 1000, 1024, 1025};
+    CUlibrary library = NULL;
+    CUkernel kernel = NULL;
+    CUfunction fn = NULL;
+    int grid = 0, block = 0;
+    size_t bytes = 0;
+    SHOW(cuModuleLoadData, &module, PTX_ALL);
+    SHOW(cuLibraryLoadData, &library, PTX_ALL, NULL, NULL, 0, NULL, NULL, 0);
+    SHOW(cuLibraryGetKernel, &kernel, library, "reduce_f32");
+    SHOW(cuModuleGetFunction, &fn, module, "reduce_f32");
+    for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        int a = -1, b = -1;
+        CUresult rc = cu.cuOccupancyMaxActiveBlocksPerMultiprocessor(&a, fn, sizes[i], 1000);
+        CUresult second = cu.cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
+            &b, (CUfunction)kernel, sizes[i], 1000, 0);
+        printf("blocks of %d: %d %d, %d %d\n", sizes[i], (int)rc, a, (int)second, b);
+    }
+    SHOW(cuOccupancyMaxActiveBlocksPerMultiprocessor, &grid, (CUfunction)module, 32, 0);
+    SHOW(cuOccupancyMaxPotentialBlockSize, &grid, &block, fn, NULL, 0, 0);
+    printf("%d %d\n", grid, block);
+    SHOW(cuOccupancyMaxPotentialBlockSize, &grid, &block, (CUfunction)kernel, NULL, 20000, 100);
+    printf("%d %d\n", grid, block);
+    SHOW(cuOccupancyAvailableDynamicSMemPerBlock, &bytes, fn, 4, 128);
+    printf("%zu\n", bytes);
+    SHOW(cuOccupancyAvailableDynamicSMemPerBlock, &bytes, fn, 4000, 128);
+    SHOW(cuFuncSetCacheConfig, fn, (CUfunc_cache)1);
+    SHOW(cuFuncSetCacheConfig, NULL, (CUfunc_cache)1);
+    SHOW(cuKernelSetCacheConfig, kernel, (CUfunc_cache)1, 0);
+    SHOW(cuFuncSetSharedMemConfig, (CUfunction)kernel, (CUsharedconfig)1);
+    SHOW(cuLibraryUnload, library);
+    SHOW(cuModuleUnload, module);
+}
+
 void forms(void)
 {
+    questions();
+    pointers();
+    rectangles();
+    occupancy();
     later_forms();
     own_streams();
 }

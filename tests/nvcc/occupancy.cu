@@ -43,8 +43,11 @@ int main()
     bounded<<<1, 128>>>(x);
     CHECK(cudaMemcpy(host, x, sizeof(host), cudaMemcpyDeviceToHost));
     printf("%d %d\n", host[0], host[127]);
+    /* Told at once, or by the next call that waits. */
     bounded<<<1, 256>>>(x);
-    SHOW(cudaGetLastError());
+    cudaError_t rc = cudaGetLastError();
+    printf("%s\n", cudaGetErrorName(rc != cudaSuccess ? rc : cudaDeviceSynchronize()));
+    cudaGetLastError();
     SHOW(cudaFuncSetAttribute(dynamic, cudaFuncAttributeMaxDynamicSharedMemorySize, 90000));
     dynamic<<<1, 100, 80000>>>(x);
     SHOW(cudaGetLastError());
