@@ -30,7 +30,8 @@ struct xenmgr_config {
     const char *libvgpu_path; /* local: libcuda.so.1 put into GPU containers */
     const char *xen_kernel;   /* xen: a zone's kernel, as libxl boots it */
     const char *xen_root;     /* xen: a zone's root file system, an EROFS image */
-    const char *xen_cmdline;  /* xen: the kernel's command line; " --zone N" is put behind it */
+    const char *xen_cmdline;  /* xen: the kernel's command line; " -- " and the agent's options are
+                                 put behind it */
     const char *oci_runtime;  /* local: "auto", or a path to crun or runc */
 };
 

@@ -34,6 +34,8 @@ take() { # FILE PATH-INSIDE: with all shared libraries it loads
 take "$build/bin/gpu-isolated-zone-init" /sbin/init
 ln -s init "$root/sbin/poweroff"
 take "$build/bin/gpu-isolated-agent" /usr/libexec/gpu-isolated/gpu-isolated-agent
+[ ! -e "$build/bin/gpu-isolated-zone-link" ] ||
+    take "$build/bin/gpu-isolated-zone-link" /usr/libexec/gpu-isolated/gpu-isolated-zone-link
 take "$build/lib/libcuda.so.1" /usr/lib/gpu-isolated/libcuda.so.1
 take "$(command -v crun)" /usr/bin/crun
 # Symbols are for the build machine.

@@ -21,7 +21,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define AGENT "/usr/libexec/gpu-isolated/gpu-isolated-agent"
+#define AGENT  "/usr/libexec/gpu-isolated/gpu-isolated-agent"
+#define LINK   "/usr/libexec/gpu-isolated/gpu-isolated-zone-link"
+#define SOCKET "/run/gpu-isolated/agent.sock"
 enum { MAX_ARGS = 64 };
 
 static const struct {
@@ -107,6 +109,8 @@ static _Noreturn void run_agent(int argc, char **argv, int ready)
         "/zone",
         "--libvgpu",
         "/usr/lib/gpu-isolated/libcuda.so.1",
+        "--listen",
+        SOCKET,
     };
     size_t n = 0;
     while (args[n])
@@ -134,8 +138,25 @@ static void tell_ready(int fd, double kernel, double mounted)
             line, kernel, mounted - kernel, now - mounted, now);
 }
 
-/* Until the agent ends: its exit code, or 128 and the signal. */
-static int reap(pid_t agent)
+/* The host's way in. Only once the agent listens: a stream opened before would fail. */
+static pid_t start_link(void)
+{
+    pid_t pid = fork();
+    if (pid < 0)
+        fail("fork", "");
+    if (pid > 0)
+        return pid;
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setsid();
+    execl(LINK, LINK, SOCKET, NULL);
+    fail("exec", LINK);
+}
+
+/* Until the agent ends, or the link, without which nobody could reach it: the
+ * exit code, or 128 and the signal. */
+static int reap(pid_t agent, pid_t link)
 {
     sigset_t set;
     sigemptyset(&set);
@@ -148,7 +169,9 @@ static int reap(pid_t agent)
         int status;
         pid_t pid;
         while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-            if (pid == agent)
+            if (pid == link)
+                fprintf(stderr, "zone-init: the link to the host ended\n");
+            if (pid == agent || pid == link)
                 return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         }
     }
@@ -183,7 +206,7 @@ int main(int argc, char **argv)
     }
     close(ready[1]);
     tell_ready(ready[0], kernel, mounted);
-    int rc = reap(agent);
+    int rc = reap(agent, start_link());
     fprintf(stderr, "zone-init: the agent ended with %d\n", rc);
     if (rc != 0)
         return rc; /* a panic: the host sees a crash, not a shutdown */

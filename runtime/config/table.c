@@ -66,9 +66,8 @@ const struct config_key config_keys[] = {
     PATH(xen_root, "\"" GI_LIBDIR "/zone.erofs\"",
          "A zone's root file system (driver xen), as guest-image/rootfs builds it."),
     STR(xen_cmdline,
-        "\"console=hvc0 quiet root=/dev/xvda ro rootfstype=erofs -- --listen "
-        "/run/gpu-isolated/agent.sock\"",
-        "The zone kernel's command line (driver xen); the zone's number is put behind it."),
+        "\"console=hvc0 quiet root=/dev/xvda ro rootfstype=erofs\"",
+        "The zone kernel's command line (driver xen); the agent's options are put behind it."),
     PATH(gpu_proxy_socket, "\"/run/gpu-isolated/gpu-proxy.sock\"",
          "gpu-proxy's control socket. It need not exist until a pod asks for the GPU."),
     LIST(handlers, "[\"gpu-isolated\"]",

@@ -9,7 +9,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
-#include "xen.h"
+#include "xen_driver.h"
 
 #define DEFAULT_MEMORY (256u << 20)
 #define DEFAULT_VCPUS  1u
@@ -63,7 +63,7 @@ static int describe(const struct xen *x, struct operation *op, const struct mach
     b->kernel = strdup(x->kernel);
     char zone[16];
     snprintf(zone, sizeof(zone), "%u", e->domid);
-    b->cmdline = text("%s --zone %s", x->cmdline, zone);
+    b->cmdline = text("%s -- --zone %s", x->cmdline, zone);
     if (!c->name || !b->kernel || !b->cmdline)
         return -1;
     /* Guests' deaths are ours to see and to clean up: libxl itself acts on none. */
@@ -116,9 +116,10 @@ int xen_create(void *driver, const struct machine_config *m, int timeout_ms,
 {
     struct xen *x = driver;
     struct death *death = NULL;
+    struct host_link *link = NULL;
     cleanup_operation struct operation op = {.ctx = NULL};
     struct zone_entry e = {.domid = m->zone_id};
-    (void)timeout_ms; /* a build can't be given up; the agent's answer is waited for elsewhere */
+    int64_t until = gi_monotonic_ns() + (int64_t)timeout_ms * 1000000;
     if (zone_entry_read(m->id, &e, NULL) == 0)
         return gi_fail(err, GI_ALREADY_EXISTS, "there is a zone %s already", m->id);
     int rc = operation_begin(&op, err);
@@ -136,16 +137,21 @@ int xen_create(void *driver, const struct machine_config *m, int timeout_ms,
         int why = libxl_domain_unpause(op.ctx, e.domid, NULL);
         rc = why ? operation_failed(&op, err, why, "start domain %u", e.domid) : 0;
     }
-    if (rc < 0 || !death) {
+    /* A build can't be given up; the boot can. */
+    if (rc == 0) {
+        int64_t left = (until - gi_monotonic_ns()) / 1000000;
+        rc = host_link_connect(e.domid, death->fd, left > 0 ? (int)left : 0, &link, err);
+    }
+    if (rc == 0)
+        rc = zone_facts(e.domid, death, link, ret_facts, err);
+    if (rc < 0) {
+        host_link_free(link);
         events_unwatch(x->events, death);
-        if (zone_lives(&op, &e)) /* half built */
+        if (zone_lives(&op, &e)) /* half built, or mute */
             libxl_domain_destroy(op.ctx, e.domid, NULL);
         zone_entry_remove(m->id, NULL);
-        return rc;
     }
-    *ret_facts =
-        (struct machine_facts){.zone = e.domid, .pid = 0, .death_fd = death->fd, .state = death};
-    return 0;
+    return rc;
 }
 
 /* ---- ending ---- */

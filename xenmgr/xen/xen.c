@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver: opened, its machines found again, swept. */
-#include "xen.h"
+#include "xen_driver.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -178,16 +178,37 @@ static int xen_adopt(void *driver, const char *id, struct machine_facts *ret_fac
     /* libxl tells a death that came before the watch, too. */
     if (rc == 0)
         rc = events_watch(x->events, e.domid, &death, err);
-    if (rc < 0 || !death)
-        return rc;
-    *ret_facts = (struct machine_facts){.zone = e.domid, .death_fd = death->fd, .state = death};
-    return 0;
+    if (rc == 0)
+        rc = zone_facts(e.domid, death, NULL, ret_facts, err);
+    if (rc < 0)
+        events_unwatch(x->events, death);
+    return rc;
 }
 
 static void xen_release(void *driver, struct machine_facts *m)
 {
-    events_unwatch(((struct xen *)driver)->events, m->state);
+    struct zone *z = m->state;
+    host_link_free(z->link);
+    events_unwatch(((struct xen *)driver)->events, z->death);
+    free(z);
     m->state = NULL;
+}
+
+/* ---- the agent ---- */
+
+static int xen_connect_agent(void *driver, const char *id, const struct machine_facts *m,
+                             int timeout_ms, int *ret_fd, struct gi_error *err)
+{
+    struct zone *z = m->state;
+    (void)driver;
+    (void)id;
+    if (!host_link_up(z->link)) {
+        host_link_free(TAKE_PTR(z->link));
+        int rc = host_link_connect(m->zone, m->death_fd, timeout_ms, &z->link, err);
+        if (rc < 0)
+            return rc;
+    }
+    return host_link_open(z->link, ret_fd, err);
 }
 
 /* ---- ending ---- */
@@ -259,16 +280,6 @@ static int xen_sweep(void *driver, bool (*keep)(void *data, const char *id), voi
 }
 
 /* ---- not yet ---- */
-
-static int xen_connect_agent(void *driver, const char *id, const struct machine_facts *m,
-                             int timeout_ms, int *ret_fd, struct gi_error *err)
-{
-    (void)driver;
-    (void)m;
-    (void)timeout_ms;
-    (void)ret_fd;
-    return gi_fail(err, GI_UNIMPLEMENTED, "zone %s: the agent is not reached over vchan yet", id);
-}
 
 static int xen_share_image(void *driver, const char *id, const struct machine_facts *m,
                            const char *host_rootfs, char **ret_name, struct gi_error *err)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Our zones in xenstore (who may write there is in xen.h), and their domains. */
+/* Our zones in xenstore (who may write there is in xen_driver.h), and their domains. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "xen.h"
+#include "xen_driver.h"
 
 #define ZONES "/gpu-isolated/zones"
 
@@ -121,5 +121,17 @@ int zone_entry_list(char ***ret_ids, size_t *ret_n, struct gi_error *err)
         return gi_fail_errno(err, ENOMEM, "list of zones");
     *ret_ids = ids;
     *ret_n = count;
+    return 0;
+}
+
+int zone_facts(uint32_t domid, struct death *death, struct host_link *link,
+               struct machine_facts *ret, struct gi_error *err)
+{
+    struct zone *z = calloc(1, sizeof(*z));
+    if (!z)
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "out of memory");
+    z->death = death;
+    z->link = link;
+    *ret = (struct machine_facts){.zone = domid, .death_fd = death->fd, .state = z};
     return 0;
 }

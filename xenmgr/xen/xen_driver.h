@@ -19,19 +19,20 @@
  *  X2  A domain is <id>'s only when its uuid is the entry's.
  *  X3  A domain named "gi-..." without an entry is nobody's: swept.
  */
-#ifndef GI_XENMGR_XEN_H
-#define GI_XENMGR_XEN_H
+#ifndef GI_XENMGR_XEN_DRIVER_H
+#define GI_XENMGR_XEN_DRIVER_H
 
 #include <libxl.h>
 #include <libxl_utils.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <xen/xen.h>
 #include <xenstore.h>
 
 #include "driver.h"
 
 #define XEN_NAME_PREFIX "gi-"
-#define DOMID_END       0x7ff0u /* xen.h: DOMID_FIRST_RESERVED, which its guards keep from us */
+#define DOMID_END       ((uint32_t)DOMID_FIRST_RESERVED)
 
 struct xen {
     char *run_dir;
@@ -95,6 +96,31 @@ int events_start(struct events **ret, struct gi_error *err);
 void events_stop(struct events *e);
 int events_watch(struct events *e, uint32_t domid, struct death **ret, struct gi_error *err);
 void events_unwatch(struct events *e, struct death *d);
+
+/* ---- host_link.c ---- */
+
+struct host_link;
+
+/* To the agent of a domain that may still boot. UNAVAILABLE when it dies
+ * meanwhile (DEATH_FD), DEADLINE_EXCEEDED. */
+int host_link_connect(uint32_t domid, int death_fd, int timeout_ms, struct host_link **ret,
+                      struct gi_error *err);
+bool host_link_up(const struct host_link *h); /* NULL: no */
+/* A new stream to the agent. */
+int host_link_open(struct host_link *h, int *ret_fd, struct gi_error *err);
+void host_link_free(struct host_link *h);
+
+/* ---- zones.c ---- */
+
+/* What the driver keeps of a machine that it made or adopted (machine_facts.state). */
+struct zone {
+    struct death *death;
+    struct host_link *link; /* NULL: none yet, or it broke */
+};
+
+/* Takes DEATH over. */
+int zone_facts(uint32_t domid, struct death *death, struct host_link *link,
+               struct machine_facts *ret, struct gi_error *err);
 
 /* ---- create.c ---- */
 
