@@ -37,6 +37,7 @@ struct config {
     char *xen_kernel;
     char *xen_root;
     char *xen_cmdline;
+    char *xen_block_script;
     char *gpu_proxy_socket;
     char **handlers;
     char *default_handler;

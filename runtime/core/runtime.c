@@ -92,6 +92,7 @@ static int open_machines(struct runtime *rt, struct gi_error *err)
         .xen_kernel = c->xen_kernel,
         .xen_root = c->xen_root,
         .xen_cmdline = c->xen_cmdline,
+        .xen_block_script = c->xen_block_script,
     };
     int rc = xenmgr_open(&xc, &rt->mgr, err);
     if (rc == 0)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -14,18 +15,46 @@
 #define DEFAULT_MEMORY (256u << 20)
 #define DEFAULT_VCPUS  1u
 #define MIN_MEMORY     (64u << 20)
-#define GONE_MS        30000 /* a domain that was told to go takes no longer */
-
-static char *text(const char *fmt, const char *a, const char *b)
-{
-    char *s = NULL;
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    return asprintf(&s, fmt, a, b) < 0 ? NULL : s;
-#pragma GCC diagnostic pop
-}
+#define MAX_CMDLINE    2000u /* the kernel's own limit is 2048 */
+#define MAX_SYSCTLS    12u   /* the kernel gives init 32 words at most */
 
 /* ---- describing ---- */
+
+/* One word of a kernel's command line: quotes and blanks would make it more. */
+static bool is_word(const char *s)
+{
+    for (; *s; s++)
+        if (*s <= ' ' || *s > '~' || *s == '"')
+            return false;
+    return true;
+}
+
+/* "<configured> hostname=pod -- --zone N --sysctl K=V ...": behind "--" is init's. */
+static char *command_line(const struct xen *x, const struct machine_config *m, uint32_t domid)
+{
+    cleanup_buf struct gi_buf b = GI_BUF_INIT(MAX_CMDLINE);
+    int rc = gi_buf_printf(&b, "%s", x->cmdline);
+    if (m->hostname && *m->hostname)
+        rc |= gi_buf_printf(&b, " hostname=%s", m->hostname);
+    rc |= gi_buf_printf(&b, " -- --zone %u", domid);
+    for (size_t i = 0; m->sysctls && m->sysctls[i]; i++)
+        rc |= gi_buf_printf(&b, " --sysctl %s", m->sysctls[i]);
+    return rc ? NULL : strdup(b.data);
+}
+
+static int check_words(const struct machine_config *m, struct gi_error *err)
+{
+    size_t n = 0;
+    if (m->hostname && (!is_word(m->hostname) || strlen(m->hostname) > 64))
+        return gi_fail(err, GI_INVALID_ARGUMENT, "hostname: not 1 to 64 printable characters");
+    for (; m->sysctls && m->sysctls[n]; n++)
+        if (!is_word(m->sysctls[n]))
+            return gi_fail(err, GI_INVALID_ARGUMENT,
+                           "sysctl \"%.100s\": blanks and quotes can't be given to a Xen domain",
+                           m->sysctls[n]);
+    return n > MAX_SYSCTLS ? gi_fail(err, GI_INVALID_ARGUMENT, "more than %u sysctls", MAX_SYSCTLS)
+                           : 0;
+}
 
 static int describe_disk(const struct xen *x, libxl_domain_config *d)
 {
@@ -33,13 +62,7 @@ static int describe_disk(const struct xen *x, libxl_domain_config *d)
     if (!d->disks)
         return -1;
     d->num_disks = 1;
-    libxl_device_disk_init(&d->disks[0]);
-    d->disks[0].pdev_path = strdup(x->root_device);
-    d->disks[0].vdev = strdup("xvda");
-    d->disks[0].format = LIBXL_DISK_FORMAT_RAW;
-    d->disks[0].backend = LIBXL_DISK_BACKEND_PHY;
-    d->disks[0].readwrite = 0;
-    return d->disks[0].pdev_path && d->disks[0].vdev ? 0 : -1;
+    return disk_describe(x, x->root_device, "xvda", &d->disks[0]);
 }
 
 static int describe(const struct xen *x, struct operation *op, const struct machine_config *m,
@@ -50,7 +73,8 @@ static int describe(const struct xen *x, struct operation *op, const struct mach
     libxl_domain_create_info *c = &d->c_info;
     libxl_domain_build_info *b = &d->b_info;
     c->type = x->pvh ? LIBXL_DOMAIN_TYPE_PVH : LIBXL_DOMAIN_TYPE_PV;
-    c->name = text("%s%s", XEN_NAME_PREFIX, m->id);
+    if (asprintf(&c->name, XEN_NAME_PREFIX "%s", m->id) < 0)
+        c->name = NULL;
     c->domid = e->domid;
     libxl_uuid_copy(op->ctx, &c->uuid, &e->uuid);
     libxl_domain_build_info_init_type(b, c->type);
@@ -61,9 +85,7 @@ static int describe(const struct xen *x, struct operation *op, const struct mach
         libxl_bitmap_set(&b->avail_vcpus, (int)i);
     b->max_memkb = b->target_memkb = (memory < MIN_MEMORY ? MIN_MEMORY : memory) / 1024;
     b->kernel = strdup(x->kernel);
-    char zone[16];
-    snprintf(zone, sizeof(zone), "%u", e->domid);
-    b->cmdline = text("%s -- --zone %s", x->cmdline, zone);
+    b->cmdline = command_line(x, m, e->domid);
     if (!c->name || !b->kernel || !b->cmdline)
         return -1;
     /* Guests' deaths are ours to see and to clean up: libxl itself acts on none. */
@@ -122,10 +144,11 @@ int xen_create(void *driver, const struct machine_config *m, int timeout_ms,
     int64_t until = gi_monotonic_ns() + (int64_t)timeout_ms * 1000000;
     if (zone_entry_read(m->id, &e, NULL) == 0)
         return gi_fail(err, GI_ALREADY_EXISTS, "there is a zone %s already", m->id);
-    int rc = operation_begin(&op, err);
+    int rc = check_words(m, err);
+    if (rc == 0)
+        rc = operation_begin(&op, err);
     if (rc < 0)
         return rc;
-    e.domid = m->zone_id;
     libxl_uuid_generate(&e.uuid);
     rc = zone_entry_write(m->id, &e, err); /* X1 */
     if (rc < 0)

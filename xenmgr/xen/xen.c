@@ -28,6 +28,7 @@ static void xen_close(void *driver)
     free(x->kernel);
     free(x->root_image);
     free(x->cmdline);
+    free(x->block_script);
     free(x);
 }
 
@@ -68,6 +69,8 @@ static int xen_open(const struct xenmgr_config *c, void **ret_driver, struct gi_
     int rc = check_file("xen_kernel", c->xen_kernel, err);
     if (rc == 0)
         rc = check_file("xen_root", c->xen_root, err);
+    if (rc == 0)
+        rc = check_file("xen_block_script", c->xen_block_script, err);
     if (rc < 0)
         return rc;
     struct xen *x = calloc(1, sizeof(*x));
@@ -82,10 +85,11 @@ static int xen_open(const struct xenmgr_config *c, void **ret_driver, struct gi_
     x->run_dir = strdup(c->run_dir);
     x->kernel = strdup(c->xen_kernel);
     x->root_image = strdup(c->xen_root);
+    x->block_script = strdup(c->xen_block_script);
     x->cmdline = strdup(c->xen_cmdline ? c->xen_cmdline : "");
     pthread_mutex_init(&x->lock, NULL);
     pthread_cond_init(&x->build_done, NULL);
-    rc = x->run_dir && x->kernel && x->root_image && x->cmdline
+    rc = x->run_dir && x->kernel && x->root_image && x->cmdline && x->block_script
              ? look(x, err)
              : gi_fail_errno(err, ENOMEM, "xen driver");
     if (rc == 0)
@@ -279,16 +283,10 @@ static int xen_sweep(void *driver, bool (*keep)(void *data, const char *id), voi
     return rc;
 }
 
-/* ---- not yet ---- */
-
 static int xen_share_image(void *driver, const char *id, const struct machine_facts *m,
                            const char *host_rootfs, char **ret_name, struct gi_error *err)
 {
-    (void)driver;
-    (void)m;
-    (void)host_rootfs;
-    (void)ret_name;
-    return gi_fail(err, GI_UNIMPLEMENTED, "zone %s: images are not attached as disks yet", id);
+    return disk_share_image(driver, id, m, host_rootfs, ret_name, err);
 }
 
 const struct driver xen_driver = {

@@ -13,6 +13,7 @@
  *
  *   /gpu-isolated/zones/<id>/domid   the number it was given
  *                           /uuid    of the domain, so that a number used again is no zone
+ *                           /disks/N the image that is its disk N
  *
  * Invariants:
  *  X1  The entry is written before the domain is built and removed after it is gone.
@@ -36,7 +37,7 @@
 
 struct xen {
     char *run_dir;
-    char *kernel, *root_image, *cmdline;
+    char *kernel, *root_image, *cmdline, *block_script;
     char description[160];
     bool pvh;      /* else PV: no hardware virtualization */
     int root_loop; /* keeps the root image's loop device */
@@ -78,6 +79,12 @@ int zone_entry_read(const char *id, struct zone_entry *ret, struct gi_error *err
 int zone_entry_remove(const char *id, struct gi_error *err);
 /* X2: whether the entry's own domain is there. */
 bool zone_lives(struct operation *op, const struct zone_entry *e);
+/* The number of the disk that is, or is to be, the image TREE: 1 (xvdb) to
+ * ZONE_DISKS; calls on one zone come one at a time. */
+#define ZONE_DISKS 24u
+int zone_disk_take(const char *id, const char *tree, unsigned *ret_number, bool *ret_there,
+                   struct gi_error *err);
+void zone_disk_give(const char *id, unsigned number);
 /* Heap array of heap strings. */
 int zone_entry_list(char ***ret_ids, size_t *ret_n, struct gi_error *err);
 
@@ -128,6 +135,13 @@ int xen_create(void *driver, const struct machine_config *config, int timeout_ms
                struct machine_facts *ret_facts, struct gi_error *err);
 /* Gone already: success. */
 int xen_end_domain(struct xen *x, uint32_t domid, int grace_ms, struct gi_error *err);
+
+/* ---- disk.c ---- */
+
+/* Fills *D, which the caller disposes of, on failure too. */
+int disk_describe(const struct xen *x, const char *device, const char *vdev, libxl_device_disk *d);
+int disk_share_image(struct xen *x, const char *id, const struct machine_facts *m, const char *tree,
+                     char **ret_name, struct gi_error *err);
 
 /* ---- loop.c ---- */
 
