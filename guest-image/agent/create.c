@@ -121,7 +121,7 @@ static int gpu_prepare(struct container *c, const char *image_rootfs, struct gpu
                        struct gi_error *err)
 {
     const struct options *o = &c->a->opt;
-    if (!o->libvgpu || !o->gpu_socket)
+    if (!o->libvgpu || (!o->gpu_socket && !o->gpu_domain))
         return gi_fail(err, GI_FAILED_PRECONDITION, "this zone has no GPU");
     container_path(c, "gpu", m->folder);
     int rc = gpu_new(c->a, m->folder, &c->gpu, err);

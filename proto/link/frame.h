@@ -5,7 +5,9 @@
 
 #include <stdint.h>
 
-#define LINK_HELLO_TEXT "GILINK01"
+#define LINK_HELLO_BYTES   "GILINK01"
+#define LINK_HELLO_PACKETS "GIPACK01"
+#define LINK_HELLO_SIZE    8u
 
 enum link_type {
     LINK_HELLO = 1,

@@ -48,14 +48,16 @@ void link_stream_free(struct link_stream *s)
     free(s);
 }
 
-int link_new(const struct link_pipe *pipe, int (*accept_fn)(void *data), void *accept_data,
-             struct link **ret, struct gi_error *err)
+int link_new(const struct link_pipe *pipe, enum link_kind kind, int (*accept_fn)(void *data),
+             void *accept_data, struct link **ret, struct gi_error *err)
 {
     struct link *l = calloc(1, sizeof(*l));
     if (!l)
         return gi_fail_errno(err, ENOMEM, "link");
     *l = (struct link){
         .pipe = *pipe,
+        .hello = kind == LINK_PACKETS ? LINK_HELLO_PACKETS : LINK_HELLO_BYTES,
+        .prefix = kind == LINK_PACKETS ? sizeof(uint16_t) : 0,
         .accept = accept_fn,
         .accept_data = accept_data,
         .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
@@ -64,8 +66,7 @@ int link_new(const struct link_pipe *pipe, int (*accept_fn)(void *data), void *a
         .out = GI_BUF_INIT(OUT_MAX),
     };
     pthread_mutex_init(&l->lock, NULL);
-    if (l->wake < 0 || l->ready < 0 ||
-        link_send(l, LINK_HELLO, 0, LINK_HELLO_TEXT, strlen(LINK_HELLO_TEXT)) < 0) {
+    if (l->wake < 0 || l->ready < 0 || link_send(l, LINK_HELLO, 0, l->hello, LINK_HELLO_SIZE) < 0) {
         link_free(l);
         return gi_fail(err, GI_RESOURCE_EXHAUSTED, "link");
     }
@@ -117,33 +118,43 @@ bool link_up(struct link *l)
     return l->up && !l->over;
 }
 
-int link_open(struct link *l, int *ret_fd, struct gi_error *err)
+int link_carry(struct link *l, int fd, struct gi_error *err)
 {
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return gi_fail_errno(err, errno, "socket pair");
-    cleanup_close int theirs = pair[0];
-    cleanup_close int ours = pair[1];
-    struct link_stream *s = link_stream_new(0, ours);
+    struct link_stream *s = link_stream_new(0, fd);
     if (!s)
         return gi_fail_errno(err, ENOMEM, "stream");
-    ours = -1;
+    bool up;
     {
         GI_LOCK_SCOPE(&l->lock);
-        if (l->up && !l->over && l->n_all < LINK_STREAMS) {
+        up = l->up && !l->over;
+        if (up && l->n_all < LINK_STREAMS) {
             s->next = l->opening;
             l->opening = TAKE_PTR(s);
             l->n_all++;
         }
     }
-    if (s) {
-        bool up = link_up(l);
-        link_stream_free(s);
-        return up ? gi_fail(err, GI_RESOURCE_EXHAUSTED, "more than %u streams", LINK_STREAMS)
-                  : gi_fail(err, GI_UNAVAILABLE, "the link is not up");
+    if (!s) {
+        rouse(l);
+        return 0;
     }
-    rouse(l);
-    *ret_fd = TAKE_FD(theirs);
+    free(s); /* its descriptor stays the caller's */
+    return up ? gi_fail(err, GI_RESOURCE_EXHAUSTED, "more than %u streams", LINK_STREAMS)
+              : gi_fail(err, GI_UNAVAILABLE, "the link is not up");
+}
+
+int link_open(struct link *l, int *ret_fd, struct gi_error *err)
+{
+    int pair[2];
+    int type = l->prefix ? SOCK_SEQPACKET : SOCK_STREAM;
+    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
+        return gi_fail_errno(err, errno, "socket pair");
+    int rc = link_carry(l, pair[0], err);
+    if (rc < 0) {
+        close(pair[0]);
+        close(pair[1]);
+        return rc;
+    }
+    *ret_fd = pair[1];
     return 0;
 }
 
@@ -191,19 +202,30 @@ static int end_stream(struct link *l, struct link_stream *s)
     return s->closing ? 0 : link_send(l, LINK_CLOSE, s->id, NULL, 0);
 }
 
+/* How much of what is at AT goes to the descriptor in one piece. */
+static size_t piece(const struct link *l, const struct link_stream *s, size_t at)
+{
+    uint16_t length;
+    if (!l->prefix)
+        return s->in.len - at;
+    memcpy(&length, s->in.data + at, sizeof(length));
+    return length;
+}
+
 /* Writes to a descriptor whose reader went are lost, but what he said before
  * he went is still to be read. */
-static void write_in(struct link_stream *s)
+static void write_in(const struct link *l, struct link_stream *s)
 {
     size_t at = 0;
     while (at < s->in.len && !s->deaf) {
-        ssize_t n = send(s->fd, s->in.data + at, s->in.len - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n =
+            send(s->fd, s->in.data + at + l->prefix, piece(l, s, at), MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n < 0 && errno == EAGAIN)
             break;
         if (n < 0)
             s->deaf = errno != EINTR;
         else
-            at += (size_t)n;
+            at += l->prefix + (size_t)n;
     }
     if (s->deaf)
         at = s->in.len;
@@ -213,7 +235,7 @@ static void write_in(struct link_stream *s)
 
 static int give(struct link *l, struct link_stream *s)
 {
-    write_in(s);
+    write_in(l, s);
     if (s->closing) {
         s->dead = s->in.len == 0;
         return 0;
@@ -231,23 +253,30 @@ static int give(struct link *l, struct link_stream *s)
     return 0;
 }
 
+/* A packet is taken whole, so there must be credit for the longest. */
+static bool may_take(const struct link *l, const struct link_stream *s)
+{
+    return !s->eof_out && !s->dead && !s->closing && l->out.len < OUT_FULL &&
+           s->credit >= (l->prefix ? l->prefix + LINK_CHUNK : 1);
+}
+
 static int take(struct link *l, struct link_stream *s)
 {
     char chunk[LINK_CHUNK];
-    while (!s->eof_out && !s->dead && !s->closing && s->credit && l->out.len < OUT_FULL) {
+    while (may_take(l, s)) {
         size_t want = s->credit < sizeof(chunk) ? s->credit : sizeof(chunk);
-        ssize_t n = recv(s->fd, chunk, want, MSG_DONTWAIT);
+        ssize_t n = recv(s->fd, chunk, want, MSG_DONTWAIT | (l->prefix ? MSG_TRUNC : 0));
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
             return 0;
-        if (n < 0 || (n == 0 && s->deaf))
+        if (n < 0 || (size_t)n > want || (n == 0 && s->deaf))
             return end_stream(l, s);
         if (n == 0) {
             s->eof_out = true;
             return link_send(l, LINK_EOF, s->id, NULL, 0);
         }
-        s->credit -= (uint32_t)n;
+        s->credit -= l->prefix + (uint32_t)n;
         if (link_send(l, LINK_DATA, s->id, chunk, (size_t)n) < 0)
             return -1;
     }
@@ -333,7 +362,7 @@ static int carry(struct link *l, struct gi_error *err)
 static void wish(const struct link *l, const struct link_stream *s, struct pollfd *ret)
 {
     short events = 0;
-    if (!s->eof_out && !s->closing && s->credit && l->out.len < OUT_FULL)
+    if (may_take(l, s))
         events |= POLLIN;
     if (s->in.len)
         events |= POLLOUT;

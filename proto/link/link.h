@@ -9,9 +9,9 @@
  *
  *   type u8 | 0 u8 | length u16 | stream u32 | payload         host byte order
  *
- *   HELLO   "GILINK01", the first frame of each side, stream 0
+ *   HELLO   "GILINK01" (bytes) or "GIPACK01" (packets), each side's first frame
  *   OPEN    a new stream; numbers only go up
- *   DATA    1..LINK_CHUNK bytes
+ *   DATA    1..LINK_CHUNK bytes, or one packet
  *   EOF     no more DATA from this side
  *   CLOSE   the stream is no more; nothing about it follows
  *   CREDIT  u32: so many more bytes may be sent
@@ -35,7 +35,7 @@
 #include "base/error.h"
 
 #define LINK_WINDOW  (256u << 10)
-#define LINK_CHUNK   (16u << 10)
+#define LINK_CHUNK   (36u << 10) /* a packet of proto/control fits */
 #define LINK_STREAMS 512u
 
 /* What carries it: two directions of bytes to one peer. */
@@ -52,12 +52,15 @@ struct link_pipe {
 
 struct link;
 
+/* What its streams are: SOCK_STREAM or SOCK_SEQPACKET. Both ends must agree. */
+enum link_kind { LINK_BYTES, LINK_PACKETS };
+
 /* ACCEPT is called by link_run for each stream the peer opens and returns a
  * connected descriptor, which the link then owns, or a negative gi_code. NULL:
  * this end opens, the peer may not. *PIPE is copied; what it stands for must
  * live as long as the link. */
-int link_new(const struct link_pipe *pipe, int (*accept)(void *data), void *accept_data,
-             struct link **ret, struct gi_error *err);
+int link_new(const struct link_pipe *pipe, enum link_kind kind, int (*accept)(void *data),
+             void *accept_data, struct link **ret, struct gi_error *err);
 
 /* Carries until the pipe's end or link_stop (then 0). All streams are closed on
  * return. One thread, once. UNAVAILABLE: the peer went; DATA_LOSS: it broke the
@@ -72,6 +75,8 @@ int link_ready_fd(const struct link *l);
 bool link_up(struct link *l);
 /* A new stream; the caller owns *RET_FD. UNAVAILABLE when the link is not up. */
 int link_open(struct link *l, int *ret_fd, struct gi_error *err);
+/* FD, a connected socket of the link's kind, becomes a stream's near end; taken on success. */
+int link_carry(struct link *l, int fd, struct gi_error *err);
 void link_stop(struct link *l);
 /* After link_run has returned, or before it was called. NULL is fine. */
 void link_free(struct link *l);

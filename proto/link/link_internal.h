@@ -25,6 +25,8 @@ struct link_stream {
 
 struct link {
     struct link_pipe pipe;
+    const char *hello;
+    uint32_t prefix; /* bytes before each packet in a stream's buffer; 0: no packets */
     int (*accept)(void *data);
     void *accept_data;
     int wake;  /* eventfd: OPENING or STOP changed */

@@ -19,7 +19,7 @@ static struct link_stream *find(struct link *l, uint32_t id)
 static int on_hello(struct link *l, const char *payload, size_t n, struct gi_error *err)
 {
     uint64_t one = 1;
-    if (l->greeted || n != strlen(LINK_HELLO_TEXT) || memcmp(payload, LINK_HELLO_TEXT, n) != 0)
+    if (l->greeted || n != LINK_HELLO_SIZE || memcmp(payload, l->hello, n) != 0)
         return gi_fail(err, GI_DATA_LOSS, "link: not our protocol");
     l->greeted = true;
     pthread_mutex_lock(&l->lock);
@@ -51,12 +51,14 @@ static int on_open(struct link *l, uint32_t id, struct gi_error *err)
     return 0;
 }
 
-static int on_data(struct link_stream *s, const char *payload, size_t n, struct gi_error *err)
+static int on_data(const struct link *l, struct link_stream *s, const char *payload, size_t n,
+                   struct gi_error *err)
 {
     /* L1: IN's ceiling is the window, and CONSUMED was not given back yet. */
-    if (s->eof_in || n == 0 || s->in.len + s->consumed + n > LINK_WINDOW)
+    if (s->eof_in || n == 0 || s->in.len + s->consumed + l->prefix + n > LINK_WINDOW)
         return gi_fail(err, GI_DATA_LOSS, "link: more data than was asked for");
-    return gi_buf_append(&s->in, payload, n) < 0
+    const uint16_t length = (uint16_t)n;
+    return gi_buf_append(&s->in, &length, l->prefix) < 0 || gi_buf_append(&s->in, payload, n) < 0
                ? gi_fail(err, GI_RESOURCE_EXHAUSTED, "link: out of memory")
                : 0;
 }
@@ -85,7 +87,7 @@ static int on_frame(struct link *l, const struct link_frame *f, const char *payl
         return 0;
     switch (f->type) {
     case LINK_DATA:
-        return on_data(s, payload, f->length, err);
+        return on_data(l, s, payload, f->length, err);
     case LINK_CREDIT:
         return on_credit(s, payload, f->length, err);
     case LINK_EOF:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A zone's side of a link, as hostile as it likes: first byte even, against the
- * end that opens (a stream is open); odd, against the end that accepts. */
+/* A zone's side of a link, as hostile as it likes. First byte: bit 0, against the
+ * end that accepts (else that opens, with a stream open); bit 1, packets. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -66,7 +66,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     close(pair[1]); /* always readable: the loop does not sleep */
     struct link_pipe pipe = {pair[0], false, feed_read, feed_write, feed_attend, &f};
-    if (link_new(&pipe, accepts ? accept_one : NULL, NULL, &f.link, NULL) == 0)
+    if (link_new(&pipe, data[0] & 2 ? LINK_PACKETS : LINK_BYTES, accepts ? accept_one : NULL, NULL,
+                 &f.link, NULL) == 0)
         link_run(f.link, NULL);
     link_free(f.link);
     close(pair[0]);

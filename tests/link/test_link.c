@@ -43,6 +43,7 @@ struct end {
     int rc;
     int accepted[8]; /* what the accepting end was given, for the test */
     int n_accepted;
+    bool packets;
     pthread_mutex_t lock;
 };
 
@@ -61,7 +62,8 @@ static int accept_stream(void *data)
 {
     struct end *e = data;
     int pair[2];
-    if (e->n_accepted == 8 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+    int type = e->packets ? SOCK_SEQPACKET : SOCK_STREAM;
+    if (e->n_accepted == 8 || socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0)
         return -GI_RESOURCE_EXHAUSTED;
     pthread_mutex_lock(&e->lock);
     e->accepted[e->n_accepted++] = pair[1];
@@ -69,11 +71,12 @@ static int accept_stream(void *data)
     return pair[0];
 }
 
-static void start(struct end *e, bool accepts)
+static void start(struct end *e, enum link_kind kind, bool accepts)
 {
     struct link_pipe pipe = {e->sock, true, sock_read, sock_write, sock_attend, &e->sock};
     pthread_mutex_init(&e->lock, NULL);
-    assert_int_equal(link_new(&pipe, accepts ? accept_stream : NULL, e, &e->link, NULL), 0);
+    e->packets = kind == LINK_PACKETS;
+    assert_int_equal(link_new(&pipe, kind, accepts ? accept_stream : NULL, e, &e->link, NULL), 0);
     assert_int_equal(pthread_create(&e->thread, NULL, run, e), 0);
 }
 
@@ -83,19 +86,29 @@ static void await_ready(struct end *e)
     assert_int_equal(poll(&p, 1, 10000), 1);
 }
 
-static int set_up(void **state)
+static int set_up_kind(void **state, enum link_kind kind)
 {
     struct world *w = calloc(1, sizeof(*w));
     int pair[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     w->host.sock = pair[0];
     w->zone.sock = pair[1];
-    start(&w->host, false);
-    start(&w->zone, true);
+    start(&w->host, kind, false);
+    start(&w->zone, kind, true);
     await_ready(&w->host);
     assert_true(link_up(w->host.link));
     *state = w;
     return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_kind(state, LINK_BYTES);
+}
+
+static int set_up_packets(void **state)
+{
+    return set_up_kind(state, LINK_PACKETS);
 }
 
 static int tear_down(void **state)
@@ -311,6 +324,28 @@ static void a_peer_that_goes_ends_every_stream(void **state)
     close(a);
 }
 
+static void packets_stay_packets(void **state)
+{
+    static char big[LINK_CHUNK + 1], got[LINK_CHUNK + 1];
+    int a, b;
+    stream(*state, &a, &b);
+    memset(big, 'p', sizeof(big));
+    for (size_t n = 1; n < LINK_CHUNK; n = n * 3 + 1)
+        assert_int_equal(send(a, big, n, MSG_NOSIGNAL), n);
+    assert_int_equal(send(a, big, LINK_CHUNK, MSG_NOSIGNAL), LINK_CHUNK);
+    for (size_t n = 1; n < LINK_CHUNK; n = n * 3 + 1)
+        assert_int_equal(recv(b, got, sizeof(got), 0), n);
+    assert_int_equal(recv(b, got, sizeof(got), 0), LINK_CHUNK);
+    for (int i = 0; i < 200; i++) { /* more than a window in all */
+        assert_int_equal(send(b, big, 30000, MSG_NOSIGNAL), 30000);
+        assert_int_equal(recv(a, got, sizeof(got), 0), 30000);
+    }
+    /* One that is too long ends its stream instead of arriving in part. */
+    assert_int_equal(send(a, big, sizeof(big), MSG_NOSIGNAL), sizeof(big));
+    assert_true(recv(b, got, sizeof(got), 0) <= 0);
+    close(a);
+}
+
 /* What the host's end returns for BYTES from a zone. */
 static int against(const void *bytes, size_t n)
 {
@@ -318,7 +353,7 @@ static int against(const void *bytes, size_t n)
     struct end host = {.rc = 0};
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     host.sock = pair[0];
-    start(&host, false);
+    start(&host, LINK_BYTES, false);
     assert_int_equal(gi_write_full(pair[1], bytes, n), 0);
     shutdown(pair[1], SHUT_WR);
     pthread_join(host.thread, NULL);
@@ -342,9 +377,9 @@ static void lies_end_the_link(void **state)
     (void)state;
     assert_int_equal(against("no protocol of ours at all", 26), -GI_DATA_LOSS);
     assert_int_equal(against(bytes, frame(bytes, LINK_DATA, 1, "early", 5)), -GI_DATA_LOSS);
-    size_t n = frame(bytes, LINK_HELLO, 0, LINK_HELLO_TEXT, 8);
+    size_t n = frame(bytes, LINK_HELLO, 0, LINK_HELLO_BYTES, 8);
     assert_int_equal(against(bytes, n), -GI_UNAVAILABLE); /* it only went */
-    size_t twice = n + frame(bytes + n, LINK_HELLO, 0, LINK_HELLO_TEXT, 8);
+    size_t twice = n + frame(bytes + n, LINK_HELLO, 0, LINK_HELLO_BYTES, 8);
     assert_int_equal(against(bytes, twice), -GI_DATA_LOSS);
     size_t opens = n + frame(bytes + n, LINK_OPEN, 1, "", 0);
     assert_int_equal(against(bytes, opens), -GI_DATA_LOSS);
@@ -362,6 +397,7 @@ int main(void)
         TEST(last_words_are_heard),
         TEST(what_is_closed_here_hangs_up_there),
         TEST(a_peer_that_goes_ends_every_stream),
+        cmocka_unit_test_setup_teardown(packets_stay_packets, set_up_packets, tear_down),
         cmocka_unit_test(lies_end_the_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,13 +32,16 @@ cat >/run/gi/config.json <<END
   "xen_kernel": "/node/vmlinux",
   "xen_root": "/node/zone.erofs",
   "xen_block_script": "/node/xen-block",
+  "xen_gpu_root": "/node/driver.erofs",
+  "xen_gpu_memory": "512Mi",
+  "gpu_proxy_socket": "/run/gi/gpu-proxy.sock",
   "network": "none",
   "registries": [{"host": "${image%%/*}", "plain_http": true}]
 }
 END
 docker-registry serve /node/registry.yml >/run/gi/registry.log 2>&1 &
 gpu-isolated-runtime --config /run/gi/config.json >/run/gi/runtime.log 2>&1 &
-until_ok 30 gpuictl version || fail "the runtime does not answer"
+until_ok 60 gpuictl version || fail "the runtime does not answer"
 gpuictl status | head -n 20
 start=$(now)
 gpuictl pull "$image" || fail "pull"
@@ -52,5 +55,14 @@ grep -q "a pod of its own kernel: .*-zone" /run/gi/said || fail "it is not the z
 echo "pull from $start to $pulled, pod and container to $ran"
 xl list
 gpuictl rm -f first || fail "rm"
-[ "$(xl list | wc -l)" = 2 ] || fail "a domain is left: $(xl list)"
+until_ok 60 gpu-proxy --stats --control /run/gi/gpu-proxy.sock || fail "no gpu-proxy in a driver domain"
+echo "gpu-proxy answers at $(now)"
+gpuictl run --keep --gpu --gpu-memory 64Mi --name gpu "$image" -- /bin/gpu-demo -n 20000 >/run/gi/said ||
+    fail "GPU pod: $(cat /run/gi/said; gpu-proxy --stats --control /run/gi/gpu-proxy.sock)"
+cat /run/gi/said
+grep -q "agree with the CPU's" /run/gi/said || fail "no results"
+gpu-proxy --stats --control /run/gi/gpu-proxy.sock
+xl list
+gpuictl rm -f gpu || fail "rm"
+[ "$(xl list | wc -l)" = 3 ] || fail "a domain is left: $(xl list)"
 echo "PASS"

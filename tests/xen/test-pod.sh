@@ -24,6 +24,7 @@ trap finish EXIT
 node_begin "$build"
 stage_begin "$build"
 "$root/guest-image/rootfs/build.sh" "$build" "$STAGE/node/zone.erofs"
+"$root/guest-image/rootfs/build.sh" "$build" "$STAGE/node/driver.erofs" driver
 
 # The image is pushed here, where it takes no emulated time.
 start_registry
@@ -35,6 +36,6 @@ sed "s|$NODE|/node|" "$NODE/etc/registry.yml" >"$STAGE/node/registry.yml"
 cp "$kernel/vmlinux" "$root/xenmgr/xen/xen-block" "$STAGE/node/"
 echo "$demo_image" >"$STAGE/node/image"
 stage_program "$(command -v docker-registry)" "$(command -v mkfs.erofs)" \
-    "$build"/bin/{gpu-isolated-runtime,gpuictl}
+    "$build"/bin/{gpu-isolated-runtime,gpuictl,gpu-proxy}
 "$root/tests/xen-node/run.sh" --cmd "$here/pod-inside.sh" --log "$2" --timeout 300 \
     --memory 3584 --add "$STAGE/node:/" --out "${2%.log}-out"

@@ -128,7 +128,7 @@ static int greet(struct host_link *h, int death_fd, int64_t until, struct gi_err
                : gi_fail(err, GI_UNAVAILABLE, "domain %u does not greet over its vchan", h->domid);
 }
 
-static int start(uint32_t domid, const char *path, int death_fd, int64_t until,
+static int start(uint32_t domid, enum link_kind kind, const char *path, int death_fd, int64_t until,
                  struct host_link **ret, struct gi_error *err)
 {
     struct host_link *h = calloc(1, sizeof(*h));
@@ -140,7 +140,7 @@ static int start(uint32_t domid, const char *path, int death_fd, int64_t until,
     int rc = h->chan ? 0 : gi_fail_errno(err, errno, "vchan of domain %u", domid);
     if (rc == 0) {
         link_over_vchan(h->chan, &pipe);
-        rc = link_new(&pipe, NULL, NULL, &h->link, err);
+        rc = link_new(&pipe, kind, NULL, NULL, &h->link, err);
     }
     if (rc == 0) {
         int why = pthread_create(&h->thread, NULL, host_link_main, h);
@@ -155,8 +155,8 @@ static int start(uint32_t domid, const char *path, int death_fd, int64_t until,
     return 0;
 }
 
-int host_link_connect(uint32_t domid, int death_fd, int timeout_ms, struct host_link **ret,
-                      struct gi_error *err)
+int host_link_connect(uint32_t domid, enum link_kind kind, int death_fd, int timeout_ms,
+                      struct host_link **ret, struct gi_error *err)
 {
     char path[64];
     int64_t until = gi_monotonic_ns() + (int64_t)timeout_ms * 1000000;
@@ -164,7 +164,7 @@ int host_link_connect(uint32_t domid, int death_fd, int timeout_ms, struct host_
     for (;;) {
         int rc = wait_offer(domid, path, death_fd, until, err);
         if (rc == 0)
-            rc = start(domid, path, death_fd, until, ret, err);
+            rc = start(domid, kind, path, death_fd, until, ret, err);
         /* An offer may be of a ring that the zone is just giving up: it makes
          * another when it sees that we came too late. */
         if (rc == 0 || ms_until(until) == 0 ||
@@ -176,6 +176,11 @@ int host_link_connect(uint32_t domid, int death_fd, int timeout_ms, struct host_
 bool host_link_up(const struct host_link *h)
 {
     return h && link_up(h->link);
+}
+
+int host_link_carry(struct host_link *h, int fd, struct gi_error *err)
+{
+    return link_carry(h->link, fd, err);
 }
 
 int host_link_open(struct host_link *h, int *ret_fd, struct gi_error *err)

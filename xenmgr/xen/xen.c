@@ -20,6 +20,7 @@
 static void xen_close(void *driver)
 {
     struct xen *x = driver;
+    gpu_domain_stop(x->gpu);
     events_stop(x->events);
     gi_cleanup_closep(&x->root_loop);
     pthread_mutex_destroy(&x->lock);
@@ -96,6 +97,8 @@ static int xen_open(const struct xenmgr_config *c, void **ret_driver, struct gi_
         rc = loop_open(x->root_image, &x->root_loop, x->root_device, err);
     if (rc == 0)
         rc = events_start(&x->events, err);
+    if (rc == 0)
+        rc = gpu_domain_start(x, c, &x->gpu, err);
     if (rc < 0) {
         xen_close(x);
         return rc;
@@ -120,7 +123,7 @@ static bool in_use(const libxl_dominfo *list, int n, uint32_t zone)
 }
 
 /* A zone's number is its domain's, chosen here: gpu-proxy hears it first. */
-static int xen_draw_zone(void *driver, uint32_t *ret_zone, struct gi_error *err)
+int xen_draw_zone(void *driver, uint32_t *ret_zone, struct gi_error *err)
 {
     struct xen *x = driver;
     cleanup_operation struct operation op = {.ctx = NULL};
@@ -173,7 +176,7 @@ static int xen_adopt(void *driver, const char *id, struct machine_facts *ret_fac
     struct xen *x = driver;
     cleanup_operation struct operation op = {.ctx = NULL};
     struct zone_entry e;
-    struct death *death = NULL;
+    struct domain d = {.domid = 0};
     int rc = zone_entry_read(id, &e, err);
     if (rc == 0)
         rc = operation_begin(&op, err);
@@ -181,20 +184,19 @@ static int xen_adopt(void *driver, const char *id, struct machine_facts *ret_fac
         rc = gi_fail(err, GI_NOT_FOUND, "the domain of zone %s is gone", id);
     /* libxl tells a death that came before the watch, too. */
     if (rc == 0)
-        rc = events_watch(x->events, e.domid, &death, err);
+        rc = events_watch(x->events, e.domid, &d.death, err);
+    d.domid = e.domid;
     if (rc == 0)
-        rc = zone_facts(e.domid, death, NULL, ret_facts, err);
+        rc = zone_facts(&d, ret_facts, err);
     if (rc < 0)
-        events_unwatch(x->events, death);
+        domain_forget(x, &d);
     return rc;
 }
 
 static void xen_release(void *driver, struct machine_facts *m)
 {
-    struct zone *z = m->state;
-    host_link_free(z->link);
-    events_unwatch(((struct xen *)driver)->events, z->death);
-    free(z);
+    domain_forget(driver, m->state);
+    free(m->state);
     m->state = NULL;
 }
 
@@ -203,12 +205,12 @@ static void xen_release(void *driver, struct machine_facts *m)
 static int xen_connect_agent(void *driver, const char *id, const struct machine_facts *m,
                              int timeout_ms, int *ret_fd, struct gi_error *err)
 {
-    struct zone *z = m->state;
+    struct domain *z = m->state;
     (void)driver;
     (void)id;
     if (!host_link_up(z->link)) {
         host_link_free(TAKE_PTR(z->link));
-        int rc = host_link_connect(m->zone, m->death_fd, timeout_ms, &z->link, err);
+        int rc = host_link_connect(m->zone, LINK_BYTES, m->death_fd, timeout_ms, &z->link, err);
         if (rc < 0)
             return rc;
     }

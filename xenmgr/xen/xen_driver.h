@@ -31,6 +31,7 @@
 #include <xenstore.h>
 
 #include "driver.h"
+#include "link/link.h"
 
 #define XEN_NAME_PREFIX "gi-"
 #define DOMID_END       ((uint32_t)DOMID_FIRST_RESERVED)
@@ -47,7 +48,12 @@ struct xen {
     unsigned builds, max_builds;
     uint32_t last_zone;
     struct events *events;
+    struct gpu_domain *gpu;
 };
+
+/* ---- xen.c ---- */
+
+int xen_draw_zone(void *driver, uint32_t *ret_zone, struct gi_error *err);
 
 /* ---- operation.c ---- */
 
@@ -110,26 +116,56 @@ struct host_link;
 
 /* To the agent of a domain that may still boot. UNAVAILABLE when it dies
  * meanwhile (DEATH_FD), DEADLINE_EXCEEDED. */
-int host_link_connect(uint32_t domid, int death_fd, int timeout_ms, struct host_link **ret,
-                      struct gi_error *err);
+int host_link_connect(uint32_t domid, enum link_kind kind, int death_fd, int timeout_ms,
+                      struct host_link **ret, struct gi_error *err);
 bool host_link_up(const struct host_link *h); /* NULL: no */
 /* A new stream to the agent. */
+/* FD, connected here, is connected to the other end; taken on success. */
+int host_link_carry(struct host_link *h, int fd, struct gi_error *err);
 int host_link_open(struct host_link *h, int *ret_fd, struct gi_error *err);
 void host_link_free(struct host_link *h);
 
 /* ---- zones.c ---- */
 
-/* What the driver keeps of a machine that it made or adopted (machine_facts.state). */
-struct zone {
+/* What the driver keeps of a domain that it made or adopted. */
+struct domain {
+    uint32_t domid;
     struct death *death;
     struct host_link *link; /* NULL: none yet, or it broke */
 };
 
-/* Takes DEATH over. */
-int zone_facts(uint32_t domid, struct death *death, struct host_link *link,
-               struct machine_facts *ret, struct gi_error *err);
+/* As machine_facts.state; takes over what D has. */
+int zone_facts(const struct domain *d, struct machine_facts *ret, struct gi_error *err);
+
+/* ---- gpu_domain.c ---- */
+
+struct gpu_domain;
+
+/* ROOT NULL or "": none; *RET is NULL, and zones with a GPU are refused. */
+int gpu_domain_start(struct xen *x, const struct xenmgr_config *c, struct gpu_domain **ret,
+                     struct gi_error *err);
+/* The domain runs on. NULL is fine. */
+void gpu_domain_stop(struct gpu_domain *g);
+/* The number of the driver domain that runs now. UNAVAILABLE says why there is none. */
+int gpu_domain_get(struct gpu_domain *g, uint32_t *ret_domid, struct gi_error *err);
 
 /* ---- create.c ---- */
+
+struct domain_plan {
+    const char *id;
+    uint32_t domid;
+    const char *root_device;
+    const char *cmdline;
+    uint64_t memory_bytes; /* 0: default */
+    unsigned vcpus;        /* 0: default */
+    enum link_kind link;
+};
+
+/* Builds and starts a domain, waits for its link. On failure nothing is left. */
+int domain_make(struct xen *x, const struct domain_plan *p, int timeout_ms, struct domain *ret,
+                struct gi_error *err);
+/* Lets go of what we keep of it; the domain lives on. */
+void domain_forget(struct xen *x, struct domain *d);
 
 int xen_create(void *driver, const struct machine_config *config, int timeout_ms,
                struct machine_facts *ret_facts, struct gi_error *err);

@@ -167,14 +167,12 @@ void zone_disk_give(const char *id, unsigned number)
         xs_rm(xs, XBT_NULL, path);
 }
 
-int zone_facts(uint32_t domid, struct death *death, struct host_link *link,
-               struct machine_facts *ret, struct gi_error *err)
+int zone_facts(const struct domain *d, struct machine_facts *ret, struct gi_error *err)
 {
-    struct zone *z = calloc(1, sizeof(*z));
+    struct domain *z = calloc(1, sizeof(*z));
     if (!z)
         return gi_fail(err, GI_RESOURCE_EXHAUSTED, "out of memory");
-    z->death = death;
-    z->link = link;
-    *ret = (struct machine_facts){.zone = domid, .death_fd = death->fd, .state = z};
+    *z = *d;
+    *ret = (struct machine_facts){.zone = d->domid, .death_fd = d->death->fd, .state = z};
     return 0;
 }
