@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <xenstore.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -44,6 +45,25 @@ static int share_arena(uint32_t domain, struct handover_channel *ch, uint32_t *r
     }
 }
 
+/* The folder of all clients may be listed by the driver domain, which learns of
+ * new ones so, and by nobody else; what is in it inherits that. */
+static int open_folder(uint32_t domain, struct gi_error *err)
+{
+    struct xs_handle *xs = xs_open(0);
+    unsigned len;
+    cleanup_free char *own = xs ? xs_read(xs, XBT_NULL, "domid", &len) : NULL;
+    struct xs_permissions perms[2] = {
+        {.id = own ? (unsigned)strtoul(own, NULL, 10) : 0, .perms = XS_PERM_NONE},
+        {.id = domain, .perms = XS_PERM_READ},
+    };
+    bool ok = own && xs_mkdir(xs, XBT_NULL, GRANTS_NODE) &&
+              xs_set_permissions(xs, XBT_NULL, GRANTS_NODE, perms, 2);
+    int rc = ok ? 0 : gi_fail_errno(err, errno, "xenstore %s", GRANTS_NODE);
+    if (xs)
+        xs_close(xs);
+    return rc;
+}
+
 static int offer(struct front *f, struct handover_channel *ch, const uint32_t *refs,
                  struct gi_error *err)
 {
@@ -71,6 +91,8 @@ static int make(void *data, struct handover_channel *ch, struct gi_error *err)
     int rc = grants_share(f->domain, ch->ring_bytes, refs, &ch->ring, err);
     if (rc == 0)
         rc = share_arena(f->domain, ch, refs + ring_pages, err);
+    if (rc == 0)
+        rc = open_folder(f->domain, err);
     return rc < 0 ? rc : offer(f, ch, refs, err);
 }
 

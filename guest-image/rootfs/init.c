@@ -152,7 +152,7 @@ static _Noreturn void execute(const char *program, const char *const *args)
     fail("exec", program);
 }
 
-/* READY: a descriptor it inherits, or -1. */
+/* READY is for the agent; gpu-proxy, which says nothing on it, does not inherit it. */
 static _Noreturn void run_main(int argc, char **argv, int ready)
 {
     bool driver = is_driver_domain();
@@ -164,6 +164,7 @@ static _Noreturn void run_main(int argc, char **argv, int ready)
         args[n] = own[n];
     if (!driver) {
         snprintf(fd, sizeof(fd), "%d", ready);
+        fcntl(ready, F_SETFD, 0); /* the agent sets it again */
         args[n++] = "--ready-fd";
         args[n++] = fd;
     }
@@ -266,7 +267,6 @@ int main(int argc, char **argv)
     if (agent < 0)
         fail("fork", "");
     if (agent == 0) {
-        fcntl(ready[1], F_SETFD, 0); /* the agent sets it again */
         run_main(argc, argv, ready[1]);
     }
     close(ready[1]);

@@ -14,11 +14,11 @@ fail() {
 }
 now() { cut -d' ' -f1 /proc/uptime; }
 until_ok() { # SECONDS COMMAND...
-    local tries=$(($1 * 5))
+    local until
+    until=$(($(date +%s) + $1))
     shift
     until "$@" >/dev/null 2>&1; do
-        tries=$((tries - 1))
-        [ $tries -gt 0 ] || return 1
+        [ "$(date +%s)" -lt $until ] || return 1
         sleep 0.2
     done
 }
@@ -55,7 +55,7 @@ grep -q "a pod of its own kernel: .*-zone" /run/gi/said || fail "it is not the z
 echo "pull from $start to $pulled, pod and container to $ran"
 xl list
 gpuictl rm -f first || fail "rm"
-until_ok 60 gpu-proxy --stats --control /run/gi/gpu-proxy.sock || fail "no gpu-proxy in a driver domain"
+until_ok 20 gpu-proxy --stats --control /run/gi/gpu-proxy.sock || fail "no gpu-proxy in a driver domain"
 echo "gpu-proxy answers at $(now)"
 gpuictl run --keep --gpu --gpu-memory 64Mi --name gpu "$image" -- /bin/gpu-demo -n 20000 >/run/gi/said ||
     fail "GPU pod: $(cat /run/gi/said; gpu-proxy --stats --control /run/gi/gpu-proxy.sock)"
