@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=dash
+# shellcheck shell=dash disable=SC2034
 # In dom0: the node that tests/xen/stage.sh put together. Sourced by scripts.
 export LD_LIBRARY_PATH=/node/lib PATH=$PATH:/node/bin
 export CONTAINER_RUNTIME_ENDPOINT=unix:///run/gi/runtime.sock GPUICTL_LOG_ROOT=/run/gi/pod-logs
 image=$(cat /node/image)
-runtime_pid=
+runtime_pid='' forwarded=''
 
 fail() {
     echo "FAIL: $*"
@@ -56,6 +56,13 @@ END
     gpu-isolated-runtime --config /run/gi/config.json >>/run/gi/runtime.log 2>&1 &
     runtime_pid=$!
     until_ok 60 gpuictl version || fail "the runtime does not answer"
+    [ -n "$forwarded" ] || forward_cri
+    forwarded=1
+}
+
+# The other half is test-node.sh's.
+forward_cri() {
+    socat TCP-LISTEN:7000,fork,reuseaddr UNIX-CONNECT:/run/gi/runtime.sock 2>/dev/null &
 }
 
 domains() { xl list | tail -n +2 | wc -l; }

@@ -1,10 +1,11 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=dash
+# shellcheck shell=dash disable=SC2154,SC2016
 # In dom0: pods through CRI that are domains, one of them with a GPU that is in
 # another domain.
 set -e
 mkdir -p /run/gi
+# shellcheck source=tests/xen/node-lib.sh
 . /node/node-lib.sh
 start_registry
 start_runtime

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # A node of our own, put together to be dom0's /node in tests/xen-node/run.sh:
 # the zone's kernel and root, the driver domain's root, the runtime, gpuictl,
 # mkfs.erofs, and a registry that has the demo image, each program with all
@@ -21,7 +21,7 @@ stage_program() {
 stage_node() {
     local build=$1 here kernel name
     here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-    for name in docker-registry mkfs.erofs; do
+    for name in docker-registry mkfs.erofs socat; do
         command -v "$name" >/dev/null || { echo "SKIP: needs the program $name" && exit 77; }
     done
     kernel=$("$here/../../guest-image/kernel/build.sh") || return
@@ -39,7 +39,7 @@ stage_node() {
     sed "s|$NODE|/node|" "$NODE/etc/registry.yml" >"$STAGE/node/registry.yml"
     echo "$demo_image" >"$STAGE/node/image"
     cp "$kernel/vmlinux" "$here/../../xenmgr/xen/xen-block" "$here/node-lib.sh" "$STAGE/node/"
-    stage_program "$(command -v docker-registry)" "$(command -v mkfs.erofs)" \
+    stage_program "$(command -v docker-registry)" "$(command -v mkfs.erofs)" "$(command -v socat)" \
         "$build"/bin/{gpu-isolated-runtime,gpuictl,gpu-proxy}
 }
 
