@@ -31,6 +31,8 @@ static const char usage[] =
     "  --cgroup-path PATH     parent of the containers' cgroups\n"
     "  --libvgpu PATH         libcuda.so.1 for GPU containers\n"
     "  --gpu-socket PATH      gpu-proxy's socket of this zone\n"
+    "  --gpu-domain N         or: the Xen domain that has gpu-proxy\n"
+    "  --gpu-front PATH       program that serves a GPU client over Xen\n"
     "  --zone N               the zone's number\n"
     "  --sysctl KEY=VALUE     set in this zone's namespaces; repeatable\n"
     "  --version, --help\n";
@@ -46,6 +48,8 @@ enum {
     OPT_CGROUP_PATH,
     OPT_LIBVGPU,
     OPT_GPU_SOCKET,
+    OPT_GPU_DOMAIN,
+    OPT_GPU_FRONT,
     OPT_ZONE,
     OPT_SYSCTL,
     OPT_VERSION,
@@ -63,6 +67,8 @@ static const struct option long_options[] = {
     {"cgroup-path", required_argument, NULL, OPT_CGROUP_PATH},
     {"libvgpu", required_argument, NULL, OPT_LIBVGPU},
     {"gpu-socket", required_argument, NULL, OPT_GPU_SOCKET},
+    {"gpu-domain", required_argument, NULL, OPT_GPU_DOMAIN},
+    {"gpu-front", required_argument, NULL, OPT_GPU_FRONT},
     {"zone", required_argument, NULL, OPT_ZONE},
     {"sysctl", required_argument, NULL, OPT_SYSCTL},
     {"version", no_argument, NULL, OPT_VERSION},
@@ -84,12 +90,15 @@ static int parse_number(const char *text, long max, long *ret)
 static int take_number(int opt, const char *text, struct options *o)
 {
     long n = 0;
-    if (parse_number(text, opt == OPT_ZONE ? (long)UINT32_MAX : 1 << 20, &n) < 0)
+    if (parse_number(text, opt == OPT_ZONE || opt == OPT_GPU_DOMAIN ? (long)UINT32_MAX : 1 << 20,
+                     &n) < 0)
         return -1;
     if (opt == OPT_LISTEN_FD)
         o->listen_fd = (int)n;
     else if (opt == OPT_READY_FD)
         o->ready_fd = (int)n;
+    else if (opt == OPT_GPU_DOMAIN)
+        o->gpu_domain = (uint32_t)n;
     else
         o->zone = (uint32_t)n;
     return 0;
@@ -110,6 +119,7 @@ static int take_option(int opt, const char *text, struct options *o)
     switch (opt) {
     case OPT_LISTEN_FD:
     case OPT_READY_FD:
+    case OPT_GPU_DOMAIN:
     case OPT_ZONE:
         return take_number(opt, text, o);
     case OPT_OCI_KIND:
@@ -132,6 +142,9 @@ static int take_option(int opt, const char *text, struct options *o)
         return 0;
     case OPT_GPU_SOCKET:
         o->gpu_socket = text;
+        return 0;
+    case OPT_GPU_FRONT:
+        o->gpu_front = text;
         return 0;
     case OPT_SYSCTL:
         o->sysctls[o->n_sysctls++] = text; /* argc of them fit */

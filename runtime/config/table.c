@@ -65,12 +65,17 @@ const struct config_key config_keys[] = {
          "A zone's kernel (driver xen), as guest-image/kernel builds it."),
     PATH(xen_root, "\"" GI_LIBDIR "/zone.erofs\"",
          "A zone's root file system (driver xen), as guest-image/rootfs builds it."),
-    STR(xen_cmdline,
-        "\"console=hvc0 quiet root=/dev/xvda ro rootfstype=erofs -- --listen "
-        "/run/gpu-isolated/agent.sock\"",
-        "The zone kernel's command line (driver xen); the zone's number is put behind it."),
+    STR(xen_cmdline, "\"console=hvc0 quiet root=/dev/xvda ro rootfstype=erofs\"",
+        "The zone kernel's command line (driver xen); the agent's options are put behind it."),
+    PATH(xen_block_script, "\"" GI_LIBEXECDIR "/xen-block\"",
+         "What libxl runs when a disk comes or goes (driver xen)."),
+    STR(xen_gpu_root, "\"\"",
+        "The driver domain's root file system (driver xen), as guest-image/rootfs builds it with "
+        "the simulated GPU; \"\": no driver domain, pods with a GPU are refused."),
+    SIZE(xen_gpu_memory, "\"1Gi\"", 128 << 20, 0, "The driver domain's memory (driver xen)."),
     PATH(gpu_proxy_socket, "\"/run/gpu-isolated/gpu-proxy.sock\"",
-         "gpu-proxy's control socket. It need not exist until a pod asks for the GPU."),
+         "gpu-proxy's control socket. It need not exist until a pod asks for the GPU. With the "
+         "driver xen it is made here, and leads into the driver domain."),
     LIST(handlers, "[\"gpu-isolated\"]",
          "Runtime handlers (RuntimeClass.handler) whose pods are run here."),
     STR(default_handler, "\"gpu-isolated\"",

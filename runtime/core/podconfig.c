@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/io.h"
 #include "core/runtime.h"
 #include "cri/cri.h"
@@ -241,4 +242,25 @@ int podconfig_write_files(const struct pod *p, struct gi_error *err)
     if (rc == 0)
         rc = write_file(p, "etc/hostname", &hostname, err);
     return rc < 0 ? rc : write_resolv_conf(p, err);
+}
+
+/* To a zone that doesn't see ours. Once: nobody changes them later. */
+int podconfig_send_files(const struct pod *p, struct agent_client *agent, int timeout_ms,
+                         struct gi_error *err)
+{
+    static const char *const names[] = {"hosts", "hostname", "resolv.conf"};
+    const struct agent_volume v = {.name = POD_ETC_VOLUME};
+    int rc = agent_make_volume(agent, &v, timeout_ms, err);
+    for (size_t i = 0; rc == 0 && i < GI_ARRAY_SIZE(names); i++) {
+        char path[PATH_MAX], name[32];
+        cleanup_free char *text = NULL;
+        struct agent_file f = {.path = names[i], .mode = 0644};
+        snprintf(name, sizeof(name), "etc/%s", names[i]);
+        pod_path(p, name, path, sizeof(path));
+        rc = gi_read_file(path, MAX_FILE, &text, &f.len, err);
+        f.data = text;
+        if (rc == 0)
+            rc = agent_put_files(agent, v.name, false, &f, 1, timeout_ms, err);
+    }
+    return rc;
 }
