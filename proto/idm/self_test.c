@@ -80,9 +80,9 @@ static void md2_add(struct md2 *m, const void *data, size_t len)
 
 static void md2_end(struct md2 *m, uint8_t ret_digest[MD2_BLOCK])
 {
-    unsigned pad = MD2_BLOCK - m->filled;
-    memset(m->block + m->filled, (int)pad, pad);
-    md2_block(m);
+    uint8_t pad = (uint8_t)(MD2_BLOCK - m->filled);
+    for (unsigned i = 0; i < pad; i++)
+        md2_add(m, &pad, 1);
     memcpy(m->block, m->checksum, MD2_BLOCK);
     md2_mix(m);
     memcpy(ret_digest, m->state, MD2_BLOCK);

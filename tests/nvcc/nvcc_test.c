@@ -62,10 +62,9 @@ static bool find_nvcc(void)
         return false;
     }
     print(nvcc, sizeof(nvcc), "%s", real);
+    *strrchr(real, '/') = '\0';
+    print(cuda_libraries, sizeof(cuda_libraries), "%s/../lib64", real);
     free(real);
-    *strrchr(nvcc, '/') = '\0';
-    print(cuda_libraries, sizeof(cuda_libraries), "%s/../lib64", nvcc);
-    strcat(nvcc, "/nvcc");
     return true;
 }
 

@@ -163,7 +163,7 @@ void emit_client_source(FILE *f, const struct model *m)
 
 void emit_client_table(FILE *f, const struct model *m)
 {
-    const struct call *sorted[MAX_CALLS];
+    static const struct call *sorted[MAX_CALLS];
     size_t n = sort_symbols(m, sorted);
     banner(f);
     fprintf(f, "#include \"procaddr.h\"\n\n");

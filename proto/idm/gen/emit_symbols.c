@@ -44,7 +44,7 @@ static bool has_both(const struct model *m, const struct call *c)
 
 void emit_symbols(FILE *f, const struct model *m)
 {
-    const struct call *sorted[MAX_CALLS];
+    static const struct call *sorted[MAX_CALLS];
     size_t n = sort_symbols(m, sorted);
     fprintf(f, "/* SPDX-License-Identifier: Apache-2.0 */\n/* Generated from cuda.calls. */\n"
                "#include \"idm/procaddr.h\"\n\nconst struct idm_symbol idm_symbols[] = {\n");
