@@ -217,3 +217,64 @@ CUresult cuEventRecordWithFlags_ptsz(CUevent event, CUstream stream, unsigned in
 {
     return cuEventRecordWithFlags(event, own(stream), flags);
 }
+
+/* --- Managed memory ---------------------------------------------------------------- */
+
+/* Where it is, is settled: hints about it are heard, and nothing follows. */
+static CUresult check_managed(CUdeviceptr ptr, size_t bytes)
+{
+    unsigned managed = 0;
+    CUdeviceptr base = 0;
+    size_t size = 0;
+    CUresult rc = cuPointerGetAttribute(&managed, CU_POINTER_ATTRIBUTE_IS_MANAGED, ptr);
+    if (rc == CUDA_SUCCESS)
+        rc = cuMemGetAddressRange_v2(&base, &size, ptr);
+    if (rc != CUDA_SUCCESS)
+        return rc;
+    return managed && bytes && bytes <= size - (ptr - base) ? CUDA_SUCCESS
+                                                            : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult cuMemAdvise(CUdeviceptr ptr, size_t bytes, int advice, CUdevice dev)
+{
+    return check_managed(ptr, bytes);
+}
+
+CUresult cuMemAdvise_v2(CUdeviceptr ptr, size_t bytes, int advice, CUmemLocation where)
+{
+    return check_managed(ptr, bytes);
+}
+
+CUresult cuMemPrefetchAsync(CUdeviceptr ptr, size_t bytes, CUdevice dev, CUstream stream)
+{
+    return check_managed(ptr, bytes);
+}
+
+CUresult cuMemPrefetchAsync_v2(CUdeviceptr ptr, size_t bytes, CUmemLocation where,
+                               unsigned int flags, CUstream stream)
+{
+    return flags ? CUDA_ERROR_INVALID_VALUE : check_managed(ptr, bytes);
+}
+
+CUresult cuMemPrefetchAsync_ptsz(CUdeviceptr ptr, size_t bytes, CUdevice dev, CUstream stream)
+{
+    return check_managed(ptr, bytes);
+}
+
+CUresult cuMemPrefetchAsync_v2_ptsz(CUdeviceptr ptr, size_t bytes, CUmemLocation where,
+                                    unsigned int flags, CUstream stream)
+{
+    return cuMemPrefetchAsync_v2(ptr, bytes, where, flags, stream);
+}
+
+/* Every stream and the host may use it at any time. */
+CUresult cuStreamAttachMemAsync(CUstream stream, CUdeviceptr ptr, size_t bytes, unsigned int flags)
+{
+    return check_managed(ptr, bytes ? bytes : 1);
+}
+
+CUresult cuStreamAttachMemAsync_ptsz(CUstream stream, CUdeviceptr ptr, size_t bytes,
+                                     unsigned int flags)
+{
+    return cuStreamAttachMemAsync(stream, ptr, bytes, flags);
+}

@@ -132,6 +132,11 @@
     X(cuStreamGetCaptureInfo_v3)                                                                   \
     X(cuStreamIsCapturing)                                                                         \
     X(cuThreadExchangeStreamCaptureMode)                                                           \
+    X(cuMemAllocManaged)                                                                           \
+    X(cuMemPrefetchAsync)                                                                          \
+    X(cuMemPrefetchAsync_v2)                                                                       \
+    X(cuMemAdvise)                                                                                 \
+    X(cuStreamAttachMemAsync)                                                                      \
     X(cuLaunchKernel)                                                                              \
     X(cuStreamCreate)                                                                              \
     X(cuStreamCreateWithPriority)                                                                  \

@@ -157,6 +157,44 @@ static void pointers(void)
     SHOW(cuMemFree_v2, p);
 }
 
+static void managed(void)
+{
+    CUdeviceptr p = 0;
+    CUmemLocation where = {1, 0};
+    unsigned is = 9, type = 9;
+    unsigned n = 1000;
+    float a = 2;
+    CUfunction fn = NULL;
+    SHOW(cuMemAllocManaged, &p, 0, CU_MEM_ATTACH_GLOBAL);
+    SHOW(cuMemAllocManaged, &p, n * sizeof(float), 0);
+    SHOW(cuMemAllocManaged, &p, n * sizeof(float), CU_MEM_ATTACH_GLOBAL);
+    float *v = (float *)(uintptr_t)p;
+    float before = v[5] + v[999];
+    for (unsigned i = 0; i < n; i++)
+        v[i] = (float)i;
+    SHOW(cuPointerGetAttribute, &is, CU_POINTER_ATTRIBUTE_IS_MANAGED, p);
+    SHOW(cuPointerGetAttribute, &type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, p);
+    SHOW(cuMemPrefetchAsync, p, 4000, 0, NULL);
+    SHOW(cuMemPrefetchAsync_v2, p, 4000, where, 0, NULL);
+    SHOW(cuMemAdvise, p, 4000, 1, 0);
+    SHOW(cuMemAdvise, p, 1 << 30, 1, 0);
+    SHOW(cuMemAdvise, (uintptr_t)&where, 4, 1, 0);
+    SHOW(cuStreamAttachMemAsync, NULL, p, 0, 1);
+    SHOW(cuModuleLoadData, &module, PTX_ALL);
+    SHOW(cuModuleGetFunction, &fn, module, "saxpy");
+    void *params[] = {&a, &p, &p, &n};
+    SHOW(cuLaunchKernel, fn, 8, 1, 1, 128, 1, 1, 0, NULL, params, NULL);
+    SHOW(cuCtxSynchronize);
+    printf("%u %u %g %g %g\n", is, type, before, v[1], v[999]);
+    SHOW(cuMemsetD32_v2, p, 0, 10);
+    SHOW(cuCtxSynchronize);
+    printf("%g %g\n", v[9], v[10]);
+    SHOW(cuMemFree_v2, p + 4);
+    SHOW(cuMemFree_v2, p);
+    SHOW(cuMemFree_v2, p);
+    SHOW(cuModuleUnload, module);
+}
+
 static void rectangles(void)
 {
     uint8_t host[30 * 20], back[30 * 20];
@@ -256,6 +294,7 @@ void forms(void)
 {
     questions();
     pointers();
+    managed();
     rectangles();
     occupancy();
     later_forms();
