@@ -137,6 +137,8 @@
     X(cuMemPrefetchAsync_v2)                                                                       \
     X(cuMemAdvise)                                                                                 \
     X(cuStreamAttachMemAsync)                                                                      \
+    X(cuMemAllocAsync)                                                                             \
+    X(cuMemFreeAsync)                                                                              \
     X(cuLaunchKernel)                                                                              \
     X(cuStreamCreate)                                                                              \
     X(cuStreamCreateWithPriority)                                                                  \

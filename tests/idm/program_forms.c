@@ -195,6 +195,20 @@ static void managed(void)
     SHOW(cuModuleUnload, module);
 }
 
+static void in_order(void)
+{
+    CUdeviceptr p = 0;
+    SHOW(cuMemAllocAsync, &p, 100, NULL);
+    SHOW(cuMemAllocAsync, NULL, 100, NULL);
+    SHOW(cuMemAllocAsync, &p, 100, (CUstream)&p);
+    SHOW(cuMemsetD8Async, p, 3, 100, NULL);
+    show_device(p, 100);
+    SHOW(cuMemFreeAsync, p, (CUstream)&p);
+    SHOW(cuMemFreeAsync, p, NULL);
+    SHOW(cuMemFreeAsync, p, NULL);
+    SHOW(cuMemFreeAsync, 0, NULL);
+}
+
 static void rectangles(void)
 {
     uint8_t host[30 * 20], back[30 * 20];
@@ -295,6 +309,7 @@ void forms(void)
     questions();
     pointers();
     managed();
+    in_order();
     rectangles();
     occupancy();
     later_forms();

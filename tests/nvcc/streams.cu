@@ -137,10 +137,37 @@ static void mapped()
     CHECK(cudaFree(dev));
 }
 
+/* Memory that lives in a stream's order. */
+static void in_order()
+{
+    const int n = 3000;
+    float *x, *y;
+    cudaStream_t s;
+    static float host[n];
+    CHECK(cudaStreamCreate(&s));
+    for (int i = 0; i < n; i++)
+        host[i] = (float)i;
+    CHECK(cudaMallocAsync(&x, sizeof(host), s));
+    CHECK(cudaMemcpyAsync(x, host, sizeof(host), cudaMemcpyHostToDevice, s));
+    scale<<<8, 128, 0, s>>>(x, n, 4.0f);
+    CHECK(cudaMallocAsync(&y, sizeof(host), s));
+    sum<<<(n + 127) / 128, 128, 0, s>>>(x, x, y, n);
+    CHECK(cudaFreeAsync(x, s));
+    CHECK(cudaMemcpyAsync(host, y, sizeof(host), cudaMemcpyDeviceToHost, s));
+    CHECK(cudaFreeAsync(y, s));
+    CHECK(cudaStreamSynchronize(s));
+    int wrong = 0;
+    for (int i = 0; i < n; i++)
+        wrong += host[i] != 8.0f * (float)i;
+    printf("in order: %d wrong\n", wrong);
+    CHECK(cudaStreamDestroy(s));
+}
+
 int main()
 {
     pipeline();
     events();
     mapped();
+    in_order();
     return 0;
 }
