@@ -90,33 +90,41 @@ int disk_describe(const struct xen *x, const char *device, const char *vdev, lib
     return d->pdev_path && d->vdev && d->script ? 0 : -1;
 }
 
-static int attach(struct xen *x, uint32_t domid, const char *file, const char *vdev,
+static int attach(struct xen *x, uint32_t domid, const char *device, const char *vdev,
                   struct gi_error *err)
 {
     cleanup_operation struct operation op = {.ctx = NULL};
-    char device[32];
     libxl_device_disk d;
-    cleanup_close int loop = -1;
-    int rc = loop_open(file, &loop, device, err);
-    if (rc == 0)
-        rc = operation_begin(&op, err);
+    int rc = operation_begin(&op, err);
     if (rc < 0)
         return rc;
     rc = disk_describe(x, device, vdev, &d) ? ERROR_NOMEM
                                             : libxl_device_disk_add(op.ctx, domid, &d, NULL);
     libxl_device_disk_dispose(&d);
-    /* From here on the loop device lives as long as the disk has it open. */
-    return rc ? operation_failed(&op, err, rc, "attach %s to domain %u", file, domid) : 0;
+    return rc ? operation_failed(&op, err, rc, "attach %s to domain %u", device, domid) : 0;
 }
 
-/* The zone's kernel has found it, or the time is up, which is the zone's own loss. */
+static void detach(struct xen *x, uint32_t domid, const char *device, const char *vdev)
+{
+    cleanup_operation struct operation op = {.ctx = NULL};
+    libxl_device_disk d;
+    if (operation_begin(&op, NULL) < 0)
+        return;
+    if (disk_describe(x, device, vdev, &d) == 0)
+        libxl_device_disk_destroy(op.ctx, domid, &d, NULL);
+    libxl_device_disk_dispose(&d);
+}
+
+/* The backend has opened it and the zone's kernel has found it, or the time is up,
+ * which is the zone's own loss. It is the backend's word that counts: what the
+ * zone's side says, the zone writes. */
 static int wait_connected(uint32_t domid, unsigned number, int death_fd, struct gi_error *err)
 {
     char path[96];
     int64_t until = gi_monotonic_ns() + CONNECT_MS * 1000000LL;
     struct xs_handle *xs = xs_open(0);
     /* xvdb is device 202:16. */
-    snprintf(path, sizeof(path), "/local/domain/%u/device/vbd/%u/state", domid,
+    snprintf(path, sizeof(path), "/local/domain/0/backend/vbd/%u/%u/state", domid,
              (202u << 8) | (number << 4));
     if (!xs)
         return gi_fail_errno(err, errno, "xenstore");
@@ -135,6 +143,26 @@ static int wait_connected(uint32_t domid, unsigned number, int death_fd, struct 
     }
 }
 
+/* The loop device lives by our descriptor until the backend has opened it, which
+ * it does in its own time after libxl returned: that it is connected is the
+ * proof. Closed earlier, the number could be another image's by then. From then on it lives as long
+ * as the disk. */
+static int attach_image(struct xen *x, const struct machine_facts *m, const char *file,
+                        unsigned number, const char *vdev, struct gi_error *err)
+{
+    char device[32];
+    cleanup_close int loop = -1;
+    int rc = loop_open(file, &loop, device, err);
+    if (rc == 0)
+        rc = attach(x, m->zone, device, vdev, err);
+    if (rc < 0)
+        return rc;
+    rc = wait_connected(m->zone, number, m->death_fd, err);
+    if (rc < 0)
+        detach(x, m->zone, device, vdev);
+    return rc;
+}
+
 int disk_share_image(struct xen *x, const char *id, const struct machine_facts *m, const char *tree,
                      char **ret_name, struct gi_error *err)
 {
@@ -147,15 +175,14 @@ int disk_share_image(struct xen *x, const char *id, const struct machine_facts *
     if (rc < 0)
         return rc;
     snprintf(vdev, sizeof(vdev), "xvd%c", 'a' + (int)number);
-    if (!there)
-        rc = attach(x, m->zone, file, vdev, err);
+    if (there) /* a daemon before us may have died while it waited */
+        rc = wait_connected(m->zone, number, m->death_fd, err);
+    else
+        rc = attach_image(x, m, file, number, vdev, err);
     if (rc < 0) {
         zone_disk_give(id, number);
         return rc;
     }
-    rc = wait_connected(m->zone, number, m->death_fd, err);
-    if (rc < 0)
-        return rc;
     if (asprintf(ret_name, "disk:%s", vdev) < 0)
         return gi_fail_errno(err, ENOMEM, "name of a disk");
     return 0;

@@ -39,9 +39,7 @@
 
 struct gpu_domain {
     struct xen *x;
-    char *socket;
-    char root_device[32];
-    int root_loop;
+    char *socket, *root_image;
     int listener;
     int stop; /* eventfd */
     uint64_t memory_bytes;
@@ -96,14 +94,18 @@ static int find(struct gpu_domain *g, struct gi_error *err)
 
 static int make(struct gpu_domain *g, struct gi_error *err)
 {
+    char device[32];
+    cleanup_close int loop = -1; /* a domain that is linked has its root open */
     struct domain_plan p = {
         .id = NAME,
-        .root_device = g->root_device,
+        .root_device = device,
         .cmdline = g->x->cmdline,
         .memory_bytes = g->memory_bytes,
         .link = LINK_PACKETS,
     };
-    int rc = xen_draw_zone(g->x, &p.domid, err);
+    int rc = loop_open(g->root_image, &loop, device, err);
+    if (rc == 0)
+        rc = xen_draw_zone(g->x, &p.domid, err);
     return rc < 0 ? rc : domain_make(g->x, &p, START_MS, &g->d, err);
 }
 
@@ -221,13 +223,14 @@ int gpu_domain_start(struct xen *x, const struct xenmgr_config *c, struct gpu_do
         return gi_fail_errno(err, ENOMEM, "driver domain");
     g->x = x;
     g->memory_bytes = c->xen_gpu_memory;
-    g->listener = g->root_loop = -1;
+    g->listener = -1;
     pthread_mutex_init(&g->lock, NULL);
     g->stop = eventfd(0, EFD_CLOEXEC);
     g->socket = strdup(c->gpu_proxy_socket);
-    int rc = g->stop < 0 || !g->socket
+    g->root_image = strdup(c->xen_gpu_root);
+    int rc = g->stop < 0 || !g->socket || !g->root_image
                  ? gi_fail_errno(err, ENOMEM, "driver domain")
-                 : loop_open(c->xen_gpu_root, &g->root_loop, g->root_device, err);
+                 : xen_check_file("xen_gpu_root", g->root_image, err);
     if (rc == 0)
         rc = listen_here(g, err);
     if (rc == 0) {
@@ -236,9 +239,9 @@ int gpu_domain_start(struct xen *x, const struct xenmgr_config *c, struct gpu_do
     }
     if (rc < 0) {
         gi_cleanup_closep(&g->listener);
-        gi_cleanup_closep(&g->root_loop);
         gi_cleanup_closep(&g->stop);
         free(g->socket);
+        free(g->root_image);
         free(g);
         return rc;
     }
@@ -255,9 +258,9 @@ void gpu_domain_stop(struct gpu_domain *g)
     domain_forget(g->x, &g->d);
     unlink(g->socket);
     close(g->listener);
-    close(g->root_loop);
     close(g->stop);
     pthread_mutex_destroy(&g->lock);
     free(g->socket);
+    free(g->root_image);
     free(g);
 }

@@ -56,7 +56,7 @@ static int look(struct xen *x, struct gi_error *err)
     return rc;
 }
 
-static int check_file(const char *key, const char *path, struct gi_error *err)
+int xen_check_file(const char *key, const char *path, struct gi_error *err)
 {
     if (!path || path[0] != '/')
         return gi_fail(err, GI_INVALID_ARGUMENT, "%s: not an absolute path", key);
@@ -67,11 +67,11 @@ static int check_file(const char *key, const char *path, struct gi_error *err)
 
 static int xen_open(const struct xenmgr_config *c, void **ret_driver, struct gi_error *err)
 {
-    int rc = check_file("xen_kernel", c->xen_kernel, err);
+    int rc = xen_check_file("xen_kernel", c->xen_kernel, err);
     if (rc == 0)
-        rc = check_file("xen_root", c->xen_root, err);
+        rc = xen_check_file("xen_root", c->xen_root, err);
     if (rc == 0)
-        rc = check_file("xen_block_script", c->xen_block_script, err);
+        rc = xen_check_file("xen_block_script", c->xen_block_script, err);
     if (rc < 0)
         return rc;
     struct xen *x = calloc(1, sizeof(*x));

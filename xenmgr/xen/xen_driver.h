@@ -54,6 +54,8 @@ struct xen {
 /* ---- xen.c ---- */
 
 int xen_draw_zone(void *driver, uint32_t *ret_zone, struct gi_error *err);
+/* PATH, the value of the configuration's KEY, is absolute and can be read. */
+int xen_check_file(const char *key, const char *path, struct gi_error *err);
 
 /* ---- operation.c ---- */
 
