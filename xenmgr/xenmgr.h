@@ -32,7 +32,8 @@ struct xenmgr_config {
     const char *xen_root;     /* xen: a zone's root file system, an EROFS image */
     const char *xen_cmdline;  /* xen: the kernel's command line; " -- " and the agent's options are
                                  put behind it */
-    const char *xen_block_script; /* xen: libxl's hotplug script for our disks */
+    const char *xen_vif_script;   /* xen: libxl's hotplug script for networks */
+    const char *xen_block_script; /* xen: the same for our disks */
     const char *xen_gpu_root;     /* xen: the driver domain's root file system; NULL or "": none */
     uint64_t xen_gpu_memory;      /* xen: the driver domain's memory; 0: default */
     const char *gpu_proxy_socket; /* xen: where gpu-proxy's control socket appears on this host */

@@ -38,6 +38,7 @@ struct config {
     char *xen_root;
     char *xen_cmdline;
     char *xen_block_script;
+    char *xen_vif_script;
     char *xen_gpu_root;
     uint64_t xen_gpu_memory;
     char *gpu_proxy_socket;

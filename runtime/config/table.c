@@ -69,6 +69,8 @@ const struct config_key config_keys[] = {
         "The zone kernel's command line (driver xen); the agent's options are put behind it."),
     PATH(xen_block_script, "\"" GI_LIBEXECDIR "/xen-block\"",
          "What libxl runs when a disk comes or goes (driver xen)."),
+    PATH(xen_vif_script, "\"" GI_LIBEXECDIR "/xen-vif\"",
+         "What libxl runs when a pod's network comes or goes (driver xen)."),
     STR(xen_gpu_root, "\"\"",
         "The driver domain's root file system (driver xen), as guest-image/rootfs builds it with "
         "the simulated GPU; \"\": no driver domain, pods with a GPU are refused."),

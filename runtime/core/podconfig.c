@@ -17,6 +17,7 @@
 #define GPU_ANNOTATION        "gpu-isolated.dev/gpu"
 #define GPU_MEMORY_ANNOTATION "gpu-isolated.dev/gpu-memory"
 #define MAX_FILE              (256u << 10)
+#define DOMAIN_OVERHEAD       (64 << 20)
 #define MAX_CPUS              512u
 
 const char *podconfig_hostname(const Runtime__V1__PodSandboxConfig *pod)
@@ -115,6 +116,13 @@ static unsigned cpus_of(const Runtime__V1__LinuxContainerResources *r)
     return n > MAX_CPUS ? MAX_CPUS : (unsigned)n;
 }
 
+/* What a domain's kernel and agent take of its memory, where no RuntimeClass says
+ * (podFixed): a pod's limit is what its containers may use. */
+static int64_t own_overhead(const struct config *config)
+{
+    return strcmp(config->machine_driver, "xen") == 0 ? DOMAIN_OVERHEAD : 0;
+}
+
 /* A machine's size: the pod's limits and the overhead of its RuntimeClass. */
 static void size_machine(const struct config *config, const Runtime__V1__LinuxPodSandboxConfig *l,
                          struct pod_wants *w)
@@ -124,7 +132,9 @@ static void size_machine(const struct config *config, const Runtime__V1__LinuxPo
     w->memory_bytes = config->default_memory;
     w->vcpus = (unsigned)config->default_vcpus;
     if (r && r->memory_limit_in_bytes > 0)
-        w->memory_bytes = (uint64_t)sum(r->memory_limit_in_bytes, o ? o->memory_limit_in_bytes : 0);
+        w->memory_bytes = (uint64_t)sum(r->memory_limit_in_bytes, o && o->memory_limit_in_bytes
+                                                                      ? o->memory_limit_in_bytes
+                                                                      : own_overhead(config));
     unsigned n = cpus_of(r);
     if (n > 0)
         w->vcpus = n + cpus_of(o);

@@ -49,6 +49,7 @@ static struct xenmgr *open_manager(char **argv)
         .xen_root = argv[2],
         .xen_cmdline = argv[3],
         .xen_block_script = argv[4],
+        .xen_vif_script = argv[4], /* no pod of this test has a network */
     };
     struct xenmgr *mgr = NULL;
     MUST(xenmgr_open(&config, &mgr, &err));

@@ -20,6 +20,8 @@ inventory() {
     echo "xenstore $(xenstore-ls /local/domain/0/backend | wc -l)"
     echo "loops $(losetup -a | wc -l)"
     echo "descriptors $(ls /proc/$runtime_pid/fd | wc -l)"
+    echo "interfaces $(ls /sys/class/net | wc -l)"
+    echo "network namespaces $(ls /run/gi/netns | wc -l)"
     echo "event channels $(lsevtchn 0 | wc -l)"
 }
 settle() { # until the inventory is as in FILE
@@ -67,7 +69,7 @@ until_ok 40 settle /run/gi/before || fail "left over: $(diff /run/gi/before /run
 
 echo "-- a guest that runs out of memory"
 rc=0
-run --keep --name hungry --memory 128Mi "$image" -- /bin/dd if=/dev/zero of=/dev/null bs=600M count=1 || rc=$?
+run --keep --name hungry --memory 96Mi "$image" -- /bin/dd if=/dev/zero of=/tmp/fill bs=1M count=400 || rc=$?
 [ $rc = 137 ] || fail "it ended with $rc, not 137"
 gpuictl inspect hungry | grep -q OOMKilled || echo "NOTE: the reason is not OOMKilled"
 gpuictl rm -f hungry

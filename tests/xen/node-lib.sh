@@ -36,7 +36,14 @@ start_registry() {
 }
 
 start_runtime() {
-    mkdir -p /run/gi /var/lib/gi
+    mkdir -p /run/gi/net.d /var/lib/gi
+    cat >/run/gi/net.d/10-pods.conflist <<END
+{"cniVersion": "1.0.0", "name": "pods", "plugins": [{
+  "type": "bridge", "bridge": "pods0", "isGateway": true,
+  "ipam": {"type": "host-local", "dataDir": "/run/gi/ipam",
+    "ranges": [[{"subnet": "10.90.0.0/24"}], [{"subnet": "fd00:90::/64"}]],
+    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}}]}
+END
     [ -e /run/gi/config.json ] || cat >/run/gi/config.json <<END
 {
   "socket": "/run/gi/runtime.sock",
@@ -46,10 +53,13 @@ start_runtime() {
   "xen_kernel": "/node/vmlinux",
   "xen_root": "/node/zone.erofs",
   "xen_block_script": "/node/xen-block",
+  "xen_vif_script": "/node/xen-vif",
   "xen_gpu_root": "/node/driver.erofs",
   "xen_gpu_memory": "512Mi",
   "gpu_proxy_socket": "/run/gi/gpu-proxy.sock",
-  "network": "none",
+  "network": "cni",
+  "cni_conf_dir": "/run/gi/net.d",
+  "cni_bin_dirs": ["/node/cni"],
   "registries": [{"host": "${image%%/*}", "plain_http": true}]
 }
 END

@@ -24,6 +24,7 @@ stage_node() {
     for name in docker-registry mkfs.erofs socat; do
         command -v "$name" >/dev/null || { echo "SKIP: needs the program $name" && exit 77; }
     done
+    [ -x /usr/lib/cni/bridge ] || { echo "SKIP: needs the Debian package containernetworking-plugins" && exit 77; }
     kernel=$("$here/../../guest-image/kernel/build.sh") || return
     STAGE=$(mktemp -d)
     mkdir -p "$STAGE/node/bin" "$STAGE/node/lib"
@@ -38,7 +39,9 @@ stage_node() {
     cp -a "$NODE/registry" "$STAGE/node/registry"
     sed "s|$NODE|/node|" "$NODE/etc/registry.yml" >"$STAGE/node/registry.yml"
     echo "$demo_image" >"$STAGE/node/image"
-    cp "$kernel/vmlinux" "$here/../../xenmgr/xen/xen-block" "$here/node-lib.sh" "$STAGE/node/"
+    cp "$kernel/vmlinux" "$here/../../xenmgr/xen/xen-block" "$here/../../xenmgr/xen/xen-vif" "$here/node-lib.sh" "$STAGE/node/"
+    mkdir "$STAGE/node/cni"
+    cp /usr/lib/cni/{bridge,host-local,loopback} "$STAGE/node/cni/"
     stage_program "$(command -v docker-registry)" "$(command -v mkfs.erofs)" "$(command -v socat)" \
         "$build"/bin/{gpu-isolated-runtime,gpuictl,gpu-proxy}
 }

@@ -16,7 +16,7 @@
 #define DEFAULT_VCPUS  1u
 #define MIN_MEMORY     (64u << 20)
 #define MAX_CMDLINE    2000u   /* the kernel's own limit is 2048 */
-#define MAX_SYSCTLS    10u     /* the kernel gives init 32 words at most */
+#define MAX_SYSCTLS    4u      /* the kernel gives init 32 words at most */
 #define GPU_GRANTS     262144u /* pages of channels; Xen's own limit is usually lower */
 
 /* ---- describing ---- */
@@ -32,7 +32,7 @@ static bool is_word(const char *s)
 
 /* "<configured> hostname=pod ... -- --zone N --sysctl K=V ...": behind "--" is init's. */
 static char *zone_command_line(const struct xen *x, const struct machine_config *m,
-                               uint32_t gpu_domain)
+                               const struct nic *nic, uint32_t gpu_domain)
 {
     cleanup_buf struct gi_buf b = GI_BUF_INIT(MAX_CMDLINE);
     int rc = gi_buf_printf(&b, "%s", x->cmdline);
@@ -43,6 +43,8 @@ static char *zone_command_line(const struct xen *x, const struct machine_config 
     rc |= gi_buf_printf(&b, " -- --zone %u", m->zone_id);
     if (gpu_domain)
         rc |= gi_buf_printf(&b, " --gpu-domain %u", gpu_domain);
+    if (nic)
+        rc |= nic_words(nic, &b);
     for (size_t i = 0; m->sysctls && m->sysctls[i]; i++)
         rc |= gi_buf_printf(&b, " --sysctl %s", m->sysctls[i]);
     return rc ? NULL : strdup(b.data);
@@ -71,6 +73,17 @@ static int describe_disk(const struct xen *x, const char *device, libxl_domain_c
     return disk_describe(x, device, "xvda", &d->disks[0]);
 }
 
+static int describe_nic(const struct xen *x, const struct domain_plan *p, libxl_domain_config *d)
+{
+    if (!p->nic)
+        return 0;
+    d->nics = calloc(1, sizeof(*d->nics));
+    if (!d->nics)
+        return -1;
+    d->num_nics = 1;
+    return nic_describe(p->nic, p->netns, x->vif_script, &d->nics[0]);
+}
+
 static int describe(const struct xen *x, struct operation *op, const struct domain_plan *p,
                     const struct zone_entry *e, libxl_domain_config *d)
 {
@@ -96,7 +109,7 @@ static int describe(const struct xen *x, struct operation *op, const struct doma
         return -1;
     /* Guests' deaths are ours to see and to clean up: libxl itself acts on none. */
     d->on_poweroff = d->on_reboot = d->on_crash = d->on_watchdog = LIBXL_ACTION_ON_SHUTDOWN_DESTROY;
-    return describe_disk(x, p->root_device, d);
+    return describe_disk(x, p->root_device, d) || describe_nic(x, p, d) ? -1 : 0;
 }
 
 /* ---- building ---- */
@@ -203,7 +216,12 @@ int xen_create(void *driver, const struct machine_config *m, int timeout_ms,
         rc = gpu_domain_get(x->gpu, &gpu_domain, err);
     if (rc < 0)
         return rc;
-    cleanup_free char *cmdline = zone_command_line(x, m, gpu_domain);
+    struct nic nic;
+    if (m->netns_path)
+        rc = nic_read(m->netns_path, &nic, err);
+    if (rc < 0)
+        return rc;
+    cleanup_free char *cmdline = zone_command_line(x, m, m->netns_path ? &nic : NULL, gpu_domain);
     if (!cmdline)
         return gi_fail(err, GI_INVALID_ARGUMENT, "the kernel's command line gets too long");
     const struct domain_plan p = {
@@ -214,6 +232,8 @@ int xen_create(void *driver, const struct machine_config *m, int timeout_ms,
         .memory_bytes = m->memory_bytes,
         .vcpus = m->vcpus,
         .link = LINK_BYTES,
+        .nic = m->netns_path ? &nic : NULL,
+        .netns = m->netns_path,
     };
     rc = domain_make(x, &p, timeout_ms, &d, err);
     if (rc == 0)

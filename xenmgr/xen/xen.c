@@ -30,6 +30,7 @@ static void xen_close(void *driver)
     free(x->root_image);
     free(x->cmdline);
     free(x->block_script);
+    free(x->vif_script);
     free(x);
 }
 
@@ -72,6 +73,8 @@ static int xen_open(const struct xenmgr_config *c, void **ret_driver, struct gi_
         rc = xen_check_file("xen_root", c->xen_root, err);
     if (rc == 0)
         rc = xen_check_file("xen_block_script", c->xen_block_script, err);
+    if (rc == 0)
+        rc = xen_check_file("xen_vif_script", c->xen_vif_script, err);
     if (rc < 0)
         return rc;
     struct xen *x = calloc(1, sizeof(*x));
@@ -87,10 +90,11 @@ static int xen_open(const struct xenmgr_config *c, void **ret_driver, struct gi_
     x->kernel = strdup(c->xen_kernel);
     x->root_image = strdup(c->xen_root);
     x->block_script = strdup(c->xen_block_script);
+    x->vif_script = strdup(c->xen_vif_script);
     x->cmdline = strdup(c->xen_cmdline ? c->xen_cmdline : "");
     pthread_mutex_init(&x->lock, NULL);
     pthread_cond_init(&x->build_done, NULL);
-    rc = x->run_dir && x->kernel && x->root_image && x->cmdline && x->block_script
+    rc = x->run_dir && x->kernel && x->root_image && x->cmdline && x->block_script && x->vif_script
              ? look(x, err)
              : gi_fail_errno(err, ENOMEM, "xen driver");
     if (rc == 0)

@@ -30,6 +30,7 @@
 #include <xen/xen.h>
 #include <xenstore.h>
 
+#include "base/buf.h"
 #include "driver.h"
 #include "link/link.h"
 
@@ -38,7 +39,7 @@
 
 struct xen {
     char *run_dir;
-    char *kernel, *root_image, *cmdline, *block_script;
+    char *kernel, *root_image, *cmdline, *block_script, *vif_script;
     char description[160];
     bool pvh;      /* else PV: no hardware virtualization */
     int root_loop; /* keeps the root image's loop device */
@@ -161,6 +162,8 @@ struct domain_plan {
     uint64_t memory_bytes; /* 0: default */
     unsigned vcpus;        /* 0: default */
     enum link_kind link;
+    const struct nic *nic; /* NULL: none */
+    const char *netns;     /* where it belongs */
 };
 
 /* Builds and starts a domain, waits for its link. On failure nothing is left. */
@@ -180,6 +183,27 @@ int xen_end_domain(struct xen *x, uint32_t domid, int grace_ms, struct gi_error 
 int disk_describe(const struct xen *x, const char *device, const char *vdev, libxl_device_disk *d);
 int disk_share_image(struct xen *x, const char *id, const struct machine_facts *m, const char *tree,
                      char **ret_name, struct gi_error *err);
+
+/* ---- nic.c ---- */
+
+#define NIC_ADDRESSES 4u /* each is two words of a kernel's 32 for init */
+#define NIC_ROUTES    4u
+#define NIC_TEXT      104u
+
+struct nic {
+    unsigned char mac[6];
+    int mtu;
+    size_t n_addresses, n_routes;
+    char addresses[NIC_ADDRESSES][NIC_TEXT]; /* "10.1.0.5/16" */
+    char routes[NIC_ROUTES][NIC_TEXT];       /* "0.0.0.0/0=10.1.0.1" */
+};
+
+/* What eth0 in the namespace NETNS is set to. FAILED_PRECONDITION: there is none. */
+int nic_read(const char *netns, struct nic *ret, struct gi_error *err);
+/* Fills *D, which the caller disposes of, on failure too. */
+int nic_describe(const struct nic *n, const char *netns, const char *script, libxl_device_nic *d);
+/* The agent's options for it. Negative: B is full. */
+int nic_words(const struct nic *n, struct gi_buf *b);
 
 /* ---- loop.c ---- */
 
