@@ -36,9 +36,9 @@ inventory >/run/gi/before
 cat /run/gi/before
 
 echo "-- two pods share the GPU at once"
-run --name a --gpu-memory 64Mi "$image" -- /bin/gpu-demo -n 5000 >/run/gi/a 2>&1 &
+run --name a --gpu-memory 64Mi "$image" -- /bin/gpu-demo --brief -n 5000 >/run/gi/a 2>&1 &
 one=$!
-run --name b --gpu-memory 64Mi "$image" -- /bin/gpu-demo -n 6000 >/run/gi/b 2>&1 || fail "b: $(cat /run/gi/b)"
+run --name b --gpu-memory 64Mi "$image" -- /bin/gpu-demo --brief -n 6000 >/run/gi/b 2>&1 || fail "b: $(cat /run/gi/b)"
 wait $one || fail "a: $(cat /run/gi/a)"
 grep -q "agree with the CPU's" /run/gi/a && grep -q "agree with the CPU's" /run/gi/b || fail "no results"
 
@@ -81,9 +81,26 @@ gone() { gpuictl ps --all | grep victim | grep -qi -e exited -e notready; }
 until_ok 30 gone || fail "nobody noticed: $(gpuictl ps --all)"
 gpuictl rm -f victim || fail "rm victim"
 
+echo "-- a zone that was taken over"
+run -d --keep --name taken --gpu-memory 64Mi --privileged "$image" -- /bin/sleep 600 >/dev/null
+# All that a zone's kernel has, as a program in it sees it.
+gpuictl exec taken -- /bin/sh -ec 'mkdir -p /dev/xen; for d in xenbus gntalloc gntdev evtchn; do
+    mknod /dev/xen/$d c $(tr : " " </sys/class/misc/xen!$d/dev); done'
+gpuictl exec taken -- /bin/xen-hostile "$(xl domid gi-@gpu)" >/run/gi/said 2>&1 &
+one=$!
+sleep 3
+run --name beside --gpu-memory 64Mi "$image" -- /bin/gpu-demo --brief -n 2000 >/run/gi/a 2>&1 ||
+    fail "a pod beside it: $(cat /run/gi/a)"
+wait $one || fail "it got through: $(cat /run/gi/said)"
+cat /run/gi/said
+grep -q '^held$' /run/gi/said || fail "it did not come to its end: $(cat /run/gi/said)"
+gpuictl rm -f taken || fail "rm taken"
+run --name later --gpu-memory 64Mi "$image" -- /bin/gpu-demo --brief -n 2000 >/run/gi/a 2>&1 ||
+    fail "a pod after it: $(cat /run/gi/a)"
+
 echo "-- the driver domain dies"
 run -d --keep --name user --gpu-memory 64Mi "$image" -- /bin/sh -c \
-    'while /bin/gpu-demo -n 2000 >/dev/null 2>/tmp/why; do :; done; cat /tmp/why; echo the GPU is gone' >/dev/null
+    'while /bin/gpu-demo --brief -n 2000 >/dev/null 2>/tmp/why; do :; done; cat /tmp/why; echo the GPU is gone' >/dev/null
 sleep 8
 old=$(xl domid gi-@gpu)
 xl destroy gi-@gpu
@@ -92,7 +109,7 @@ until_ok 60 heard || fail "its client heard nothing: $(gpuictl logs user)"
 gpuictl logs user
 another() { [ "$(xl domid gi-@gpu 2>/dev/null || echo "$old")" != "$old" ] && proxy_stats; }
 until_ok 60 another || fail "no new driver domain"
-run --name after --gpu-memory 64Mi "$image" -- /bin/gpu-demo -n 2000 >/run/gi/a 2>&1 || fail "a new pod: $(cat /run/gi/a)"
+run --name after --gpu-memory 64Mi "$image" -- /bin/gpu-demo --brief -n 2000 >/run/gi/a 2>&1 || fail "a new pod: $(cat /run/gi/a)"
 gpuictl rm -f --all || fail "rm"
 
 echo "-- cycles"

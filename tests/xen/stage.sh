@@ -33,7 +33,7 @@ stage_node() {
     node_begin "$build"
     # Pushed here, where it takes no emulated time.
     start_registry
-    push_demo
+    push_demo "$build/bin/xen-hostile"
     end_process "$registry_pid"
     registry_pid=
     cp -a "$NODE/registry" "$STAGE/node/registry"
