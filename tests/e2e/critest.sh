@@ -9,6 +9,8 @@ set -euo pipefail
 if [ -z "${CRITEST_SH_INSIDE:-}" ]; then
     CRITEST_SH_INSIDE=1 exec unshare --net --mount --propagation private -- "$0" "$@"
 fi
+# As on a node: what is mounted later is seen in pods' machines, too.
+mount --make-rshared /
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 need_node
@@ -35,15 +37,17 @@ base() {
     chmod 1777 "$root/tmp"
     cp "$(command -v busybox)" "$root/bin/busybox"
     for applet in $(busybox --list); do
-        [ "$applet" = busybox ] || ln -sf busybox "$root/bin/$applet"
+        [ "$applet" = busybox ] || ln -f "$root/bin/busybox" "$root/bin/$applet"
     done
-    # Debian's busybox has no pgrep.
+    # Debian's busybox lacks two.
     printf '#!/bin/sh\nexec pidof "$1"\n' >"$root/bin/pgrep"
-    chmod 755 "$root/bin/pgrep"
+    printf '#!/bin/sh\nexec cat /proc/sysvipc/shm\n' >"$root/bin/ipcs"
+    chmod 755 "$root/bin/pgrep" "$root/bin/ipcs"
     cat >"$root/etc/passwd" <<END
 root:x:0:0:root:/root:/bin/sh
 www-data:x:33:33:www-data:/var/www:/bin/sh
 default-user:x:1000:1000::/home:/bin/sh
+nobody:x:65534:65534:nobody:/home:/bin/false
 END
     cat >"$root/etc/group" <<END
 root:x:0:
