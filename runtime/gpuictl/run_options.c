@@ -294,6 +294,8 @@ static void begin(struct run_options *o)
     o->container->image = build_new(&runtime__v1__image_spec__descriptor);
     build_set(&o->pod->metadata->uid, o->uid);
     build_set(&o->pod->metadata->namespace_, "default");
+    /* A profile that nobody names means none in CRI: that isn't what a person wants. */
+    security(o)->seccomp = build_new(&runtime__v1__security_profile__descriptor);
 }
 
 static void add_annotation(struct run_options *o, const char *key, const char *value)
