@@ -26,7 +26,7 @@ node_begin "$(realpath "$1")"
 shift 2
 NODE_NETWORK=cni
 staging=k8s-staging-cri-tools
-e2e=e2e-test-images
+e2e='e2e-test-images'
 
 # --- stand-in images --------------------------------------------------------
 
@@ -40,6 +40,7 @@ base() {
         [ "$applet" = busybox ] || ln -f "$root/bin/busybox" "$root/bin/$applet"
     done
     # Debian's busybox lacks two.
+    # shellcheck disable=SC2016
     printf '#!/bin/sh\nexec pidof "$1"\n' >"$root/bin/pgrep"
     printf '#!/bin/sh\nexec cat /proc/sysvipc/shm\n' >"$root/bin/ipcs"
     chmod 755 "$root/bin/pgrep" "$root/bin/ipcs"
