@@ -2,7 +2,7 @@
 /*
  * WebSocket (RFC 6455) with Kubernetes' channel subprotocols: a message's
  * first byte is its channel (0 stdin, 1 stdout, 2 stderr, 3 error, 4 resize);
- * in v5 channel 255 followed by a channel's number ends that channel.
+ * in v5 the client ends a channel by channel 255 and that channel's number.
  *
  * A data frame's payload is handed on as it comes, so its length needs no
  * buffer; control frames hold at most 125 bytes.
@@ -69,14 +69,13 @@ static int ws_send(struct mux *m, struct mux_stream *s, const void *bytes, size_
     return put_frame(m, OP_BINARY, &channel, 1, bytes, len);
 }
 
+/* Only clients end channels; they complain about servers that do. Ours end with
+ * the connection. */
 static int ws_finish(struct mux *m, struct mux_stream *s)
 {
-    struct ws *w = (struct ws *)m;
+    (void)m;
     s->ended_out = true;
-    if (w->protocol < 5)
-        return 0;
-    uint8_t text[2] = {CHANNEL_CLOSE, (uint8_t)s->id};
-    return put_frame(m, OP_BINARY, text, 2, NULL, 0);
+    return 0;
 }
 
 static void ws_goodbye(struct mux *m)

@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "podkit.h"
+#include "json/json.h"
 
 static struct podkit kit;
 static char pod[80];
@@ -292,6 +293,35 @@ static void refusals_say_why(void **state)
     }
 }
 
+/* crictl info takes each entry for JSON; the kubelet wants both file systems. */
+static void the_nodes_own_figures(void **state)
+{
+    Runtime__V1__StatusRequest status = RUNTIME__V1__STATUS_REQUEST__INIT;
+    Runtime__V1__StatusResponse *r = NULL;
+    status.verbose = 1;
+    OK(call("Status", &status.base, &r, err));
+    assert_true(r->n_info >= 3);
+    for (size_t i = 0; i < r->n_info; i++) {
+        const char *text = r->info[i]->value;
+        struct gi_json *parsed = NULL;
+        OK(gi_json_parse(text, strlen(text), NULL, r->info[i]->key, &parsed, err));
+        if (strcmp(r->info[i]->key, "config") == 0)
+            assert_string_equal(gi_json_get_string(parsed, "machine_driver"), "local");
+        gi_json_free(parsed);
+    }
+    podkit_free(r);
+
+    Runtime__V1__ImageFsInfoRequest ask = RUNTIME__V1__IMAGE_FS_INFO_REQUEST__INIT;
+    Runtime__V1__ImageFsInfoResponse *info = NULL;
+    OK(call("ImageFsInfo", &ask.base, &info, err));
+    assert_int_equal(info->n_image_filesystems, 1);
+    assert_true(info->image_filesystems[0]->used_bytes->value > 0);
+    assert_int_equal(info->n_container_filesystems, 1);
+    assert_int_equal(info->container_filesystems[0]->fs_id->mountpoint[0], '/');
+    assert_non_null(info->container_filesystems[0]->used_bytes);
+    podkit_free(info);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +330,7 @@ int main(void)
         cmocka_unit_test(metrics_have_descriptors_and_values),
         cmocka_unit_test(limits_change_while_it_runs),
         cmocka_unit_test(refusals_say_why),
+        cmocka_unit_test(the_nodes_own_figures),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -208,14 +208,17 @@ void client_read_all(struct client *c, const uint32_t ids[5], struct client_answ
     while (client_recv(c, &f) == 0) {
         if (f.control && !c->spdy && f.id == 8)
             return;
+        bool known = f.control;
         for (int i = 0; i < 5 && !f.control; i++) {
             if (ids[i] != f.id)
                 continue;
+            known = true;
             a->text[i] = realloc(a->text[i], a->len[i] + f.len + 1);
             memcpy(a->text[i] + a->len[i], f.bytes, f.len);
             a->len[i] += f.len;
             a->text[i][a->len[i]] = '\0';
         }
+        a->strange += !known;
     }
 }
 

@@ -37,6 +37,7 @@ int client_recv(struct client *c, struct frame *f);
 struct client_answer {
     char *text[5]; /* by channel: stdin, stdout, stderr, error, resize */
     size_t len[5];
+    unsigned strange; /* frames of other channels */
 };
 
 /* Reads to the end of the connection. IDS: the stream of each channel. */

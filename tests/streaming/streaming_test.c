@@ -184,6 +184,7 @@ static void websocket_v5_ends_stdin(void **state)
     client_read_all(&c, client_ws_ids, &a);
     assert_string_equal(a.text[1], "abc\ndone\n");
     assert_string_equal(a.text[3], "{\"metadata\":{},\"status\":\"Success\"}");
+    assert_int_equal(a.strange, 0); /* ending channels is the client's alone */
     client_answer_free(&a);
     client_close(&c);
 }
