@@ -174,10 +174,8 @@ static uint64_t sum(const char *text, const char *key)
 {
     uint64_t total = 0;
     size_t n = strlen(key);
-    while (text && (text = strstr(text, key))) {
-        text += n;
-        total += strtoull(text, NULL, 10);
-    }
+    for (const char *at = text ? strstr(text, key) : NULL; at; at = strstr(at + n, key))
+        total += strtoull(at + n, NULL, 10);
     return total;
 }
 

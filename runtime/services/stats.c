@@ -55,17 +55,18 @@ static struct container *running(struct pod *p, size_t n)
 static int refresh_zone(struct pod *p, struct agent_client *agent, int timeout_ms,
                         struct gi_error *err)
 {
-    cleanup_free struct agent_pod_stats *s = malloc(sizeof(*s));
+    struct agent_pod_stats *s = malloc(sizeof(*s));
     if (!s)
         return gi_fail(err, GI_RESOURCE_EXHAUSTED, "out of memory");
     int rc = agent_pod_stats(agent, timeout_ms, s, err);
-    if (rc < 0)
-        return rc;
-    GI_LOCK_SCOPE(&p->rt->lock);
-    struct agent_pod_stats *old = p->figures;
-    p->figures = TAKE_PTR(s);
-    s = old;
-    return 0;
+    if (rc == 0) {
+        GI_LOCK_SCOPE(&p->rt->lock);
+        struct agent_pod_stats *old = p->figures;
+        p->figures = s;
+        s = old;
+    }
+    free(s);
+    return rc;
 }
 
 static int refresh_pod(struct pod *p, int timeout_ms, struct gi_error *err)
