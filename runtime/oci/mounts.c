@@ -206,6 +206,9 @@ static int put_requested(struct gen *g, const struct oci_context *c, struct gi_e
         char source[PATH_MAX];
         const char *const options[] = {"rbind", propagation[m->propagation],
                                        m->readonly ? "ro" : "rw"};
+        if (!c->in->host_paths)
+            return bad(err, list[i].index, "host_path",
+                       "this pod is a Xen domain, which sees no files of the host");
         int rc = real_source(m, list[i].index, source, err);
         if (rc < 0)
             return rc;

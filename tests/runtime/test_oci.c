@@ -74,6 +74,7 @@ static int write_spec(const Runtime__V1__ContainerConfig *c, struct gi_json **re
                                  .image = &image,
                                  .hostname = "host",
                                  .etc_dir = etc,
+                                 .host_paths = true,
                                  .available_caps = OCI_ALL_CAPS};
     int rc = oci_spec_write(&in, ret_out, err);
     if (rc == 0)
