@@ -92,6 +92,7 @@ struct pod {
     unsigned failures;
     bool ended; /* the machine is no more, a job cleans up */
     bool stats_busy;
+    struct agent_pod_stats *figures; /* the last ones; NULL: none yet */
 };
 
 struct container_stats_sample {
