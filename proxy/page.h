@@ -24,7 +24,8 @@
 #include "base/error.h"
 #include "control/control.h"
 
-#define PAGE_SLOTS CONTROL_MAX_CLIENTS
+#define PAGE_SLOTS      CONTROL_MAX_CLIENTS
+#define PAGE_NAME_WORDS 12u
 
 /* X(counter): what a worker counts. The broker adds a dead client's counters
  * to its zone's totals. */
@@ -51,11 +52,16 @@ struct page_slot {
 #define PAGE_COUNTER(name) _Atomic uint64_t name;
     PAGE_COUNTERS(PAGE_COUNTER)
 #undef PAGE_COUNTER
+    /* Who the client says it is; 0: it didn't. The name as words, for other
+     * workers read it while it is written. */
+    _Atomic uint32_t pid;
+    _Atomic uint64_t name[PAGE_NAME_WORDS];
 };
 
 struct zone_page {
     _Atomic uint64_t memory_quota;
     _Atomic uint32_t compute_weight;
+    _Atomic uint32_t busy_permille; /* the broker's; of about the last second */
     struct page_slot slots[PAGE_SLOTS];
 };
 

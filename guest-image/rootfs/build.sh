@@ -34,7 +34,9 @@ take() { # FILE PATH-INSIDE: with all shared libraries it loads
 take "$build/bin/gpu-isolated-zone-init" /sbin/init
 ln -s init "$root/sbin/poweroff"
 take "$build/bin/gpu-isolated-agent" /usr/libexec/gpu-isolated/gpu-isolated-agent
-take "$build/lib/libcuda.so.1" /usr/lib/gpu-isolated/libcuda.so.1
+for file in libcuda.so.1 libnvidia-ml.so.1 vgpu-smi; do
+    take "$build/lib/$file" "/usr/lib/gpu-isolated/$file"
+done
 take "$(command -v crun)" /usr/bin/crun
 # Symbols are for the build machine.
 find "$root" -type f -exec strip --strip-unneeded {} +

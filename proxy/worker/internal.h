@@ -205,6 +205,8 @@ struct worker {
     struct idm_function_facts function;
     struct idm_param params[IDM_MAX_PARAMS];
     struct idm_device_facts devices[8];
+    struct idm_zone_client clients[PAGE_SLOTS];
+    char kernel_driver[64]; /* version of the kernel's driver; "" unknown */
 };
 
 #define WORKER_TRY(expression)                                                                     \
