@@ -10,6 +10,9 @@ target_compile_options(
 if(GI_FAILPOINTS)
   target_compile_definitions(gi_flags INTERFACE GI_FAILPOINTS)
 endif()
+if(GI_CUDART_INTEROP)
+  target_compile_definitions(gi_flags INTERFACE GI_CUDART_INTEROP)
+endif()
 if(GI_SANITIZE)
   target_compile_options(gi_flags INTERFACE -fsanitize=${GI_SANITIZE} -fno-omit-frame-pointer
                                             -fno-sanitize-recover=all)

@@ -15,6 +15,7 @@
 #include "context.h"
 #include "handles.h"
 #include "host.h"
+#include "idm/export_tables.h"
 #include "memory.h"
 #include "module.h"
 
@@ -88,6 +89,8 @@ static CUresult map_channel(void)
 /* Gives everything back that the channel holds; the caller is alone. */
 static void release(void)
 {
+    export_forget();
+    own_stream_close();
     handles_close();
     memory_close();
     host_close();
@@ -128,6 +131,7 @@ static void forked(void)
     memcpy(&vg.contexts, &mutex, sizeof(mutex));
     memcpy(&opening, &mutex, sizeof(mutex));
     memcpy(&vg.changed, &cond, sizeof(cond));
+    own_stream_forked();
     handles_forked();
     memory_forked();
     host_forked();

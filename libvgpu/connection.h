@@ -60,7 +60,7 @@ struct vg_slot {
 enum vg_state { VG_CLOSED, VG_OPEN, VG_DEAD };
 
 struct vg_primary {
-    uint64_t id; /* of the retained primary context */
+    uint64_t id; /* of the primary context; 0: nobody asked yet */
     uint32_t count;
 };
 

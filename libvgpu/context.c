@@ -5,6 +5,7 @@
 
 #include "client_calls.h"
 #include "handles.h"
+#include "idm/export_tables.h"
 #include "memory.h"
 
 /* Programs push one or two. */
@@ -53,7 +54,8 @@ CUresult context_check_current(void)
     uint64_t id = vg_current();
     if (!id)
         return CUDA_ERROR_INVALID_CONTEXT;
-    return vg_find(IDM_KIND_context, id) ? CUDA_SUCCESS : CUDA_ERROR_CONTEXT_IS_DESTROYED;
+    const struct vg_object *o = vg_find(IDM_KIND_context, id);
+    return o && !o->asleep ? CUDA_SUCCESS : CUDA_ERROR_CONTEXT_IS_DESTROYED;
 }
 
 int context_device(void)
@@ -62,11 +64,18 @@ int context_device(void)
     return o ? (int)o->value : -1;
 }
 
+/* A primary context may be made current before it is retained: CUDA's runtime does. */
+static CUresult may_be_current(CUcontext ctx, uint64_t *ret_id)
+{
+    *ret_id = (uint64_t)(uintptr_t)ctx;
+    return vg_find(IDM_KIND_context, *ret_id) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
+}
+
 VG_EXPORT CUresult cuCtxPushCurrent_v2(CUcontext ctx)
 {
     uint64_t id;
     VG_TRY(vg_enter(VG_ANY_CONTEXT));
-    VG_TRY(vg_use(IDM_KIND_context, ctx, false, &id));
+    VG_TRY(may_be_current(ctx, &id));
     return push(id);
 }
 
@@ -87,7 +96,7 @@ VG_EXPORT CUresult cuCtxSetCurrent(CUcontext ctx)
     uint64_t id;
     VG_TRY(vg_enter(VG_ANY_CONTEXT));
     if (ctx)
-        VG_TRY(vg_use(IDM_KIND_context, ctx, false, &id));
+        VG_TRY(may_be_current(ctx, &id));
     if (depth())
         stack.depth--;
     return ctx ? push(id) : CUDA_SUCCESS;
@@ -139,12 +148,11 @@ VG_EXPORT CUresult cuCtxCreate_v2(CUcontext *ctx, unsigned int flags, CUdevice d
     return rc;
 }
 
-/* The worker has ended it, with all that was in it. */
-static void forget_context(uint64_t id)
+/* The worker has ended it: so has all that was in it. */
+static void forget_content(uint64_t id)
 {
     vg_forget_orphans(id);
     memory_orphans_gone(id);
-    vg_forget(id);
 }
 
 static bool is_primary(uint64_t id)
@@ -152,7 +160,7 @@ static bool is_primary(uint64_t id)
     bool found = false;
     pthread_mutex_lock(&vg.contexts);
     for (int i = 0; i < vg.n_devices; i++)
-        found = found || (vg.primary[i].count && vg.primary[i].id == id);
+        found = found || (vg.primary[i].id && vg.primary[i].id == id);
     pthread_mutex_unlock(&vg.contexts);
     return found;
 }
@@ -167,8 +175,10 @@ VG_EXPORT CUresult cuCtxDestroy_v2(CUcontext ctx)
     VG_TRY(vg_use(IDM_KIND_context, ctx, false, &in.w.ctx));
     if (is_primary(in.w.ctx))
         return CUDA_ERROR_INVALID_CONTEXT;
+    export_context_ends(ctx);
     CUresult rc = vg_ask_cuCtxDestroy_v2(&in, &out, &answer);
-    forget_context(in.w.ctx);
+    forget_content(in.w.ctx);
+    vg_forget(in.w.ctx);
     if (vg_current() == in.w.ctx)
         stack.depth--;
     return rc;
@@ -176,18 +186,51 @@ VG_EXPORT CUresult cuCtxDestroy_v2(CUcontext ctx)
 
 /* --- Primary contexts: counted here, one retain in the worker. ------------ */
 
-static CUresult first_retain(CUdevice dev, uint64_t *ret_id)
+/* With the lock held. One handle for good, whether the context lives or not. */
+static CUresult handle_of(CUdevice dev, uint64_t *ret_id)
+{
+    struct vg_primary *p = &vg.primary[dev];
+    if (!p->id) {
+        VG_TRY(vg_new(IDM_KIND_context, &p->id));
+        vg_describe(p->id, 0, (uint32_t)dev, NULL);
+        vg_sleep(p->id, true);
+    }
+    *ret_id = p->id;
+    return CUDA_SUCCESS;
+}
+
+static CUresult first_retain(CUdevice dev)
 {
     struct idm_cuDevicePrimaryCtxRetain_in in = {.w = {.dev = dev}};
     struct idm_cuDevicePrimaryCtxRetain_out out;
     struct vg_answer answer;
-    VG_TRY(vg_new(IDM_KIND_context, &in.w.ctx));
-    vg_describe(in.w.ctx, 0, (uint32_t)dev, NULL);
-    CUresult rc = vg_ask_cuDevicePrimaryCtxRetain(&in, &out, &answer);
-    if (rc != CUDA_SUCCESS)
-        vg_forget(in.w.ctx);
-    else
-        *ret_id = in.w.ctx;
+    VG_TRY(handle_of(dev, &in.w.ctx));
+    VG_TRY(vg_ask_cuDevicePrimaryCtxRetain(&in, &out, &answer));
+    vg_sleep(in.w.ctx, false);
+    return CUDA_SUCCESS;
+}
+
+/* The worker has ended it, and has no context selected if it was this one. */
+static void put_to_sleep(uint64_t id)
+{
+    vg_sleep(id, true);
+    forget_content(id);
+    pthread_mutex_lock(&vg.lock);
+    if (vg.selected == id)
+        vg.selected = 0;
+    pthread_mutex_unlock(&vg.lock);
+}
+
+CUresult export_primary_context(CUcontext *ctx, CUdevice dev)
+{
+    uint64_t id = 0;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    VG_TRY(check_device(dev));
+    pthread_mutex_lock(&vg.contexts);
+    CUresult rc = handle_of(dev, &id);
+    pthread_mutex_unlock(&vg.contexts);
+    if (rc == CUDA_SUCCESS)
+        *ctx = vg_pointer(id);
     return rc;
 }
 
@@ -201,7 +244,7 @@ VG_EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *ctx, CUdevice dev)
     pthread_mutex_lock(&vg.contexts);
     struct vg_primary *p = &vg.primary[dev];
     if (p->count == 0)
-        rc = first_retain(dev, &p->id);
+        rc = first_retain(dev);
     if (rc == CUDA_SUCCESS) {
         p->count++;
         *ctx = vg_pointer(p->id);
@@ -216,8 +259,20 @@ static CUresult last_release(CUdevice dev, uint64_t id)
     struct idm_cuDevicePrimaryCtxRelease_v2_out out;
     struct vg_answer answer;
     CUresult rc = vg_ask_cuDevicePrimaryCtxRelease_v2(&in, &out, &answer);
-    forget_context(id);
+    put_to_sleep(id);
     return rc;
+}
+
+/* Whoever keeps something with DEV's primary context hears of its end before it, without
+ * the lock, if no more than COUNT retain it. */
+static void announce_end(CUdevice dev, uint32_t count)
+{
+    pthread_mutex_lock(&vg.contexts);
+    const struct vg_primary *p = &vg.primary[dev];
+    uint64_t id = p->count && p->count <= count ? p->id : 0;
+    pthread_mutex_unlock(&vg.contexts);
+    if (id)
+        export_context_ends(vg_pointer(id));
 }
 
 VG_EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev)
@@ -225,12 +280,14 @@ VG_EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev)
     CUresult rc = CUDA_SUCCESS;
     VG_TRY(vg_enter(VG_ANY_CONTEXT));
     VG_TRY(check_device(dev));
+    announce_end(dev, 1);
     pthread_mutex_lock(&vg.contexts);
     struct vg_primary *p = &vg.primary[dev];
-    if (p->count == 0)
+    if (p->count == 0) {
         rc = CUDA_ERROR_INVALID_CONTEXT;
-    else if (--p->count == 0)
+    } else if (--p->count == 0) {
         rc = last_release(dev, p->id);
+    }
     pthread_mutex_unlock(&vg.contexts);
     return rc;
 }
@@ -240,6 +297,7 @@ VG_EXPORT CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev)
     CUresult rc = CUDA_SUCCESS;
     VG_TRY(vg_enter(VG_ANY_CONTEXT));
     VG_TRY(check_device(dev));
+    announce_end(dev, UINT32_MAX);
     pthread_mutex_lock(&vg.contexts);
     struct vg_primary *p = &vg.primary[dev];
     if (p->count) {
@@ -248,7 +306,7 @@ VG_EXPORT CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev)
         struct vg_answer answer;
         rc = vg_ask_cuDevicePrimaryCtxReset_v2(&in, &out, &answer);
         p->count = 0;
-        forget_context(p->id);
+        put_to_sleep(p->id);
     }
     pthread_mutex_unlock(&vg.contexts);
     return rc;

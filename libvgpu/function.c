@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Functions: looked up once per name; their attributes and the layout of their
- * parameters came with the look-up, so that a launch asks nobody. */
+/* Functions and kernels: looked up once per name; functions' attributes and the
+ * layout of parameters came with the look-up, so that a launch asks nobody. */
 #include "function.h"
 
 #include <stdlib.h>
@@ -40,19 +40,18 @@ static bool has_name(const void *data, const void *name)
 }
 
 /* NULL when the answer is nonsense or there is no memory. */
-static struct function *new_function(const struct idm_cuModuleGetFunction_out *out,
-                                     const char *name)
+static struct function *new_function(const struct idm_function_facts *facts, const void *params,
+                                     uint32_t params_len, const char *name)
 {
-    uint32_t n = out->w.params_len / (uint32_t)sizeof(struct idm_param);
+    uint32_t n = params_len / (uint32_t)sizeof(struct idm_param);
     size_t name_bytes = strlen(name) + 1;
-    if (out->w.attributes_len != sizeof(struct idm_function_facts) || n > IDM_MAX_PARAMS ||
-        out->w.params_len % sizeof(struct idm_param))
+    if (n > IDM_MAX_PARAMS || params_len % sizeof(struct idm_param))
         return NULL;
     struct function *f = calloc(1, sizeof(*f) + n * sizeof(f->params[0]) + name_bytes);
     if (!f)
         return NULL;
-    memcpy(&f->facts, out->attributes, sizeof(f->facts));
-    memcpy(f->params, out->params, out->w.params_len);
+    f->facts = *facts;
+    memcpy(f->params, params, params_len);
     f->n_params = n;
     memcpy(f->params + n, name, name_bytes);
     for (uint32_t i = 0; i < n; i++) {
@@ -67,7 +66,26 @@ static struct function *new_function(const struct idm_cuModuleGetFunction_out *o
     return f;
 }
 
-/* With the lock held. */
+/* With the lock held: ID is what the worker said about it. */
+static CUresult keep(uint64_t id, uint64_t parent, struct function *f)
+{
+    if (!f)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    f->id = id;
+    vg_describe(id, parent, 0, f);
+    return CUDA_SUCCESS;
+}
+
+static struct function *from_answer(const void *attributes, uint32_t attributes_len,
+                                    const void *params, uint32_t params_len, const char *name)
+{
+    struct idm_function_facts facts;
+    if (attributes_len != sizeof(facts))
+        return NULL;
+    memcpy(&facts, attributes, sizeof(facts));
+    return new_function(&facts, params, params_len, name);
+}
+
 static CUresult look_up(uint64_t module, const char *name, uint32_t len, uint64_t *ret_id)
 {
     struct idm_cuModuleGetFunction_in in = {.w = {.module = module, .name_len = len}, .name = name};
@@ -75,17 +93,15 @@ static CUresult look_up(uint64_t module, const char *name, uint32_t len, uint64_
     struct vg_answer answer;
     VG_TRY(vg_new(IDM_KIND_function, &in.w.fn));
     CUresult rc = vg_ask_cuModuleGetFunction(&in, &out, &answer);
-    struct function *f = rc == CUDA_SUCCESS ? new_function(&out, name) : NULL;
-    if (rc == CUDA_SUCCESS && !f)
-        rc = CUDA_ERROR_OUT_OF_MEMORY;
-    if (rc != CUDA_SUCCESS) {
+    if (rc == CUDA_SUCCESS)
+        rc = keep(
+            in.w.fn, module,
+            from_answer(out.attributes, out.w.attributes_len, out.params, out.w.params_len, name));
+    if (rc != CUDA_SUCCESS)
         vg_forget(in.w.fn);
-        return rc;
-    }
-    f->id = in.w.fn;
-    vg_describe(in.w.fn, module, 0, f);
-    *ret_id = in.w.fn;
-    return CUDA_SUCCESS;
+    else
+        *ret_id = in.w.fn;
+    return rc;
 }
 
 VG_EXPORT CUresult cuModuleGetFunction(CUfunction *fn, CUmodule module, const char *name)
@@ -99,7 +115,7 @@ VG_EXPORT CUresult cuModuleGetFunction(CUfunction *fn, CUmodule module, const ch
     VG_TRY(vg_use_text(name, MAX_NAME, &len));
     pthread_mutex_lock(&lock);
     CUresult rc = CUDA_SUCCESS;
-    id = vg_find_child(IDM_KIND_function, parent, has_name, name);
+    id = vg_find_child(IDM_KIND_function, parent, vg_current(), has_name, name);
     if (!id)
         rc = look_up(parent, name, len, &id);
     pthread_mutex_unlock(&lock);
@@ -108,13 +124,131 @@ VG_EXPORT CUresult cuModuleGetFunction(CUfunction *fn, CUmodule module, const ch
     return rc;
 }
 
-static CUresult use_function(CUfunction fn, struct function **ret_function, uint64_t *ret_id)
+/* --- Kernels: functions of no context ----------------------------------------- */
+
+static CUresult look_up_kernel(uint64_t library, const char *name, uint32_t len, uint64_t *ret_id)
 {
-    VG_TRY(vg_use(IDM_KIND_function, fn, false, ret_id));
-    const struct vg_object *o = vg_find(IDM_KIND_function, *ret_id);
+    struct idm_cuLibraryGetKernel_in in = {.w = {.library = library, .name_len = len},
+                                           .name = name};
+    struct idm_cuLibraryGetKernel_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_new(IDM_KIND_kernel, &in.w.kernel));
+    CUresult rc = vg_ask_cuLibraryGetKernel(&in, &out, &answer);
+    if (rc == CUDA_SUCCESS) {
+        const struct idm_function_facts facts = {.params_known = out.w.params_known};
+        rc = keep(in.w.kernel, library, new_function(&facts, out.params, out.w.params_len, name));
+    }
+    if (rc != CUDA_SUCCESS)
+        vg_forget(in.w.kernel);
+    else
+        *ret_id = in.w.kernel;
+    return rc;
+}
+
+VG_EXPORT CUresult cuLibraryGetKernel(CUkernel *kernel, CUlibrary library, const char *name)
+{
+    uint64_t parent, id;
+    uint32_t len;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!kernel)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_use(IDM_KIND_library, library, false, &parent));
+    VG_TRY(vg_use_text(name, MAX_NAME, &len));
+    pthread_mutex_lock(&lock);
+    CUresult rc = CUDA_SUCCESS;
+    id = vg_find_child(IDM_KIND_kernel, parent, 0, has_name, name);
+    if (!id)
+        rc = look_up_kernel(parent, name, len, &id);
+    pthread_mutex_unlock(&lock);
+    if (rc == CUDA_SUCCESS)
+        *kernel = vg_pointer(id);
+    return rc;
+}
+
+static CUresult look_up_in_context(uint64_t kernel, uint64_t library, const char *name,
+                                   uint64_t *ret_id)
+{
+    struct idm_cuKernelGetFunction_in in = {.w = {.kernel = kernel}};
+    struct idm_cuKernelGetFunction_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_new(IDM_KIND_function, &in.w.fn));
+    CUresult rc = vg_ask_cuKernelGetFunction(&in, &out, &answer);
+    if (rc == CUDA_SUCCESS)
+        rc = keep(
+            in.w.fn, library,
+            from_answer(out.attributes, out.w.attributes_len, out.params, out.w.params_len, name));
+    if (rc != CUDA_SUCCESS)
+        vg_forget(in.w.fn);
+    else
+        *ret_id = in.w.fn;
+    return rc;
+}
+
+static CUresult use(enum idm_kind kind, const void *handle, struct function **ret_function,
+                    uint64_t *ret_id)
+{
+    VG_TRY(vg_use(kind, handle, false, ret_id));
+    const struct vg_object *o = vg_find(idm_kind_for(kind, *ret_id), *ret_id);
     if (!o || !o->data)
         return CUDA_ERROR_INVALID_HANDLE;
     *ret_function = o->data;
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuKernelGetFunction(CUfunction *fn, CUkernel kernel)
+{
+    struct function *k;
+    uint64_t own, id;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!fn)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(use(IDM_KIND_kernel, kernel, &k, &own));
+    const struct vg_object *o = vg_find(IDM_KIND_kernel, own);
+    uint64_t library = o ? o->parent : 0;
+    pthread_mutex_lock(&lock);
+    CUresult rc = CUDA_SUCCESS;
+    id = vg_find_child(IDM_KIND_function, library, vg_current(), has_name, name_of(k));
+    if (!id)
+        rc = look_up_in_context(own, library, name_of(k), &id);
+    pthread_mutex_unlock(&lock);
+    if (rc == CUDA_SUCCESS)
+        *fn = vg_pointer(id);
+    return rc;
+}
+
+VG_EXPORT CUresult cuKernelGetLibrary(CUlibrary *library, CUkernel kernel)
+{
+    uint64_t id;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!library)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_use(IDM_KIND_kernel, kernel, false, &id));
+    const struct vg_object *o = vg_find(IDM_KIND_kernel, id);
+    *library = vg_pointer(o ? o->parent : 0);
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuKernelGetName(const char **name, CUkernel kernel)
+{
+    struct function *k;
+    uint64_t id;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!name)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(use(IDM_KIND_kernel, kernel, &k, &id));
+    *name = name_of(k);
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuFuncGetName(const char **name, CUfunction fn)
+{
+    struct function *f;
+    uint64_t id;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!name)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(use(IDM_KIND_function, fn, &f, &id));
+    *name = name_of(f);
     return CUDA_SUCCESS;
 }
 
@@ -126,7 +260,7 @@ VG_EXPORT CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attrib, C
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
     if (!value || i >= IDM_FUNCTION_ATTRIBUTES)
         return CUDA_ERROR_INVALID_VALUE;
-    VG_TRY(use_function(fn, &f, &id));
+    VG_TRY(use(IDM_KIND_function, fn, &f, &id));
     if (!(f->facts.known & 1u << i))
         return CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&lock);
@@ -143,7 +277,7 @@ VG_EXPORT CUresult cuFuncSetAttribute(CUfunction fn, CUfunction_attribute attrib
     struct function *f;
     unsigned i = (unsigned)attrib;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
-    VG_TRY(use_function(fn, &f, &in.w.fn));
+    VG_TRY(use(IDM_KIND_function, fn, &f, &in.w.fn));
     VG_TRY(vg_ask_cuFuncSetAttribute(&in, &out, &answer));
     if (i < IDM_FUNCTION_ATTRIBUTES) {
         pthread_mutex_lock(&lock);
@@ -153,14 +287,8 @@ VG_EXPORT CUresult cuFuncSetAttribute(CUfunction fn, CUfunction_attribute attrib
     return CUDA_SUCCESS;
 }
 
-VG_EXPORT CUresult cuFuncGetParamInfo(CUfunction fn, size_t index, size_t *offset, size_t *size)
+static CUresult param_info(const struct function *f, size_t index, size_t *offset, size_t *size)
 {
-    struct function *f;
-    uint64_t id;
-    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
-    if (!offset)
-        return CUDA_ERROR_INVALID_VALUE;
-    VG_TRY(use_function(fn, &f, &id));
     if (!f->facts.params_known)
         return CUDA_ERROR_NOT_SUPPORTED;
     if (index >= f->n_params)
@@ -171,6 +299,28 @@ VG_EXPORT CUresult cuFuncGetParamInfo(CUfunction fn, size_t index, size_t *offse
     return CUDA_SUCCESS;
 }
 
+VG_EXPORT CUresult cuFuncGetParamInfo(CUfunction fn, size_t index, size_t *offset, size_t *size)
+{
+    struct function *f;
+    uint64_t id;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!offset)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(use(IDM_KIND_function, fn, &f, &id));
+    return param_info(f, index, offset, size);
+}
+
+VG_EXPORT CUresult cuKernelGetParamInfo(CUkernel kernel, size_t index, size_t *offset, size_t *size)
+{
+    struct function *k;
+    uint64_t id;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!offset)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(use(IDM_KIND_kernel, kernel, &k, &id));
+    return param_info(k, index, offset, size);
+}
+
 VG_EXPORT CUresult cuFuncGetModule(CUmodule *module, CUfunction fn)
 {
     uint64_t id;
@@ -179,7 +329,10 @@ VG_EXPORT CUresult cuFuncGetModule(CUmodule *module, CUfunction fn)
         return CUDA_ERROR_INVALID_VALUE;
     VG_TRY(vg_use(IDM_KIND_function, fn, false, &id));
     const struct vg_object *o = vg_find(IDM_KIND_function, id);
-    *module = vg_pointer(o ? o->parent : 0);
+    uint64_t parent = o ? o->parent : 0;
+    if (idm_handle_kind(parent) == IDM_KIND_library)
+        return cuLibraryGetModule(module, vg_pointer(parent));
+    *module = vg_pointer(parent);
     return CUDA_SUCCESS;
 }
 
@@ -273,7 +426,7 @@ VG_EXPORT CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int g
         .w = {.gx = gx, .gy = gy, .gz = gz, .bx = bx, .by = by, .bz = bz, .shared = shared}};
     struct function *f;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
-    VG_TRY(use_function(fn, &f, &in.w.fn));
+    VG_TRY(use(IDM_KIND_code, fn, &f, &in.w.fn)); /* a kernel: in the current context */
     VG_TRY(vg_use_stream(stream, &in.w.stream));
     if (!good_shape(&in.w) || (params && extra))
         return CUDA_ERROR_INVALID_VALUE;

@@ -49,6 +49,11 @@ void handles_forked(void)
     memcpy(&table.lock, &mutex, sizeof(mutex));
 }
 
+static bool in_context(enum idm_kind kind)
+{
+    return kind != IDM_KIND_context && kind != IDM_KIND_library && kind != IDM_KIND_kernel;
+}
+
 CUresult vg_new(enum idm_kind kind, uint64_t *ret_id)
 {
     CUresult rc = CUDA_ERROR_OUT_OF_MEMORY;
@@ -61,10 +66,11 @@ CUresult vg_new(enum idm_kind kind, uint64_t *ret_id)
     if (index != NONE) {
         struct vg_object *o = &table.all[index];
         uint64_t id = idm_handle(kind, table.tag, ++o->generation, index);
-        o->context = kind == IDM_KIND_context ? 0 : vg_current();
+        o->context = in_context(kind) ? vg_current() : 0;
         o->parent = 0;
         o->value = 0;
         o->data = NULL;
+        o->asleep = false;
         /* Release: who finds the id finds the rest as well. */
         atomic_store_explicit(&o->id, id, memory_order_release);
         *ret_id = id;
@@ -82,6 +88,11 @@ void vg_describe(uint64_t id, uint64_t parent, uint32_t value, void *data)
     o->value = value;
     o->data = data;
     pthread_mutex_unlock(&table.lock);
+}
+
+void vg_sleep(uint64_t id, bool asleep)
+{
+    table.all[idm_handle_index(id)].asleep = asleep;
 }
 
 static void forget_place(uint32_t index)
@@ -107,15 +118,27 @@ void vg_forget(uint64_t id)
     pthread_mutex_unlock(&table.lock);
 }
 
-void vg_forget_orphans(uint64_t id)
+/* With the lock held. */
+static void forget_children(uint64_t id)
 {
-    pthread_mutex_lock(&table.lock);
     for (uint32_t i = 0; i < table.used_up_to; i++) {
         const struct vg_object *o = &table.all[i];
         uint64_t own = atomic_load_explicit(&o->id, memory_order_relaxed);
         if (own && own != id && (o->context == id || o->parent == id))
             forget_place(i);
     }
+}
+
+void vg_forget_orphans(uint64_t id)
+{
+    pthread_mutex_lock(&table.lock);
+    /* A library's modules have functions of their own. */
+    for (uint32_t i = 0; idm_handle_kind(id) == IDM_KIND_library && i < table.used_up_to; i++) {
+        uint64_t own = atomic_load_explicit(&table.all[i].id, memory_order_relaxed);
+        if (own && table.all[i].parent == id && idm_handle_kind(own) == IDM_KIND_module)
+            forget_children(own);
+    }
+    forget_children(id);
     pthread_mutex_unlock(&table.lock);
 }
 
@@ -128,7 +151,7 @@ struct vg_object *vg_find(enum idm_kind kind, uint64_t id)
     return atomic_load_explicit(&o->id, memory_order_acquire) == id ? o : NULL;
 }
 
-uint64_t vg_find_child(enum idm_kind kind, uint64_t parent,
+uint64_t vg_find_child(enum idm_kind kind, uint64_t parent, uint64_t context,
                        bool (*matches)(const void *data, const void *arg), const void *arg)
 {
     uint64_t found = 0;
@@ -137,7 +160,7 @@ uint64_t vg_find_child(enum idm_kind kind, uint64_t parent,
         const struct vg_object *o = &table.all[i];
         uint64_t id = atomic_load_explicit(&o->id, memory_order_relaxed);
         if (id && idm_handle_kind(id) == (unsigned)kind && o->parent == parent &&
-            matches(o->data, arg))
+            o->context == context && matches(o->data, arg))
             found = id;
     }
     pthread_mutex_unlock(&table.lock);
@@ -149,17 +172,10 @@ CUresult vg_use(enum idm_kind kind, const void *handle, bool nullable, uint64_t 
     uint64_t id = (uint64_t)(uintptr_t)handle;
     if (!id && nullable)
         id = vg_current();
-    if (!vg_find(kind, id))
+    kind = idm_kind_for(kind, id);
+    const struct vg_object *o = vg_find(kind, id);
+    if (!o || o->asleep)
         return kind == IDM_KIND_context ? CUDA_ERROR_INVALID_CONTEXT : CUDA_ERROR_INVALID_HANDLE;
-    *ret_id = id;
-    return CUDA_SUCCESS;
-}
-
-CUresult vg_use_stream(CUstream stream, uint64_t *ret_id)
-{
-    uint64_t id = (uint64_t)(uintptr_t)stream;
-    if (id > 2 && !vg_find(IDM_KIND_stream, id))
-        return CUDA_ERROR_INVALID_HANDLE;
     *ret_id = id;
     return CUDA_SUCCESS;
 }

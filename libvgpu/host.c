@@ -144,12 +144,9 @@ static CUresult pin(uint64_t at, uint64_t bytes, unsigned flags, void **ret_p)
     return CUDA_SUCCESS;
 }
 
-VG_EXPORT CUresult cuMemHostAlloc(void **p, size_t bytes, unsigned int flags)
+static CUresult allocate(void **p, size_t bytes, unsigned flags)
 {
     uint64_t at = 0;
-    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
-    if (!p || bytes == 0 || (flags & ~7u))
-        return CUDA_ERROR_INVALID_VALUE;
     if (bytes > vg.channel.arena_bytes)
         return CUDA_ERROR_OUT_OF_MEMORY;
     uint64_t pages = (bytes + PAGE - 1) & ~(PAGE - 1);
@@ -165,6 +162,32 @@ VG_EXPORT CUresult cuMemHostAlloc(void **p, size_t bytes, unsigned int flags)
         pthread_mutex_unlock(&arena.lock);
     }
     return rc;
+}
+
+VG_EXPORT CUresult cuMemHostAlloc(void **p, size_t bytes, unsigned int flags)
+{
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!p || bytes == 0 || (flags & ~7u))
+        return CUDA_ERROR_INVALID_VALUE;
+    return allocate(p, bytes, flags);
+}
+
+/* Pinned memory has one address for both if the worker could map the arena where it is here. */
+VG_EXPORT CUresult cuMemAllocManaged(CUdeviceptr *ptr, size_t bytes, unsigned int flags)
+{
+    struct vg_memory m;
+    void *p = NULL;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!ptr || !bytes || (flags != CU_MEM_ATTACH_GLOBAL && flags != CU_MEM_ATTACH_HOST))
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(allocate(&p, bytes, VG_MANAGED));
+    if (!memory_pinned_at(p, &m) || m.base != (uintptr_t)p) {
+        cuMemFreeHost(p);
+        return CUDA_ERROR_NOT_SUPPORTED;
+    }
+    memset(p, 0, bytes);
+    *ptr = m.base;
+    return CUDA_SUCCESS;
 }
 
 VG_EXPORT CUresult cuMemAllocHost_v2(void **p, size_t bytes)
@@ -212,7 +235,7 @@ VG_EXPORT CUresult cuMemHostGetFlags(unsigned int *flags, void *p)
     if (!flags || !memory_pinned_at(p, &m))
         return CUDA_ERROR_INVALID_VALUE;
     /* With unified addressing all of it is mapped. */
-    *flags = m.flags | CU_MEMHOSTALLOC_DEVICEMAP;
+    *flags = (m.flags & ~VG_MANAGED) | CU_MEMHOSTALLOC_DEVICEMAP;
     return CUDA_SUCCESS;
 }
 

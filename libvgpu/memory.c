@@ -173,6 +173,8 @@ VG_EXPORT CUresult cuMemFree_v2(CUdeviceptr ptr)
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
     if (ptr == 0)
         return CUDA_SUCCESS;
+    if (memory_at(ptr, &m) && m.kind == VG_PINNED && m.base == ptr && (m.flags & VG_MANAGED))
+        return cuMemFreeHost(m.host);
     if (!memory_take(ptr, VG_DEVICE, &m))
         return CUDA_ERROR_INVALID_VALUE;
     return vg_queue_cuMemFree_v2(&in);
@@ -200,7 +202,9 @@ static CUresult attribute(void *data, CUpointer_attribute what, const struct vg_
         *(CUcontext *)data = vg_pointer(m->context);
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-        *(unsigned int *)data = m->kind == VG_PINNED ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
+        *(unsigned int *)data = m->kind == VG_PINNED && !(m->flags & VG_MANAGED)
+                                    ? CU_MEMORYTYPE_HOST
+                                    : CU_MEMORYTYPE_DEVICE;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
         *(CUdeviceptr *)data = ptr;
@@ -211,7 +215,7 @@ static CUresult attribute(void *data, CUpointer_attribute what, const struct vg_
         *(void **)data = (char *)m->host + (ptr - m->base);
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
-        *(unsigned int *)data = 0;
+        *(unsigned int *)data = m->kind == VG_PINNED && (m->flags & VG_MANAGED);
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
         *(int *)data = context ? (int)context->value : 0;

@@ -10,6 +10,8 @@
 
 #include "connection.h"
 
+#define VG_MANAGED 0x10000u /* flag of what cuMemAllocManaged gave */
+
 enum vg_memory_kind { VG_DEVICE, VG_GLOBAL, VG_PINNED };
 
 struct vg_memory {
@@ -19,7 +21,7 @@ struct vg_memory {
     uint64_t module; /* VG_GLOBAL */
     void *host;      /* VG_PINNED: the host address */
     enum vg_memory_kind kind;
-    unsigned flags; /* VG_PINNED: of cuMemHostAlloc */
+    unsigned flags; /* VG_PINNED: of cuMemHostAlloc; VG_MANAGED */
 };
 
 void memory_close(void);

@@ -8,6 +8,7 @@
 #include "client_calls.h"
 #include "connection.h"
 #include "context.h"
+#include "handles.h"
 
 #define SPIN_NS (50 * 1000)
 /* Queued calls between looks at the connection: each look is a system call. */
@@ -64,6 +65,11 @@ static bool put(uint16_t type, uint32_t flags, const struct idm_part *parts, uns
 static bool select_context(void)
 {
     uint64_t current = vg_current();
+    if (current == vg.selected)
+        return true;
+    const struct vg_object *o = vg_find(IDM_KIND_context, current);
+    if (o && o->asleep) /* the worker may not have heard of it yet */
+        current = 0;
     if (current == vg.selected)
         return true;
     struct idm_select_context_in in;

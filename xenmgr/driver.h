@@ -20,6 +20,7 @@ struct machine_facts {
 
 struct driver {
     const char *name;
+    bool shares_host; /* xenmgr_shares_host() */
     int (*open)(const struct xenmgr_config *config, void **ret_driver, struct gi_error *err);
     void (*close)(void *driver);
     const char *(*describe)(const void *driver);

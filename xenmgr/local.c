@@ -741,6 +741,7 @@ static int local_sweep(void *driver, bool (*keep)(void *data, const char *id), v
 
 const struct driver local_driver = {
     .name = "local",
+    .shares_host = true,
     .open = local_open,
     .close = local_close,
     .describe = local_describe,

@@ -235,6 +235,11 @@ void xenmgr_close(struct xenmgr *mgr)
     free(mgr);
 }
 
+bool xenmgr_shares_host(const struct xenmgr *mgr)
+{
+    return mgr->driver->shares_host;
+}
+
 const char *xenmgr_describe(const struct xenmgr *mgr)
 {
     return mgr->driver->describe(mgr->state);

@@ -30,8 +30,14 @@ struct xenmgr_config {
     const char *libvgpu_path; /* local: libcuda.so.1 put into GPU containers */
     const char *xen_kernel;   /* xen: a zone's kernel, as libxl boots it */
     const char *xen_root;     /* xen: a zone's root file system, an EROFS image */
-    const char *xen_cmdline;  /* xen: the kernel's command line; " --zone N" is put behind it */
-    const char *oci_runtime;  /* local: "auto", or a path to crun or runc */
+    const char *xen_cmdline;  /* xen: the kernel's command line; " -- " and the agent's options are
+                                 put behind it */
+    const char *xen_vif_script;   /* xen: libxl's hotplug script for networks */
+    const char *xen_block_script; /* xen: the same for our disks */
+    const char *xen_gpu_root;     /* xen: the driver domain's root file system; NULL or "": none */
+    uint64_t xen_gpu_memory;      /* xen: the driver domain's memory; 0: default */
+    const char *gpu_proxy_socket; /* xen: where gpu-proxy's control socket appears on this host */
+    const char *oci_runtime;      /* local: "auto", or a path to crun or runc */
 };
 
 int xenmgr_open(const struct xenmgr_config *config, struct xenmgr **ret_mgr, struct gi_error *err);
@@ -39,6 +45,11 @@ void xenmgr_close(struct xenmgr *mgr); /* machines run on */
 
 /* One line for Status and the log: "local: runc 1.1.5, cgroup v1, NOT a security boundary". */
 const char *xenmgr_describe(const struct xenmgr *mgr);
+
+/* Whether machines are on this host's kernel and see its files: paths given to
+ * containers are then the host's. Otherwise what a container needs is put into
+ * volumes by the agent. */
+bool xenmgr_shares_host(const struct xenmgr *mgr);
 
 struct machine_config {
     const char *id; /* the sandbox id */

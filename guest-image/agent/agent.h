@@ -28,7 +28,14 @@ struct options {
     int cgroup;              /* 1, 2; 0: containers get none of their own */
     const char *cgroup_path; /* parent of the containers' cgroups, "/..." */
     const char *libvgpu;     /* NULL: no GPU */
-    const char *gpu_socket;  /* gpu-proxy's for this zone; NULL: no GPU */
+    const char *gpu_socket;  /* gpu-proxy's for this zone; NULL: none */
+    uint32_t gpu_domain;     /* or the Xen domain that has gpu-proxy; 0: none */
+    const char **addresses;  /* of eth0: "10.1.0.5/16"; a zone that is a domain */
+    size_t n_addresses;
+    const char **routes; /* "0.0.0.0/0=10.1.0.1" */
+    size_t n_routes;
+    long mtu;              /* 0: as it is */
+    const char *gpu_front; /* with it: what serves a client */
     uint32_t zone;
     const char **sysctls;
     size_t n_sysctls;

@@ -15,6 +15,7 @@
 #include "bundle.h"
 #include "container.h"
 #include "create.h"
+#include "disk.h"
 #include "oci.h"
 #include "spec.h"
 #include "volumes.h"
@@ -134,7 +135,7 @@ static int gpu_prepare(struct container *c, const char *image_rootfs, struct gpu
                        struct gi_error *err)
 {
     const struct options *o = &c->a->opt;
-    if (!o->libvgpu || !o->gpu_socket)
+    if (!o->libvgpu || (!o->gpu_socket && !o->gpu_domain))
         return gi_fail(err, GI_FAILED_PRECONDITION, "this zone has no GPU");
     container_path(c, "gpu", m->folder);
     int rc = gpu_new(c->a, m->folder, &c->gpu, err);
@@ -170,13 +171,13 @@ static int find_volume(void *data, const char *source, char *out, struct gi_erro
     return fd < 0 ? fd : bundle_bind(c->dir, c->n_binds++, fd, out, err);
 }
 
-static int write_spec(struct container *c, const Gi__Agent__CreateContainer *m,
+static int write_spec(struct container *c, const Gi__Agent__CreateContainer *m, const char *image,
                       struct gi_error *err)
 {
     struct gpu_mounts gpu = {.n = 0};
     char root[PATH_MAX];
     char path[PATH_MAX];
-    if (m->gpu && gpu_prepare(c, m->image_rootfs, &gpu, err) < 0)
+    if (m->gpu && gpu_prepare(c, image, &gpu, err) < 0)
         return -GI_FAILED_PRECONDITION;
     container_path(c, "rootfs", root);
     const struct spec_changes changes = {
@@ -245,6 +246,7 @@ void container_create(struct agent *a, struct request req, const Gi__Agent__Crea
 {
     struct gi_error err = GI_ERROR_INIT;
     struct container *c = NULL;
+    char image[PATH_MAX];
     if (a->ending)
         gi_fail(&err, GI_UNAVAILABLE, "the zone is ending");
     else if (container_find(a, m->container_id))
@@ -261,7 +263,8 @@ void container_create(struct agent *a, struct request req, const Gi__Agent__Crea
     c->next = a->containers;
     a->containers = c;
     a->n_containers++;
-    if (bundle_make(c->dir, m->image_rootfs, &err) < 0 || write_spec(c, m, &err) < 0 ||
+    if (disk_find_image(a, m->image_rootfs, image, &err) < 0 ||
+        bundle_make(c->dir, image, &err) < 0 || write_spec(c, m, image, &err) < 0 ||
         spawn_create(c, &err) < 0)
         container_fail_create(c, &err);
 }

@@ -18,9 +18,10 @@
 #include "idm/handover.h"
 #include "proc.h"
 
-#define MAX_CLIENTS 64u   /* of one container */
-#define STEP_MS     60000 /* a driver's first start on a busy host takes long */
-#define MAX_ARENA   (1ull << 30)
+#define MAX_CLIENTS      64u   /* of one container */
+#define STEP_MS          60000 /* a driver's first start on a busy host takes long */
+#define MAX_ARENA        (1ull << 30)
+#define GPU_FRONT_CLIENT 3 /* gpu-isolated-gpu-front's descriptor for it */
 
 /*
  * Each client is served by a forked child that holds the two connections and
@@ -59,15 +60,31 @@ static int listen_in(const char *folder, struct gi_error *err)
 
 struct serve {
     int sock;
-    const char *proxy;
+    const struct options *o;
 };
+
+/* Over Xen a program of its own makes the channel: what it needs of Xen, the
+ * agent doesn't. */
+static int execute_front(const struct serve *s)
+{
+    char domain[16];
+    snprintf(domain, sizeof(domain), "%u", s->o->gpu_domain);
+    int there =
+        s->sock == GPU_FRONT_CLIENT ? fcntl(s->sock, F_SETFD, 0) : dup2(s->sock, GPU_FRONT_CLIENT);
+    if (s->o->gpu_front && there >= 0)
+        execl(s->o->gpu_front, s->o->gpu_front, domain, NULL);
+    gi_log(GI_LOG_ERROR, "GPU client refused", "reason", strerror(errno), NULL);
+    return 1;
+}
 
 static int serve(void *arg)
 {
     const struct serve *s = arg;
     struct gi_error err = GI_ERROR_INIT;
     int proxy = -1;
-    if (handover_serve_client(s->sock, s->proxy, MAX_ARENA, STEP_MS, &proxy, &err) < 0) {
+    if (s->o->gpu_domain)
+        return execute_front(s);
+    if (handover_serve_client(s->sock, s->o->gpu_socket, MAX_ARENA, STEP_MS, &proxy, &err) < 0) {
         gi_log(GI_LOG_WARNING, "GPU client refused", "reason", err.message, NULL);
         return 1;
     }
@@ -108,7 +125,7 @@ static void on_client(void *data, uint32_t events)
     struct client *cl = calloc(1, sizeof(*cl));
     if (!cl)
         return;
-    struct serve s = {fd, g->a->opt.gpu_socket};
+    struct serve s = {fd, &g->a->opt};
     cl->g = g;
     cl->pid = proc_fork(serve, &s, fd, on_served, cl, &err);
     if (cl->pid < 0) {

@@ -16,6 +16,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "cgroup.h"
+#include "net.h"
 #include "proc.h"
 
 static const char usage[] =
@@ -31,7 +32,12 @@ static const char usage[] =
     "  --cgroup-path PATH     parent of the containers' cgroups\n"
     "  --libvgpu PATH         libcuda.so.1 for GPU containers\n"
     "  --gpu-socket PATH      gpu-proxy's socket of this zone\n"
+    "  --gpu-domain N         or: the Xen domain that has gpu-proxy\n"
+    "  --gpu-front PATH       program that serves a GPU client over Xen\n"
     "  --zone N               the zone's number\n"
+    "  --address IP/PREFIX    of eth0; repeatable\n"
+    "  --route IP/PREFIX=IP   through a gateway; repeatable\n"
+    "  --mtu N                of eth0\n"
     "  --sysctl KEY=VALUE     set in this zone's namespaces; repeatable\n"
     "  --version, --help\n";
 
@@ -46,8 +52,13 @@ enum {
     OPT_CGROUP_PATH,
     OPT_LIBVGPU,
     OPT_GPU_SOCKET,
+    OPT_GPU_DOMAIN,
+    OPT_GPU_FRONT,
     OPT_ZONE,
     OPT_SYSCTL,
+    OPT_ADDRESS,
+    OPT_ROUTE,
+    OPT_MTU,
     OPT_VERSION,
     OPT_HELP
 };
@@ -63,7 +74,12 @@ static const struct option long_options[] = {
     {"cgroup-path", required_argument, NULL, OPT_CGROUP_PATH},
     {"libvgpu", required_argument, NULL, OPT_LIBVGPU},
     {"gpu-socket", required_argument, NULL, OPT_GPU_SOCKET},
+    {"gpu-domain", required_argument, NULL, OPT_GPU_DOMAIN},
+    {"gpu-front", required_argument, NULL, OPT_GPU_FRONT},
     {"zone", required_argument, NULL, OPT_ZONE},
+    {"address", required_argument, NULL, OPT_ADDRESS},
+    {"route", required_argument, NULL, OPT_ROUTE},
+    {"mtu", required_argument, NULL, OPT_MTU},
     {"sysctl", required_argument, NULL, OPT_SYSCTL},
     {"version", no_argument, NULL, OPT_VERSION},
     {"help", no_argument, NULL, OPT_HELP},
@@ -84,12 +100,17 @@ static int parse_number(const char *text, long max, long *ret)
 static int take_number(int opt, const char *text, struct options *o)
 {
     long n = 0;
-    if (parse_number(text, opt == OPT_ZONE ? (long)UINT32_MAX : 1 << 20, &n) < 0)
+    if (parse_number(text, opt == OPT_ZONE || opt == OPT_GPU_DOMAIN ? (long)UINT32_MAX : 1 << 20,
+                     &n) < 0)
         return -1;
     if (opt == OPT_LISTEN_FD)
         o->listen_fd = (int)n;
     else if (opt == OPT_READY_FD)
         o->ready_fd = (int)n;
+    else if (opt == OPT_MTU)
+        o->mtu = n;
+    else if (opt == OPT_GPU_DOMAIN)
+        o->gpu_domain = (uint32_t)n;
     else
         o->zone = (uint32_t)n;
     return 0;
@@ -110,6 +131,8 @@ static int take_option(int opt, const char *text, struct options *o)
     switch (opt) {
     case OPT_LISTEN_FD:
     case OPT_READY_FD:
+    case OPT_MTU:
+    case OPT_GPU_DOMAIN:
     case OPT_ZONE:
         return take_number(opt, text, o);
     case OPT_OCI_KIND:
@@ -133,6 +156,15 @@ static int take_option(int opt, const char *text, struct options *o)
     case OPT_GPU_SOCKET:
         o->gpu_socket = text;
         return 0;
+    case OPT_GPU_FRONT:
+        o->gpu_front = text;
+        return 0;
+    case OPT_ADDRESS:
+        o->addresses[o->n_addresses++] = text; /* argc of them fit */
+        return 0;
+    case OPT_ROUTE:
+        o->routes[o->n_routes++] = text;
+        return 0;
     case OPT_SYSCTL:
         o->sysctls[o->n_sysctls++] = text; /* argc of them fit */
         return 0;
@@ -150,8 +182,11 @@ static int take_option(int opt, const char *text, struct options *o)
 static int parse(int argc, char **argv, struct options *o)
 {
     o->sysctls = calloc((size_t)argc, sizeof(*o->sysctls));
+    o->addresses = calloc((size_t)argc, sizeof(*o->addresses));
+    o->routes = calloc((size_t)argc, sizeof(*o->routes));
     int opt;
-    while (o->sysctls && (opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+    while (o->sysctls && o->addresses && o->routes &&
+           (opt = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         if (take_option(opt, optarg, o) < 0) {
             fprintf(stderr, "gpu-isolated-agent: bad value or option; see --help\n");
             return -1;
@@ -211,6 +246,8 @@ static int set_up(struct agent *a, struct gi_error *err)
         if (set_sysctl(a->opt.sysctls[i], err) < 0)
             return -GI_INVALID_ARGUMENT;
     }
+    if (net_set_up(&a->opt, err) < 0)
+        return -GI_INTERNAL;
     int rc = cgroup_init(a->opt.cgroup, err);
     if (rc == 0)
         rc = gi_mkdir_p(a->opt.scratch, 0700, err);

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Makes the root file system of a zone: init, the agent, crun, libvgpu and the
 # libraries they load, as a read-only EROFS image that all zones of a host
-# share. The same inputs make the same bytes.
-#   build.sh BUILD-FOLDER IMAGE
+# share; or of a driver domain with the simulated GPU: init, gpu-proxy. The same
+# inputs make the same bytes.
+#   build.sh BUILD-FOLDER IMAGE [zone|driver]
 set -euo pipefail
-build=$1 image=$2
+build=$1 image=$2 role=${3:-zone}
 
 missing=()
 command -v mkfs.erofs >/dev/null || missing+=(erofs-utils)
@@ -33,11 +34,22 @@ take() { # FILE PATH-INSIDE: with all shared libraries it loads
 }
 take "$build/bin/gpu-isolated-zone-init" /sbin/init
 ln -s init "$root/sbin/poweroff"
-take "$build/bin/gpu-isolated-agent" /usr/libexec/gpu-isolated/gpu-isolated-agent
-for file in libcuda.so.1 libnvidia-ml.so.1 vgpu-smi; do
-    take "$build/lib/$file" "/usr/lib/gpu-isolated/$file"
+libexec=/usr/libexec/gpu-isolated
+programs=(gpu-isolated-zone-link)
+if [ "$role" = zone ]; then
+    programs+=(gpu-isolated-agent gpu-isolated-gpu-front)
+    for file in libcuda.so.1 libnvidia-ml.so.1 vgpu-smi; do
+        take "$build/lib/$file" "/usr/lib/gpu-isolated/$file"
+    done
+    take "$(command -v crun)" /usr/bin/crun
+else
+    programs+=(gpu-isolated-gpu-back)
+    take "$build/lib/libcuda-sim.so" /usr/lib/gpu-isolated/libcuda-sim.so
+    take "$build/bin/gpu-proxy" /usr/bin/gpu-proxy
+fi
+for program in "${programs[@]}"; do
+    take "$build/bin/$program" "$libexec/$program"
 done
-take "$(command -v crun)" /usr/bin/crun
 # Symbols are for the build machine.
 find "$root" -type f -exec strip --strip-unneeded {} +
 
@@ -50,4 +62,4 @@ mkfs.erofs --quiet -zlz4hc -T0 -U 00000000-0000-0000-0000-000000000000 --all-roo
     "$work/image" "$root" >"$work/log" 2>&1 || { cat "$work/log" >&2 && exit 1; }
 mkdir -p "$(dirname "$image")"
 mv "$work/image" "$image"
-echo "the zone's root file system: $(stat -c %s "$image") bytes" >&2
+echo "root file system of a $role: $(stat -c %s "$image") bytes" >&2

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PID 1 of a zone that is a machine of its own: mounts what a Linux needs,
- * starts the agent, reaps, and ends the machine when the agent ends. As
+ * PID 1 of a zone that is a machine of its own, and of the driver domain: mounts
+ * what a Linux needs, starts the agent (or gpu-proxy) and the ways in to it,
+ * reaps, and ends the machine when one of them ends. As
  * /sbin/poweroff (the kernel runs it when the host asks for a shutdown) it
  * tells PID 1 to do so.
  *
@@ -10,18 +11,29 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define AGENT "/usr/libexec/gpu-isolated/gpu-isolated-agent"
+#define LIBEXEC        "/usr/libexec/gpu-isolated/"
+#define AGENT          LIBEXEC "gpu-isolated-agent"
+#define LINK           LIBEXEC "gpu-isolated-zone-link"
+#define GPU_BACK       LIBEXEC "gpu-isolated-gpu-back"
+#define GPU_PROXY      "/usr/bin/gpu-proxy"
+#define AGENT_SOCKET   "/run/gpu-isolated/agent.sock"
+#define CONTROL_SOCKET "/run/gpu-isolated/control.sock"
+#define ZONES_FOLDER   "/run/gpu-isolated/zones"
 enum { MAX_ARGS = 64 };
 
 static const struct {
@@ -66,6 +78,16 @@ static void mount_all(void)
     }
 }
 
+/* Programs talk to themselves by it, network or none. */
+static void loopback_up(void)
+{
+    struct ifreq r = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &r) < 0)
+        fail("bring up", "lo");
+    close(fd);
+}
+
 /* DISK is a word of the command line: the scratch disk, with ext4 on it. */
 static void mount_scratch(void)
 {
@@ -87,38 +109,79 @@ static void mount_scratch(void)
         fail("mount the scratch disk", disk);
 }
 
-static _Noreturn void run_agent(int argc, char **argv, int ready)
+/* What this machine is for: the one of the two programs that is in its root. */
+static bool is_driver_domain(void)
 {
-    char fd[16];
-    snprintf(fd, sizeof(fd), "%d", ready);
-    const char *args[MAX_ARGS] = {
-        "gpu-isolated-agent",
-        "--ready-fd",
-        fd,
-        "--scratch",
-        "/run/scratch/containers",
-        "--oci",
-        "/usr/bin/crun",
-        "--oci-kind",
-        "crun",
-        "--cgroup",
-        "v2",
-        "--cgroup-path",
-        "/zone",
-        "--libvgpu",
-        "/usr/lib/gpu-isolated/libcuda.so.1",
-    };
-    size_t n = 0;
-    while (args[n])
-        n++;
-    for (int i = 1; i < argc && n + 1 < MAX_ARGS; i++)
-        args[n++] = argv[i];
+    return access(AGENT, X_OK) < 0;
+}
+
+static const char *const agent_args[] = {
+    "gpu-isolated-agent",
+    "--scratch",
+    "/run/scratch/containers",
+    "--oci",
+    "/usr/bin/crun",
+    "--oci-kind",
+    "crun",
+    "--cgroup",
+    "v2",
+    "--cgroup-path",
+    "/zone",
+    "--libvgpu",
+    "/usr/lib/gpu-isolated/libcuda.so.1",
+    "--gpu-front",
+    LIBEXEC "gpu-isolated-gpu-front",
+    "--listen",
+    AGENT_SOCKET,
+    NULL,
+};
+static const char *const proxy_args[] = {
+    "gpu-proxy",  "--driver",     "/usr/lib/gpu-isolated/libcuda-sim.so",
+    "--control",  CONTROL_SOCKET, "--zones-dir",
+    ZONES_FOLDER, NULL,
+};
+
+/* The signal mask and session that a program expects, then the program. */
+static _Noreturn void execute(const char *program, const char *const *args)
+{
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
-    execv(AGENT, (char **)args);
-    fail("exec", AGENT);
+    execv(program, (char **)args);
+    fail("exec", program);
+}
+
+/* READY is for the agent; gpu-proxy, which says nothing on it, does not inherit it. */
+static _Noreturn void run_main(int argc, char **argv, int ready)
+{
+    bool driver = is_driver_domain();
+    const char *const *own = driver ? proxy_args : agent_args;
+    const char *args[MAX_ARGS];
+    char fd[16];
+    size_t n = 0;
+    for (; own[n]; n++)
+        args[n] = own[n];
+    if (!driver) {
+        snprintf(fd, sizeof(fd), "%d", ready);
+        fcntl(ready, F_SETFD, 0); /* the agent sets it again */
+        args[n++] = "--ready-fd";
+        args[n++] = fd;
+    }
+    for (int i = 1; i < argc && n + 1 < MAX_ARGS; i++)
+        args[n++] = argv[i];
+    args[n] = NULL;
+    execute(driver ? GPU_PROXY : AGENT, args);
+}
+
+static pid_t start(const char *program, const char *const *args)
+{
+    pid_t pid = fork();
+    if (pid < 0)
+        fail("fork", "");
+    if (pid == 0)
+        execute(program, args);
+    return pid;
 }
 
 /* Prints what the agent says when it is ready, and how long all took. */
@@ -134,23 +197,47 @@ static void tell_ready(int fd, double kernel, double mounted)
             line, kernel, mounted - kernel, now - mounted, now);
 }
 
-/* Until the agent ends: its exit code, or 128 and the signal. */
-static int reap(pid_t agent)
+/* The way in for the host, and in the driver domain for zones. Only once there
+ * is something behind it: a stream opened before would fail. */
+static size_t start_doors(pid_t doors[2])
 {
+    static const char *const agent_link[] = {LINK, AGENT_SOCKET, NULL};
+    static const char *const control_link[] = {LINK, "--packets", CONTROL_SOCKET, NULL};
+    static const char *const back[] = {GPU_BACK, ZONES_FOLDER, NULL};
+    if (!is_driver_domain()) {
+        doors[0] = start(LINK, agent_link);
+        return 1;
+    }
+    for (int i = 0; i < 1000 && access(CONTROL_SOCKET, F_OK) < 0; i++)
+        usleep(20000);
+    fprintf(stderr, "zone-init: gpu-proxy ready after %.3f s\n", seconds());
+    doors[0] = start(LINK, control_link);
+    doors[1] = start(GPU_BACK, back);
+    return 2;
+}
+
+/* Until the main program ends, or one without which nobody could reach it: the
+ * exit code, or 128 and the signal. */
+static int reap(pid_t program)
+{
+    pid_t doors[2];
+    size_t n = start_doors(doors);
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     sigaddset(&set, SIGTERM);
     for (;;) {
-        int sig = sigwaitinfo(&set, NULL);
-        if (sig == SIGTERM)
-            kill(agent, SIGTERM);
         int status;
         pid_t pid;
         while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-            if (pid == agent)
+            bool door = pid == doors[0] || (n > 1 && pid == doors[1]);
+            if (door)
+                fprintf(stderr, "zone-init: a way in ended\n");
+            if (pid == program || door)
                 return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         }
+        if (sigwaitinfo(&set, NULL) == SIGTERM)
+            kill(program, SIGTERM);
     }
 }
 
@@ -168,7 +255,9 @@ int main(int argc, char **argv)
     setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
     mount_all();
     mount_scratch();
-    if (mkdir("/run/gpu-isolated", 0700) < 0)
+    loopback_up();
+    if (mkdir("/run/gpu-isolated", 0700) < 0 ||
+        (is_driver_domain() && mkdir(ZONES_FOLDER, 0700) < 0))
         fail("mkdir", "/run/gpu-isolated");
     int ready[2];
     if (pipe2(ready, O_CLOEXEC) < 0)
@@ -178,8 +267,7 @@ int main(int argc, char **argv)
     if (agent < 0)
         fail("fork", "");
     if (agent == 0) {
-        fcntl(ready[1], F_SETFD, 0); /* the agent sets it again */
-        run_agent(argc, argv, ready[1]);
+        run_main(argc, argv, ready[1]);
     }
     close(ready[1]);
     tell_ready(ready[0], kernel, mounted);

@@ -18,6 +18,9 @@
 extern "C" {
 #endif
 
+/* Whoever defines these functions exports them. */
+#pragma GCC visibility push(default)
+
 typedef int CUdevice;
 typedef unsigned long long CUdeviceptr;
 typedef struct CUctx_st *CUcontext;
@@ -227,6 +230,11 @@ typedef enum CUjit_option_enum {
     CU_JIT_CACHE_MODE = 14
 } CUjit_option;
 
+typedef enum CUlibraryOption_enum {
+    CU_LIBRARY_HOST_UNIVERSAL_FUNCTION_AND_DATA_TABLE = 0,
+    CU_LIBRARY_BINARY_IS_PRESERVED = 1
+} CUlibraryOption;
+
 typedef enum CUpointer_attribute_enum {
     CU_POINTER_ATTRIBUTE_CONTEXT = 1,
     CU_POINTER_ATTRIBUTE_MEMORY_TYPE = 2,
@@ -286,34 +294,30 @@ typedef enum CUdriverProcAddressQueryResult_enum {
 #define CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM 0x2
 
 /* Current names of calls whose signature changed once. */
-#define cuCtxCreate                cuCtxCreate_v2
-#define cuCtxDestroy               cuCtxDestroy_v2
-#define cuCtxPushCurrent           cuCtxPushCurrent_v2
-#define cuCtxPopCurrent            cuCtxPopCurrent_v2
-#define cuDeviceTotalMem           cuDeviceTotalMem_v2
-#define cuDevicePrimaryCtxRelease  cuDevicePrimaryCtxRelease_v2
-#define cuDevicePrimaryCtxReset    cuDevicePrimaryCtxReset_v2
-#define cuDevicePrimaryCtxSetFlags cuDevicePrimaryCtxSetFlags_v2
-#define cuEventDestroy             cuEventDestroy_v2
-#define cuMemAlloc                 cuMemAlloc_v2
-#define cuMemAllocHost             cuMemAllocHost_v2
-#define cuMemFree                  cuMemFree_v2
-#define cuMemGetAddressRange       cuMemGetAddressRange_v2
-#define cuMemGetInfo               cuMemGetInfo_v2
-#define cuMemHostGetDevicePointer  cuMemHostGetDevicePointer_v2
-#define cuMemHostRegister          cuMemHostRegister_v2
-#define cuMemcpyDtoD               cuMemcpyDtoD_v2
-#define cuMemcpyDtoDAsync          cuMemcpyDtoDAsync_v2
-#define cuMemcpyDtoH               cuMemcpyDtoH_v2
-#define cuMemcpyDtoHAsync          cuMemcpyDtoHAsync_v2
-#define cuMemcpyHtoD               cuMemcpyHtoD_v2
-#define cuMemcpyHtoDAsync          cuMemcpyHtoDAsync_v2
-#define cuMemsetD16                cuMemsetD16_v2
-#define cuMemsetD32                cuMemsetD32_v2
-#define cuMemsetD8                 cuMemsetD8_v2
-#define cuModuleGetGlobal          cuModuleGetGlobal_v2
-#define cuStreamDestroy            cuStreamDestroy_v2
-#define cuGetProcAddress           cuGetProcAddress_v2
+#define cuCtxCreate               cuCtxCreate_v2
+#define cuCtxDestroy              cuCtxDestroy_v2
+#define cuCtxPushCurrent          cuCtxPushCurrent_v2
+#define cuCtxPopCurrent           cuCtxPopCurrent_v2
+#define cuDeviceTotalMem          cuDeviceTotalMem_v2
+#define cuEventDestroy            cuEventDestroy_v2
+#define cuMemAlloc                cuMemAlloc_v2
+#define cuMemAllocHost            cuMemAllocHost_v2
+#define cuMemFree                 cuMemFree_v2
+#define cuMemGetAddressRange      cuMemGetAddressRange_v2
+#define cuMemGetInfo              cuMemGetInfo_v2
+#define cuMemHostGetDevicePointer cuMemHostGetDevicePointer_v2
+#define cuMemHostRegister         cuMemHostRegister_v2
+#define cuMemcpyDtoD              cuMemcpyDtoD_v2
+#define cuMemcpyDtoDAsync         cuMemcpyDtoDAsync_v2
+#define cuMemcpyDtoH              cuMemcpyDtoH_v2
+#define cuMemcpyDtoHAsync         cuMemcpyDtoHAsync_v2
+#define cuMemcpyHtoD              cuMemcpyHtoD_v2
+#define cuMemcpyHtoDAsync         cuMemcpyHtoDAsync_v2
+#define cuMemsetD16               cuMemsetD16_v2
+#define cuMemsetD32               cuMemsetD32_v2
+#define cuMemsetD8                cuMemsetD8_v2
+#define cuModuleGetGlobal         cuModuleGetGlobal_v2
+#define cuStreamDestroy           cuStreamDestroy_v2
 
 CUresult cuInit(unsigned int flags);
 CUresult cuDriverGetVersion(int *version);
@@ -321,6 +325,7 @@ CUresult cuGetErrorName(CUresult error, const char **str);
 CUresult cuGetErrorString(CUresult error, const char **str);
 CUresult cuGetProcAddress_v2(const char *symbol, void **fn, int version, uint64_t flags,
                              CUdriverProcAddressQueryResult *status);
+CUresult cuGetExportTable(const void **table, const CUuuid *id);
 
 CUresult cuDeviceGetCount(int *count);
 CUresult cuDeviceGet(CUdevice *device, int ordinal);
@@ -392,6 +397,27 @@ CUresult cuFuncGetModule(CUmodule *module, CUfunction fn);
 CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int gy, unsigned int gz,
                         unsigned int bx, unsigned int by, unsigned int bz, unsigned int shared,
                         CUstream stream, void **params, void **extra);
+CUresult cuFuncGetName(const char **name, CUfunction fn);
+
+CUresult cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *jit_options,
+                           void **jit_values, unsigned int n_jit, CUlibraryOption *options,
+                           void **values, unsigned int n);
+CUresult cuLibraryLoadFromFile(CUlibrary *library, const char *path, CUjit_option *jit_options,
+                               void **jit_values, unsigned int n_jit, CUlibraryOption *options,
+                               void **values, unsigned int n);
+CUresult cuLibraryUnload(CUlibrary library);
+CUresult cuLibraryGetKernel(CUkernel *kernel, CUlibrary library, const char *name);
+CUresult cuLibraryGetKernelCount(unsigned int *count, CUlibrary library);
+CUresult cuLibraryGetModule(CUmodule *module, CUlibrary library);
+CUresult cuLibraryGetGlobal(CUdeviceptr *ptr, size_t *bytes, CUlibrary library, const char *name);
+CUresult cuKernelGetFunction(CUfunction *fn, CUkernel kernel);
+CUresult cuKernelGetLibrary(CUlibrary *library, CUkernel kernel);
+CUresult cuKernelGetName(const char **name, CUkernel kernel);
+CUresult cuKernelGetParamInfo(CUkernel kernel, size_t index, size_t *offset, size_t *size);
+CUresult cuKernelGetAttribute(int *value, CUfunction_attribute attrib, CUkernel kernel,
+                              CUdevice dev);
+CUresult cuKernelSetAttribute(CUfunction_attribute attrib, int value, CUkernel kernel,
+                              CUdevice dev);
 
 CUresult cuStreamCreate(CUstream *stream, unsigned int flags);
 CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int flags, int priority);
@@ -410,8 +436,12 @@ CUresult cuEventSynchronize(CUevent event);
 CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end);
 CUresult cuEventDestroy_v2(CUevent event);
 
+#pragma GCC visibility pop
+
 #ifdef __cplusplus
 }
 #endif
+
+#include "idm/cuda_abi_more.h"
 
 #endif

@@ -20,6 +20,9 @@ enum idm_kind {
     IDM_KIND_function = 3,
     IDM_KIND_stream = 4,
     IDM_KIND_event = 5,
+    IDM_KIND_library = 6,
+    IDM_KIND_kernel = 7,
+    IDM_KIND_code = 63, /* in descriptions: a function or a kernel */
 };
 
 #define IDM_MAX_HANDLES    (1u << 20)
@@ -50,6 +53,14 @@ static inline uint32_t idm_handle_generation(uint64_t h)
 static inline uint32_t idm_handle_index(uint64_t h)
 {
     return (uint32_t)h & (IDM_MAX_HANDLES - 1);
+}
+
+/* What KIND means for the handle H. */
+static inline enum idm_kind idm_kind_for(enum idm_kind kind, uint64_t h)
+{
+    if (kind != IDM_KIND_code)
+        return kind;
+    return idm_handle_kind(h) == IDM_KIND_kernel ? IDM_KIND_kernel : IDM_KIND_function;
 }
 
 #endif

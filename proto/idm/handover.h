@@ -90,6 +90,14 @@ int handover_offer(int sock, struct handover_channel *ch, int timeout_ms, struct
 int handover_serve_client(int client_sock, const char *zone_socket, uint64_t max_arena,
                           int timeout_ms, int *ret_proxy_sock, struct gi_error *err);
 
+/* The same for another transport: MAKE gets *CH with the sizes filled in and -1
+ * descriptors, makes all four, offers them and fills zone and tag; it may make
+ * the arena smaller. On success *RET_CHANNEL is the caller's: the descriptors'
+ * own copies, which the client has, too. */
+int handover_serve_with(int client_sock, uint64_t max_arena, int timeout_ms,
+                        int (*make)(void *data, struct handover_channel *ch, struct gi_error *err),
+                        void *data, struct handover_channel *ret_channel, struct gi_error *err);
+
 /* Broker: reads the offer that is waiting on SOCK (never blocks) and checks
  * that the memory can't shrink under us (F_SEAL_SHRINK), has the size it says,
  * and that the doorbells are eventfds. UNAVAILABLE when the peer has closed,

@@ -78,7 +78,7 @@ int handover_offer(int sock, struct handover_channel *ch, int timeout_ms, struct
     return 0;
 }
 
-static int connect_to(const char *path, int *ret_fd, struct gi_error *err)
+int handover_connect(const char *path, int *ret_fd, struct gi_error *err)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof(addr.sun_path))
@@ -118,8 +118,9 @@ static int answer_client(int sock, const struct gi_error *why, const struct hand
     return handover_send(sock, &m, ch, err);
 }
 
-int handover_serve_client(int client_sock, const char *zone_socket, uint64_t max_arena,
-                          int timeout_ms, int *ret_proxy_sock, struct gi_error *err)
+int handover_serve_with(int client_sock, uint64_t max_arena, int timeout_ms,
+                        int (*make)(void *data, struct handover_channel *ch, struct gi_error *err),
+                        void *data, struct handover_channel *ret_channel, struct gi_error *err)
 {
     struct gi_error why = GI_ERROR_INIT;
     struct handover_message m = {.kind = 0};
@@ -131,22 +132,56 @@ int handover_serve_client(int client_sock, const char *zone_socket, uint64_t max
     if (max_arena > HANDOVER_MAX_ARENA)
         max_arena = HANDOVER_MAX_ARENA;
     struct handover_channel ch = HANDOVER_CHANNEL_INIT;
-    cleanup_close int proxy = -1;
-    rc = handover_make_channel(
-        wish(m.ring_bytes, HANDOVER_DEFAULT_RING, HANDOVER_MIN_RING, HANDOVER_MAX_RING),
-        wish(m.arena_bytes, HANDOVER_DEFAULT_ARENA, HANDOVER_MIN_ARENA, max_arena), &ch, &why);
-    if (rc == 0)
-        rc = connect_to(zone_socket, &proxy, &why);
-    if (rc == 0)
-        rc = handover_offer(proxy, &ch, timeout_ms, &why);
+    ch.ring_bytes = wish(m.ring_bytes, HANDOVER_DEFAULT_RING, HANDOVER_MIN_RING, HANDOVER_MAX_RING);
+    ch.arena_bytes = wish(m.arena_bytes, HANDOVER_DEFAULT_ARENA, HANDOVER_MIN_ARENA, max_arena);
+    rc = make(data, &ch, &why);
     int sent = answer_client(client_sock, rc < 0 ? &why : NULL, &ch, err);
-    handover_channel_close(&ch);
+    if (rc < 0 || sent < 0)
+        handover_channel_close(&ch);
     if (rc < 0)
         return gi_fail(err, why.code, "%s", why.message);
     if (sent < 0)
         return sent;
-    *ret_proxy_sock = TAKE_FD(proxy);
+    *ret_channel = ch;
     return 0;
+}
+
+struct local_proxy {
+    const char *socket;
+    int timeout_ms;
+    int sock; /* connected: the caller's */
+};
+
+static int make_and_offer(void *data, struct handover_channel *ch, struct gi_error *err)
+{
+    struct local_proxy *p = data;
+    int rc = handover_make_channel(ch->ring_bytes, ch->arena_bytes, ch, err);
+    if (rc == 0)
+        rc = handover_connect(p->socket, &p->sock, err);
+    return rc < 0 ? rc : handover_offer(p->sock, ch, p->timeout_ms, err);
+}
+
+int handover_serve_client(int client_sock, const char *zone_socket, uint64_t max_arena,
+                          int timeout_ms, int *ret_proxy_sock, struct gi_error *err)
+{
+    struct local_proxy p = {zone_socket, timeout_ms, -1};
+    struct handover_channel ch = HANDOVER_CHANNEL_INIT;
+    int rc = handover_serve_with(client_sock, max_arena, timeout_ms, make_and_offer, &p, &ch, err);
+    handover_channel_close(&ch);
+    if (rc < 0)
+        gi_cleanup_closep(&p.sock);
+    else
+        *ret_proxy_sock = p.sock;
+    return rc;
+}
+
+/* Another domain's pages: it can't take back what is mapped here. How many
+ * there are is known to mmap(2) alone, which takes all of them or none. */
+static bool is_granted(int fd)
+{
+    struct stat st, device;
+    return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && stat("/dev/xen/gntdev", &device) == 0 &&
+           S_ISCHR(device.st_mode) && st.st_rdev == device.st_rdev;
 }
 
 /* The size is sealed, or a client could truncate the memory under the worker
@@ -154,6 +189,8 @@ int handover_serve_client(int client_sock, const char *zone_socket, uint64_t max
 static int check_memory(int fd, uint64_t bytes, const char *what, struct gi_error *err)
 {
     struct stat st;
+    if (is_granted(fd))
+        return 0;
     int seals = fcntl(fd, F_GET_SEALS);
     if (seals < 0 || (seals & SIZE_SEALS) != SIZE_SEALS)
         return gi_fail(err, GI_INVALID_ARGUMENT, "channel: %s memory is not sealed", what);

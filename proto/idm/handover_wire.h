@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Shared by the parties' sides of the hand-over; not for others. */
+/* Shared by the parties' sides of the hand-over, proto/grants among them; not for others. */
 #ifndef GI_IDM_HANDOVER_WIRE_H
 #define GI_IDM_HANDOVER_WIRE_H
 
@@ -14,6 +14,8 @@ int handover_send(int sock, const struct handover_message *m, const struct hando
 /* Never blocks. RET_CHANNEL NULL: no descriptors may come. */
 int handover_recv(int sock, enum handover_kind kind, struct handover_message *ret_message,
                   struct handover_channel *ret_channel, struct gi_error *err);
+/* To a zone's socket. UNAVAILABLE: nobody is there. */
+int handover_connect(const char *path, int *ret_fd, struct gi_error *err);
 int handover_answer_to_error(const struct handover_message *m, struct gi_error *err);
 
 #endif

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "idm/export_tables.h"
 #include "mem.h"
 #include "stream.h"
 
@@ -16,6 +17,46 @@ static struct {
         unsigned retained, flags;
     } of[SIM_MAX_DEVICES];
 } primary = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* A primary context's handle stays the same through all its lives: its place in the table. */
+CUcontext context_handle(const struct CUctx_st *c)
+{
+    return c->primary ? (CUcontext)&primary.of[c->device] : (CUcontext)c;
+}
+
+struct CUctx_st *context_life(int device)
+{
+    pthread_mutex_lock(&primary.lock);
+    struct CUctx_st *c = primary.of[device].context;
+    if (c)
+        object_hold(&c->o);
+    pthread_mutex_unlock(&primary.lock);
+    return c;
+}
+
+/* The device whose primary context has HANDLE; -1: none. */
+static int primary_device(CUcontext handle)
+{
+    for (int i = 0; i < (int)sim.devices; i++) {
+        if (handle == (CUcontext)&primary.of[i])
+            return i;
+    }
+    return -1;
+}
+
+/* The live context behind a handle, held; NULL: there is none. */
+static struct CUctx_st *find_context(CUcontext handle)
+{
+    int device = primary_device(handle);
+    if (device >= 0)
+        return context_life(device);
+    struct CUctx_st *c = object_find(OBJECT_CONTEXT, handle);
+    if (c && c->primary) { /* no program has that address from us */
+        object_put(&c->o);
+        c = NULL;
+    }
+    return c;
+}
 
 static void context_free(struct object *o)
 {
@@ -36,13 +77,32 @@ CUresult context_new(int device, unsigned flags, bool is_primary, struct CUctx_s
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     c->legacy->legacy = true;
+    limits_init(c);
     object_publish(&c->o);
     *ret_context = c;
     return CUDA_SUCCESS;
 }
 
+/* The same for making it current: that may be done with a primary context before it is
+ * retained (CUDA's runtime does). A dead one stands for it on the stack until then. */
+static struct CUctx_st *find_current(CUcontext handle)
+{
+    struct CUctx_st *c = find_context(handle);
+    int device = primary_device(handle);
+    if (c || device < 0)
+        return c;
+    c = object_new(OBJECT_CONTEXT, sizeof(*c), NULL, context_free);
+    if (c) {
+        c->device = device;
+        c->primary = true;
+        c->dead = true;
+    }
+    return c;
+}
+
 CUresult context_destroy(struct CUctx_st *c)
 {
+    export_context_ends(context_handle(c));
     object_hold(&c->o);
     bool first = object_kill(&c->o);
     if (first) {
@@ -91,7 +151,7 @@ CUresult cuCtxCreate_v2(CUcontext *ctx, unsigned int flags, CUdevice dev)
 CUresult cuCtxDestroy_v2(CUcontext ctx)
 {
     TRY(sim_enter());
-    PUT_LATER(CUctx_st) *c = object_find(OBJECT_CONTEXT, ctx);
+    PUT_LATER(CUctx_st) *c = find_context(ctx);
     if (!c || c->primary)
         return CUDA_ERROR_INVALID_CONTEXT;
     CUresult rc = context_destroy(c);
@@ -103,7 +163,7 @@ CUresult cuCtxDestroy_v2(CUcontext ctx)
 CUresult cuCtxPushCurrent_v2(CUcontext ctx)
 {
     TRY(sim_enter());
-    PUT_LATER(CUctx_st) *c = object_find(OBJECT_CONTEXT, ctx);
+    PUT_LATER(CUctx_st) *c = find_current(ctx);
     return c ? thread_push(c) : CUDA_ERROR_INVALID_CONTEXT;
 }
 
@@ -114,7 +174,7 @@ CUresult cuCtxPopCurrent_v2(CUcontext *ctx)
     if (!c)
         return CUDA_ERROR_INVALID_CONTEXT;
     if (ctx)
-        *ctx = c;
+        *ctx = context_handle(c);
     thread_pop();
     return CUDA_SUCCESS;
 }
@@ -122,9 +182,10 @@ CUresult cuCtxPopCurrent_v2(CUcontext *ctx)
 CUresult cuCtxSetCurrent(CUcontext ctx)
 {
     TRY(sim_enter());
-    if (ctx && ctx == thread_top() && !ctx->dead)
+    const struct CUctx_st *top = thread_top();
+    if (ctx && top && (top->primary || !top->dead) && ctx == context_handle(top))
         return CUDA_SUCCESS;
-    PUT_LATER(CUctx_st) *c = ctx ? object_find(OBJECT_CONTEXT, ctx) : NULL;
+    PUT_LATER(CUctx_st) *c = ctx ? find_current(ctx) : NULL;
     if (ctx && !c)
         return CUDA_ERROR_INVALID_CONTEXT;
     if (thread_top())
@@ -137,7 +198,8 @@ CUresult cuCtxGetCurrent(CUcontext *ctx)
     TRY(sim_enter());
     if (!ctx)
         return CUDA_ERROR_INVALID_VALUE;
-    *ctx = thread_top();
+    const struct CUctx_st *c = thread_top();
+    *ctx = c ? context_handle(c) : NULL;
     return CUDA_SUCCESS;
 }
 
@@ -168,7 +230,7 @@ CUresult cuCtxGetFlags(unsigned int *flags)
 CUresult cuCtxGetApiVersion(CUcontext ctx, unsigned int *version)
 {
     TRY(sim_enter());
-    PUT_LATER(CUctx_st) *c = ctx ? object_find(OBJECT_CONTEXT, ctx) : NULL;
+    PUT_LATER(CUctx_st) *c = ctx ? find_context(ctx) : NULL;
     if (ctx ? !c : !thread_top())
         return CUDA_ERROR_INVALID_CONTEXT;
     if (!version)
@@ -208,10 +270,17 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *ctx, CUdevice dev)
         rc = context_new(dev, primary.of[dev].flags, true, &primary.of[dev].context);
     if (rc == CUDA_SUCCESS) {
         primary.of[dev].retained++;
-        *ctx = primary.of[dev].context;
+        *ctx = (CUcontext)&primary.of[dev];
     }
     pthread_mutex_unlock(&primary.lock);
     return rc;
+}
+
+CUresult export_primary_context(CUcontext *ctx, CUdevice dev)
+{
+    TRY(check_device(dev));
+    *ctx = (CUcontext)&primary.of[dev];
+    return CUDA_SUCCESS;
 }
 
 /* The context, if it is to go now. */

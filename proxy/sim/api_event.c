@@ -76,3 +76,10 @@ CUresult cuEventDestroy_v2(CUevent event)
     PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);
     return e && object_kill(&e->o) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
+
+CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned int flags)
+{
+    if (flags > 1) /* external to a capture, of which there is none */
+        return CUDA_ERROR_INVALID_VALUE;
+    return cuEventRecord(event, stream);
+}

@@ -22,7 +22,7 @@ struct launch {
     _Alignas(16) uint8_t params[];
 };
 
-static CUresult find_function(struct CUctx_st *c, CUfunction handle, struct CUfunc_st **ret)
+static CUresult find_function(struct CUctx_st *c, const void *handle, struct CUfunc_st **ret)
 {
     struct CUfunc_st *f = object_find(OBJECT_FUNCTION, handle);
     if (f && f->o.context == c) {
@@ -34,41 +34,44 @@ static CUresult find_function(struct CUctx_st *c, CUfunction handle, struct CUfu
     return CUDA_ERROR_INVALID_HANDLE;
 }
 
-static int block_limit(const struct sim_func *f)
+CUresult function_find(struct CUctx_st *c, const void *handle, struct CUfunc_st **ret)
+{
+    PUT_LATER(CUkern_st) *k = object_find(OBJECT_KERNEL, handle);
+    return k ? kernel_function(k, c, ret) : find_function(c, handle, ret);
+}
+
+int function_max_threads(const struct sim_func *f)
 {
     return (int)(f->max_threads && f->max_threads < SIM_MAX_THREADS ? f->max_threads
                                                                     : SIM_MAX_THREADS);
 }
 
-CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attrib, CUfunction fn)
+CUresult function_attribute(const struct sim_func *code, const struct sim_module *module,
+                            unsigned max_dynamic, CUfunction_attribute attrib, int *value)
 {
-    struct CUctx_st *c;
-    PUT_LATER(CUfunc_st) *f = NULL;
-    TRY(sim_context(&c));
     if (!value || (int)attrib < 0 || (int)attrib >= NUM_ATTRIBUTES)
         return CUDA_ERROR_INVALID_VALUE;
-    TRY(find_function(c, fn, &f));
     switch ((int)attrib) {
     case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
-        *value = block_limit(f->code);
+        *value = function_max_threads(code);
         break;
     case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES:
-        *value = (int)f->code->shared_bytes;
+        *value = (int)code->shared_bytes;
         break;
     case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES:
-        *value = (int)f->code->local_bytes;
+        *value = (int)code->local_bytes;
         break;
     case CU_FUNC_ATTRIBUTE_NUM_REGS:
-        *value = f->code->nregs < 255 ? (int)f->code->nregs : 255;
+        *value = code->nregs < 255 ? (int)code->nregs : 255;
         break;
     case CU_FUNC_ATTRIBUTE_PTX_VERSION:
-        *value = (int)f->module->code->target;
+        *value = (int)module->target;
         break;
     case CU_FUNC_ATTRIBUTE_BINARY_VERSION:
         *value = CAPABILITY;
         break;
     case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
-        *value = (int)f->max_dynamic;
+        *value = (int)max_dynamic;
         break;
     case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
         *value = -1;
@@ -80,24 +83,54 @@ CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attrib, CUfunction 
     return CUDA_SUCCESS;
 }
 
+CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attrib, CUfunction fn)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUfunc_st) *f = NULL;
+    TRY(sim_context(&c));
+    if (!value || (int)attrib < 0 || (int)attrib >= NUM_ATTRIBUTES)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_function(c, fn, &f));
+    return function_attribute(f->code, f->module->code, f->max_dynamic, attrib, value);
+}
+
+CUresult function_check_dynamic(const struct sim_func *code, CUfunction_attribute attrib, int value)
+{
+    switch ((int)attrib) {
+    case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
+        return value < 0 || (unsigned)value > SIM_MAX_SHARED ||
+                       static_shared(code) + (unsigned)value > SIM_MAX_SHARED
+                   ? CUDA_ERROR_INVALID_VALUE
+                   : CUDA_SUCCESS;
+    case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
+        return value >= -1 && value <= 100 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    default:
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+}
+
 CUresult cuFuncSetAttribute(CUfunction fn, CUfunction_attribute attrib, int value)
 {
     struct CUctx_st *c;
     PUT_LATER(CUfunc_st) *f = NULL;
     TRY(sim_context(&c));
     TRY(find_function(c, fn, &f));
-    switch ((int)attrib) {
-    case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
-        if (value < 0 || (unsigned)value > SIM_MAX_SHARED ||
-            static_shared(f->code) + (unsigned)value > SIM_MAX_SHARED)
-            return CUDA_ERROR_INVALID_VALUE;
+    TRY(function_check_dynamic(f->code, attrib, value));
+    if (attrib == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)
         f->max_dynamic = (unsigned)value;
-        return CUDA_SUCCESS;
-    case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
-        return value >= -1 && value <= 100 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
-    default:
+    return CUDA_SUCCESS;
+}
+
+CUresult cuFuncGetName(const char **name, CUfunction fn)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUfunc_st) *f = NULL;
+    TRY(sim_context(&c));
+    if (!name)
         return CUDA_ERROR_INVALID_VALUE;
-    }
+    TRY(find_function(c, fn, &f));
+    *name = f->code->name;
+    return CUDA_SUCCESS;
 }
 
 CUresult cuFuncGetParamInfo(CUfunction fn, size_t index, size_t *offset, size_t *size)
@@ -156,7 +189,7 @@ static CUresult check_shape(const struct CUfunc_st *f, const uint32_t *grid, con
     uint64_t threads = (uint64_t)block[0] * block[1] * block[2];
     if (threads > SIM_MAX_THREADS || shared > f->max_dynamic)
         return CUDA_ERROR_INVALID_VALUE;
-    if (threads > (uint64_t)block_limit(f->code) ||
+    if (threads > (uint64_t)function_max_threads(f->code) ||
         static_shared(f->code) + shared > SIM_MAX_SHARED)
         return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
     return CUDA_SUCCESS;
@@ -216,7 +249,7 @@ CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int gy, unsigne
     PUT_LATER(CUstream_st) *s = NULL;
     const uint32_t grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
     TRY(sim_context(&c));
-    TRY(find_function(c, fn, &f));
+    TRY(function_find(c, fn, &f));
     TRY(sim_stream(stream, c, &s));
     TRY(check_shape(f, grid, block, shared));
     struct launch *l = calloc(1, sizeof(*l) + f->code->param_bytes);

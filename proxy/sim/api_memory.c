@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Allocations, pinned host memory, what a pointer is. */
+#include <string.h>
+
 #include "mem.h"
 #include "stream.h"
 
+#define MANAGED 0x10000u /* flag of what cuMemAllocManaged gave */
 #define ALLOC_FLAGS                                                                                \
     (CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED)
 #define REGISTER_FLAGS (CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP)
@@ -35,6 +38,11 @@ static void let_rest(const struct mem_range *r)
     sched_drain(mem_is_shared(r->base) ? NULL : r->owner);
 }
 
+static bool is_managed(const struct mem_range *r)
+{
+    return r->kind == MEM_HOST && (r->flags & MANAGED);
+}
+
 CUresult cuMemFree_v2(CUdeviceptr ptr)
 {
     struct CUctx_st *c;
@@ -42,6 +50,8 @@ CUresult cuMemFree_v2(CUdeviceptr ptr)
     TRY(sim_context(&c));
     if (!ptr)
         return CUDA_SUCCESS;
+    if (mem_at(ptr, &r) && r.base == ptr && is_managed(&r))
+        return cuMemFreeHost((void *)(uintptr_t)ptr);
     if (!mem_at(ptr, &r) || r.base != ptr || r.kind != MEM_DEVICE)
         return CUDA_ERROR_INVALID_VALUE;
     let_rest(&r);
@@ -88,6 +98,20 @@ CUresult cuMemHostAlloc(void **p, size_t bytes, unsigned int flags)
     return CUDA_SUCCESS;
 }
 
+CUresult cuMemAllocManaged(CUdeviceptr *ptr, size_t bytes, unsigned int flags)
+{
+    struct CUctx_st *c;
+    TRY(sim_context(&c));
+    if (!ptr || !bytes || (flags != CU_MEM_ATTACH_GLOBAL && flags != CU_MEM_ATTACH_HOST))
+        return CUDA_ERROR_INVALID_VALUE;
+    void *memory = NULL;
+    TRY((CUresult)mem_host_alloc(c, c->device, bytes, MANAGED, &memory));
+    TRY(keep(c, (uintptr_t)memory, MEM_HOST));
+    memset(memory, 0, bytes);
+    *ptr = (uintptr_t)memory;
+    return CUDA_SUCCESS;
+}
+
 CUresult cuMemAllocHost_v2(void **p, size_t bytes)
 {
     return cuMemHostAlloc(p, bytes, 0);
@@ -98,6 +122,8 @@ CUresult cuMemFreeHost(void *p)
     struct CUctx_st *c;
     struct mem_range r;
     TRY(sim_context(&c));
+    if (!p)
+        return CUDA_SUCCESS;
     if (!mem_at((uintptr_t)p, &r) || r.base != (uintptr_t)p || r.kind != MEM_HOST)
         return CUDA_ERROR_INVALID_VALUE;
     let_rest(&r);
@@ -129,7 +155,7 @@ CUresult cuMemHostGetFlags(unsigned int *flags, void *p)
     if (!flags || !pinned_at(p, &r))
         return CUDA_ERROR_INVALID_VALUE;
     /* With unified addressing all of it is mapped. */
-    *flags = r.flags | CU_MEMHOSTALLOC_DEVICEMAP;
+    *flags = (r.flags & ~MANAGED) | CU_MEMHOSTALLOC_DEVICEMAP;
     return CUDA_SUCCESS;
 }
 
@@ -165,13 +191,14 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
     if (!data || !mem_at(ptr, &r))
         return CUDA_ERROR_INVALID_VALUE;
     bool device = r.kind == MEM_DEVICE || r.kind == MEM_GLOBAL;
+    bool managed = is_managed(&r);
     struct CUctx_st *owner = r.owner;
     switch (attribute) {
     case CU_POINTER_ATTRIBUTE_CONTEXT:
-        *(CUcontext *)data = owner;
+        *(CUcontext *)data = owner ? context_handle(owner) : NULL;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-        *(unsigned int *)data = device ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
+        *(unsigned int *)data = device || managed ? CU_MEMORYTYPE_DEVICE : CU_MEMORYTYPE_HOST;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
         *(CUdeviceptr *)data = ptr;
@@ -182,7 +209,7 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
         *(void **)data = (void *)(uintptr_t)ptr;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
-        *(unsigned int *)data = 0;
+        *(unsigned int *)data = managed;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
         *(int *)data = r.device;

@@ -15,18 +15,7 @@
 
 /* --- options ------------------------------------------------------------------ */
 
-struct log_buffer {
-    char *text;
-    size_t room;
-    void **ret_used;
-};
-
-struct jit {
-    struct log_buffer info, error;
-};
-
-static CUresult read_options(struct jit *jit, unsigned n, const CUjit_option *options,
-                             void **values)
+CUresult jit_options(struct jit *jit, unsigned n, const CUjit_option *options, void **values)
 {
     if (n > MAX_JIT_OPTIONS || (n && (!options || !values)))
         return CUDA_ERROR_INVALID_VALUE;
@@ -53,7 +42,7 @@ static CUresult read_options(struct jit *jit, unsigned n, const CUjit_option *op
     return CUDA_SUCCESS;
 }
 
-static void write_log(const struct log_buffer *log, const char *text)
+void jit_write(const struct jit_log *log, const char *text)
 {
     size_t used = 0;
     if (log->text && log->room) {
@@ -95,7 +84,7 @@ static bool is_ptx(const char *p, size_t len)
     return end - p >= 8 && memcmp(p, ".version", 8) == 0;
 }
 
-static CUresult find_text(const void *data, struct image *ret_image)
+CUresult image_find(const void *data, struct image *ret_image)
 {
     uint32_t magic;
     const char *text = data;
@@ -114,7 +103,7 @@ static CUresult find_text(const void *data, struct image *ret_image)
     return CUDA_SUCCESS;
 }
 
-static CUresult parse(const struct image *image, struct sim_module **ret_code, struct sim_log *log)
+CUresult image_parse(const struct image *image, struct sim_module **ret_code, struct sim_log *log)
 {
     if (sim_parse(image->text, image->len, ret_code, log) == 0)
         return CUDA_SUCCESS;
@@ -157,15 +146,13 @@ static void displace(const struct CUctx_st *c, const struct sim_module *code)
     }
 }
 
-static CUresult load(struct CUctx_st *c, const void *data, struct CUmod_st **ret_module,
+CUresult module_load(struct CUctx_st *c, const struct image *image, struct CUmod_st **ret_module,
                      struct sim_log *log)
 {
-    struct image image;
-    TRY(find_text(data, &image));
     PUT_LATER(CUmod_st) *m = object_new(OBJECT_MODULE, sizeof(*m), c, module_free);
-    CUresult parsed = m ? parse(&image, &m->code, log) : CUDA_ERROR_OUT_OF_MEMORY;
-    free(image.owned);
-    TRY(parsed);
+    if (!m)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    TRY(image_parse(image, &m->code, log));
     if (m->code->target > CAPABILITY) {
         snprintf(log->text, sizeof(log->text), "PTX for sm_%u can't run on sm_%d", m->code->target,
                  CAPABILITY);
@@ -178,7 +165,8 @@ static CUresult load(struct CUctx_st *c, const void *data, struct CUmod_st **ret
         displace(c, m->code);
         return rc;
     }
-    object_hold(&m->o);
+    object_hold(&m->o); /* the handle's */
+    object_hold(&m->o); /* the caller's */
     object_publish(&m->o);
     *ret_module = m;
     return CUDA_SUCCESS;
@@ -193,10 +181,17 @@ CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int n,
     TRY(sim_context(&c));
     if (!module || !image)
         return CUDA_ERROR_INVALID_VALUE;
-    TRY(read_options(&jit, n, options, values));
-    CUresult rc = load(c, image, module, &log);
-    write_log(&jit.info, "");
-    write_log(&jit.error, rc == CUDA_SUCCESS ? "" : log.text);
+    TRY(jit_options(&jit, n, options, values));
+    struct image text = {0};
+    PUT_LATER(CUmod_st) *m = NULL;
+    CUresult rc = image_find(image, &text);
+    if (rc == CUDA_SUCCESS)
+        rc = module_load(c, &text, &m, &log);
+    free(text.owned);
+    jit_write(&jit.info, "");
+    jit_write(&jit.error, rc == CUDA_SUCCESS ? "" : log.text);
+    if (rc == CUDA_SUCCESS)
+        *module = m;
     return rc;
 }
 
@@ -208,6 +203,14 @@ CUresult cuModuleLoadData(CUmodule *module, const void *image)
 CUresult cuModuleLoadFatBinary(CUmodule *module, const void *image)
 {
     return cuModuleLoadDataEx(module, image, 0, NULL, NULL);
+}
+
+void module_unload(struct CUctx_st *c, struct CUmod_st *m)
+{
+    object_kill(&m->o);
+    sched_drain(c);
+    object_kill_all(c, m);
+    displace(c, m->code);
 }
 
 static CUresult find_module(struct CUctx_st *c, CUmodule handle, struct CUmod_st **ret_module)
@@ -228,11 +231,9 @@ CUresult cuModuleUnload(CUmodule module)
     PUT_LATER(CUmod_st) *m = NULL;
     TRY(sim_context(&c));
     TRY(find_module(c, module, &m));
-    if (!object_kill(&m->o))
+    if (m->of_library || !object_kill(&m->o))
         return CUDA_ERROR_INVALID_HANDLE;
-    sched_drain(c);
-    object_kill_all(c, m);
-    displace(c, m->code);
+    module_unload(c, m);
     return c->error;
 }
 
@@ -243,6 +244,24 @@ static void function_free(struct object *o)
     struct CUfunc_st *f = (struct CUfunc_st *)o;
     object_put(&f->module->o);
     free(f);
+}
+
+unsigned function_dynamic(const struct sim_func *code)
+{
+    unsigned fixed = static_shared(code);
+    return fixed < SIM_SHARED_DEFAULT ? SIM_SHARED_DEFAULT - fixed : 0;
+}
+
+struct CUfunc_st *function_new(struct CUctx_st *c, struct CUmod_st *m, const struct sim_func *code)
+{
+    struct CUfunc_st *f = object_new(OBJECT_FUNCTION, sizeof(*f), c, function_free);
+    if (!f)
+        return NULL;
+    object_hold(&m->o);
+    f->module = m;
+    f->code = code;
+    f->max_dynamic = function_dynamic(code);
+    return f;
 }
 
 CUresult cuModuleGetFunction(CUfunction *fn, CUmodule module, const char *name)
@@ -256,14 +275,9 @@ CUresult cuModuleGetFunction(CUfunction *fn, CUmodule module, const char *name)
     const struct sim_func *code = sim_module_func(m->code, name);
     if (!code || !code->entry || !code->defined)
         return CUDA_ERROR_NOT_FOUND;
-    struct CUfunc_st *f = object_new(OBJECT_FUNCTION, sizeof(*f), c, function_free);
+    struct CUfunc_st *f = function_new(c, m, code);
     if (!f)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    object_hold(&m->o);
-    f->module = m;
-    f->code = code;
-    unsigned fixed = static_shared(code);
-    f->max_dynamic = fixed < SIM_SHARED_DEFAULT ? SIM_SHARED_DEFAULT - fixed : 0;
     object_publish(&f->o);
     *fn = f;
     return CUDA_SUCCESS;

@@ -89,23 +89,16 @@ bool object_kill(struct object *o)
     return found;
 }
 
-static bool belongs(const struct object *o, const struct CUctx_st *context,
-                    const struct CUmod_st *module)
-{
-    if (o->context != context)
-        return false;
-    return !module ||
-           (o->kind == OBJECT_FUNCTION && ((const struct CUfunc_st *)o)->module == module);
-}
-
-void object_kill_all(const struct CUctx_st *context, const struct CUmod_st *module)
+/* Ends the handles of all that BELONGS says. */
+static void kill_those(bool (*belongs)(const struct object *o, const void *a, const void *b),
+                       const void *a, const void *b)
 {
     struct object *gone = NULL;
     pthread_mutex_lock(&table.lock);
     for (unsigned i = 0; i < BUCKETS; i++) {
         for (struct object **at = &table.bucket[i]; *at;) {
             struct object *o = *at;
-            if (!belongs(o, context, module)) {
+            if (!belongs(o, a, b)) {
                 at = &o->next;
                 continue;
             }
@@ -120,4 +113,28 @@ void object_kill_all(const struct CUctx_st *context, const struct CUmod_st *modu
         gone = o->next;
         object_put(o);
     }
+}
+
+static bool is_of_module(const struct object *o, const void *context, const void *module)
+{
+    if (o->context != context)
+        return false;
+    return !module ||
+           (o->kind == OBJECT_FUNCTION && ((const struct CUfunc_st *)o)->module == module);
+}
+
+void object_kill_all(const struct CUctx_st *context, const struct CUmod_st *module)
+{
+    kill_those(is_of_module, context, module);
+}
+
+static bool is_kernel_of(const struct object *o, const void *library, const void *unused)
+{
+    (void)unused;
+    return o->kind == OBJECT_KERNEL && ((const struct CUkern_st *)o)->library == library;
+}
+
+void object_kill_kernels(const struct CUlib_st *library)
+{
+    kill_those(is_kernel_of, library, NULL);
 }

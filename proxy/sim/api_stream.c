@@ -97,6 +97,6 @@ CUresult cuStreamGetCtx(CUstream stream, CUcontext *ctx)
     if (!ctx)
         return CUDA_ERROR_INVALID_VALUE;
     TRY(sim_stream(stream, c, &s));
-    *ctx = s->o.context;
+    *ctx = context_handle(s->o.context);
     return CUDA_SUCCESS;
 }

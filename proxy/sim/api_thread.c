@@ -63,7 +63,17 @@ CUresult sim_enter(void)
 
 struct CUctx_st *thread_top(void)
 {
-    return self && self->depth ? self->stack[self->depth - 1] : NULL;
+    if (!self || !self->depth)
+        return NULL;
+    struct CUctx_st **top = &self->stack[self->depth - 1];
+    if ((*top)->primary && (*top)->dead) { /* has it another life? */
+        struct CUctx_st *life = context_life((*top)->device);
+        if (life) {
+            object_put(&(*top)->o);
+            *top = life;
+        }
+    }
+    return *top;
 }
 
 CUresult thread_push(struct CUctx_st *context)

@@ -6,20 +6,18 @@
 #ifndef SIM_DRIVER_H
 #define SIM_DRIVER_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "exec.h"
+#include "idm/cuda_abi.h"
 #include "ir.h"
 
-/* What this header declares is what the library exports. */
-#pragma GCC visibility push(default)
-#include "idm/cuda_abi.h"
-#pragma GCC visibility pop
-
 #define SIM_MAX_DEVICES      8
+#define SIM_LIMITS           10
 #define SIM_SMS              16     /* multiprocessors a device shows */
 #define SIM_SHARED_DEFAULT   49152u /* shared memory without asking for more */
 #define SIM_MAX_THREADS      1024u  /* per block */
@@ -44,13 +42,21 @@ extern struct sim_driver sim;
 
 /* --- objects (api_object.c): what a handle points to -------------------------- */
 
-enum object_kind { OBJECT_CONTEXT, OBJECT_STREAM, OBJECT_EVENT, OBJECT_MODULE, OBJECT_FUNCTION };
+enum object_kind {
+    OBJECT_CONTEXT,
+    OBJECT_STREAM,
+    OBJECT_EVENT,
+    OBJECT_MODULE,
+    OBJECT_FUNCTION,
+    OBJECT_LIBRARY,
+    OBJECT_KERNEL
+};
 
 struct object {
     enum object_kind kind;
     atomic_uint refs;
     struct object *next;
-    struct CUctx_st *context; /* a reference; NULL: it is one */
+    struct CUctx_st *context; /* a reference; NULL: it is one, or no context's */
     void (*free)(struct object *o);
 };
 
@@ -68,6 +74,8 @@ void *object_find(enum object_kind kind, const void *handle);
 bool object_kill(struct object *o);
 /* Ends all handles of CONTEXT's objects and, with MODULE, just that module's functions. */
 void object_kill_all(const struct CUctx_st *context, const struct CUmod_st *module);
+/* Ends the handles of LIBRARY's kernels. */
+void object_kill_kernels(const struct CUlib_st *library);
 
 #define PUT(type)                                                                                  \
     static inline void put_##type(struct type **p)                                                 \
@@ -84,11 +92,14 @@ struct CUctx_st {
     atomic_bool dead;
     _Atomic CUresult error; /* sticky: a kernel's fault */
     struct CUstream_st *legacy;
+    atomic_size_t limits[SIM_LIMITS]; /* one more than the value; 0: there is no such limit */
+    _Atomic CUfunc_cache cache;
 };
 
 struct CUmod_st {
     struct object o;
     struct sim_module *code;
+    bool of_library; /* which unloads it */
 };
 
 struct CUfunc_st {
@@ -96,6 +107,30 @@ struct CUfunc_st {
     struct CUmod_st *module; /* a reference */
     const struct sim_func *code;
     atomic_uint max_dynamic; /* shared memory a launch may ask for */
+};
+
+/* A library's module in one context, made when it is first needed there. */
+struct lib_instance {
+    struct lib_instance *next;
+    struct CUmod_st *module;      /* a reference */
+    struct CUfunc_st *function[]; /* references, by the code's index; NULL: not asked for */
+};
+
+struct CUlib_st {
+    struct object o;
+    pthread_mutex_t lock;
+    char *text; /* the PTX */
+    size_t len;
+    struct sim_module *code; /* what is in it; runs nowhere */
+    struct lib_instance *instances;
+    bool gone; /* unloaded: no new instance */
+};
+
+struct CUkern_st {
+    struct object o;
+    struct CUlib_st *library;                 /* a reference */
+    const struct sim_func *code;              /* in the library's */
+    atomic_uint max_dynamic[SIM_MAX_DEVICES]; /* what its functions begin with */
 };
 
 struct CUevent_st {
@@ -109,6 +144,8 @@ PUT(CUstream_st)
 PUT(CUmod_st)
 PUT(CUfunc_st)
 PUT(CUevent_st)
+PUT(CUlib_st)
+PUT(CUkern_st)
 #define PUT_LATER(type) __attribute__((cleanup(put_##type))) struct type
 
 /* --- the calling thread (api_thread.c) ---------------------------------------- */
@@ -128,9 +165,56 @@ CUresult thread_init(void);
 
 /* --- contexts (api_context.c) ------------------------------------------------- */
 
+/* What programs know C by. */
+CUcontext context_handle(const struct CUctx_st *c);
+/* DEVICE's primary context if there is one, held. */
+struct CUctx_st *context_life(int device);
 CUresult context_new(int device, unsigned flags, bool primary, struct CUctx_st **ret_context);
 /* Waits for its work, frees what it has. INVALID_CONTEXT: another thread was first. */
 CUresult context_destroy(struct CUctx_st *context);
+
+/* --- modules, functions, kernels (api_module.c, api_library.c) ----------------- */
+
+struct jit_log {
+    char *text;
+    size_t room;
+    void **ret_used;
+};
+
+struct jit {
+    struct jit_log info, error;
+};
+
+CUresult jit_options(struct jit *jit, unsigned n, const CUjit_option *options, void **values);
+void jit_write(const struct jit_log *log, const char *text);
+
+struct image;
+/* The PTX in what a program calls an image. */
+CUresult image_find(const void *data, struct image *ret_image);
+CUresult image_parse(const struct image *image, struct sim_module **ret_code, struct sim_log *log);
+/* IMAGE's code with its variables in C's memory; one reference, the caller's; published. */
+CUresult module_load(struct CUctx_st *c, const struct image *image, struct CUmod_st **ret_module,
+                     struct sim_log *log);
+/* Waits for C's work, then ends the module's handles and its variables. */
+void module_unload(struct CUctx_st *c, struct CUmod_st *m);
+/* One reference, the caller's; not published. NULL: no memory. */
+struct CUfunc_st *function_new(struct CUctx_st *c, struct CUmod_st *m, const struct sim_func *code);
+/* Dynamic shared memory that a launch may ask for without a word before. */
+unsigned function_dynamic(const struct sim_func *code);
+
+/* KERNEL's function in C, held; loads the library there. */
+CUresult kernel_function(struct CUkern_st *kernel, struct CUctx_st *c, struct CUfunc_st **ret);
+/* A function of C, or a kernel's in C; held. */
+CUresult function_find(struct CUctx_st *c, const void *handle, struct CUfunc_st **ret);
+/* Threads a block of it may have. */
+int function_max_threads(const struct sim_func *code);
+/* What a new context's limits are (api_limits.c). */
+void limits_init(struct CUctx_st *c);
+/* Attributes that are in the code; VALUE of the dynamic shared memory is the caller's. */
+CUresult function_attribute(const struct sim_func *code, const struct sim_module *module,
+                            unsigned max_dynamic, CUfunction_attribute attrib, int *value);
+CUresult function_check_dynamic(const struct sim_func *code, CUfunction_attribute attrib,
+                                int value);
 
 /* Shared memory a function has before a launch adds any. */
 static inline unsigned static_shared(const struct sim_func *f)

@@ -54,6 +54,17 @@ CUresult worker_cuCtxCreate_v2(struct worker *w, const struct idm_cuCtxCreate_v2
     return rc;
 }
 
+/* DEV's primary context, ended, whose handle is ID for whenever it is retained again. */
+static struct worker_object *asleep(struct worker *w, uint64_t id, int dev)
+{
+    uint32_t index = idm_handle_index(id);
+    struct worker_object *o = index < w->objects.max ? &w->objects.places[index] : NULL;
+    return o && id && o->id == id && idm_handle_kind(id) == IDM_KIND_context &&
+                   o->failed == CUDA_ERROR_CONTEXT_IS_DESTROYED && o->value == 1 + (uint32_t)dev
+               ? o
+               : NULL;
+}
+
 CUresult worker_cuDevicePrimaryCtxRetain(struct worker *w,
                                          const struct idm_cuDevicePrimaryCtxRetain_in *in,
                                          struct idm_cuDevicePrimaryCtxRetain_out *out)
@@ -61,38 +72,50 @@ CUresult worker_cuDevicePrimaryCtxRetain(struct worker *w,
     struct worker_object *o;
     CUcontext driver = NULL;
     w->want_reply = true;
-    WORKER_TRY(worker_expect(w, IDM_KIND_context, in->w.ctx, &o));
     if (in->w.dev < 0 || in->w.dev >= w->n_devices)
         return CUDA_ERROR_INVALID_DEVICE;
+    o = asleep(w, in->w.ctx, in->w.dev);
+    if (!o)
+        WORKER_TRY(worker_expect(w, IDM_KIND_context, in->w.ctx, &o));
     CUresult rc = w->cu.cuDevicePrimaryCtxRetain(&driver, in->w.dev);
+    if (o->id) {
+        o->driver = driver;
+        o->failed = rc == CUDA_SUCCESS ? CUDA_SUCCESS : CUDA_ERROR_CONTEXT_IS_DESTROYED;
+        return rc;
+    }
     born(w, o, in->w.ctx, driver, rc, 1 + (uint32_t)in->w.dev);
     return rc;
 }
 
 /* Everything that lived in the context ID, after the driver has ended it. */
-static void forget_context(struct worker *w, uint64_t id)
+static void forget_content(struct worker *w, uint64_t id)
 {
     worker_waits_context_gone(w, id);
     worker_orphans_gone(w, id);
     worker_ranges_gone(w, id);
-    worker_gone(w, id);
     if (w->context == id)
         set_context(w, 0, NULL);
 }
 
-static CUresult end_context(struct worker *w, const struct worker_object *o)
+static CUresult end_context(struct worker *w, struct worker_object *o)
 {
     uint64_t id = o->id;
     CUresult rc;
     if (!o->value) {
         rc = w->cu.cuCtxDestroy_v2(o->driver);
+        forget_content(w, id);
+        worker_gone(w, id);
     } else {
         /* The reset frees what is in it even if somebody else retained it. */
         int dev = (int)o->value - 1;
         rc = w->cu.cuDevicePrimaryCtxReset_v2(dev);
         w->cu.cuDevicePrimaryCtxRelease_v2(dev);
+        forget_content(w, id);
+        o->driver = NULL;
+        o->scrubber = NULL;
+        o->graveyard = NULL;
+        o->failed = CUDA_ERROR_CONTEXT_IS_DESTROYED;
     }
-    forget_context(w, id);
     return rc;
 }
 
@@ -155,8 +178,8 @@ CUresult worker_cuEventSynchronize(struct worker *w, const struct idm_cuEventSyn
 void worker_end_contexts(struct worker *w)
 {
     for (uint32_t i = 0; i < w->objects.max && w->objects.used; i++) {
-        const struct worker_object *o = &w->objects.places[i];
-        if (o->id && idm_handle_kind(o->id) == IDM_KIND_context)
+        struct worker_object *o = &w->objects.places[i];
+        if (o->id && o->failed == CUDA_SUCCESS && idm_handle_kind(o->id) == IDM_KIND_context)
             end_context(w, o);
     }
 }

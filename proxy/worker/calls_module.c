@@ -60,14 +60,6 @@ static bool is_scalar(uint32_t option)
            (option >= CU_JIT_OPTIMIZATION_LEVEL && option <= CU_JIT_CACHE_MODE);
 }
 
-struct jit {
-    CUjit_option option[IDM_MAX_OPTIONS + 4];
-    void *value[IDM_MAX_OPTIONS + 4];
-    unsigned n;
-    unsigned info_size_at; /* where the driver puts how much it wrote; 0: not asked */
-    unsigned error_size_at;
-};
-
 static void set_option(struct jit *jit, CUjit_option option, uint64_t value)
 {
     jit->option[jit->n] = option;
@@ -84,27 +76,60 @@ static unsigned set_log(struct jit *jit, CUjit_option buffer, char *log, uint32_
     return jit->n - 1;
 }
 
-static CUresult take_options(struct worker *w, const struct idm_cuModuleLoadDataEx_in *in,
-                             struct jit *jit)
+static CUresult take_options(struct worker *w, const struct load *l, struct jit *jit)
 {
-    uint32_t n = in->w.options_len / (uint32_t)sizeof(struct idm_option);
-    if (n > IDM_MAX_OPTIONS || in->w.options_len % sizeof(struct idm_option))
+    uint32_t n = l->options_len / (uint32_t)sizeof(struct idm_option);
+    if (n > IDM_MAX_OPTIONS || l->options_len % sizeof(struct idm_option))
         return worker_malformed(w);
     for (uint32_t i = 0; i < n; i++) {
         struct idm_option o;
-        memcpy(&o, (const char *)in->options + i * sizeof(o), sizeof(o));
+        memcpy(&o, (const char *)l->options + i * sizeof(o), sizeof(o));
         if (!is_scalar(o.option))
             return CUDA_ERROR_INVALID_VALUE;
         set_option(jit, (CUjit_option)o.option, o.value);
     }
-    jit->info_size_at = set_log(jit, CU_JIT_INFO_LOG_BUFFER, w->info_log, in->w.info_log_bytes);
-    jit->error_size_at = set_log(jit, CU_JIT_ERROR_LOG_BUFFER, w->error_log, in->w.error_log_bytes);
+    jit->info_size_at = set_log(jit, CU_JIT_INFO_LOG_BUFFER, w->info_log, l->info_log_bytes);
+    jit->error_size_at = set_log(jit, CU_JIT_ERROR_LOG_BUFFER, w->error_log, l->error_log_bytes);
     return CUDA_SUCCESS;
 }
 
-static uint32_t log_len(const struct jit *jit, unsigned at, const char *log)
+static uint32_t log_len(unsigned at, const char *log)
 {
     return at ? (uint32_t)strnlen(log, IDM_MAX_LOG_BYTES) : 0;
+}
+
+CUresult worker_load(struct worker *w, struct load *l)
+{
+    struct jit jit = {.n = 0};
+    struct worker_object *o;
+    struct image *image = find_image(w, l->image);
+    if (!image)
+        return CUDA_ERROR_INVALID_IMAGE;
+    CUresult rc = image->got == image->bytes ? worker_expect(w, l->kind, l->id, &o)
+                                             : CUDA_ERROR_INVALID_IMAGE;
+    if (rc == CUDA_SUCCESS)
+        rc = take_options(w, l, &jit);
+    if (rc == CUDA_SUCCESS) {
+        void *driver = NULL;
+        l->result = worker_image_valid(image->data, image->bytes)
+                        ? l->call(w, &driver, image->data, &jit)
+                        : CUDA_ERROR_INVALID_IMAGE;
+        l->info_log_len = log_len(jit.info_size_at, w->info_log);
+        l->error_log_len = log_len(jit.error_size_at, w->error_log);
+        w->want_reply = true; /* nobody uses what didn't load */
+        worker_born(w, o, l->id, driver, l->result);
+    }
+    drop_image(image);
+    return rc;
+}
+
+static CUresult load_module(struct worker *w, void **ret_driver, const void *data, struct jit *jit)
+{
+    CUmodule module = NULL;
+    CUresult rc = jit->n ? w->cu.cuModuleLoadDataEx(&module, data, jit->n, jit->option, jit->value)
+                         : w->cu.cuModuleLoadData(&module, data);
+    *ret_driver = module;
+    return rc;
 }
 
 /*
@@ -114,46 +139,38 @@ static uint32_t log_len(const struct jit *jit, unsigned at, const char *log)
 CUresult worker_cuModuleLoadDataEx(struct worker *w, const struct idm_cuModuleLoadDataEx_in *in,
                                    struct idm_cuModuleLoadDataEx_out *out)
 {
-    struct worker_object *o;
-    struct jit jit = {.n = 0};
-    CUmodule module = NULL;
-    struct image *image = find_image(w, in->w.image);
-    if (!image)
-        return CUDA_ERROR_INVALID_IMAGE;
-    CUresult rc = image->got == image->bytes ? worker_expect(w, IDM_KIND_module, in->w.module, &o)
-                                             : CUDA_ERROR_INVALID_IMAGE;
-    if (rc == CUDA_SUCCESS)
-        rc = take_options(w, in, &jit);
-    if (rc == CUDA_SUCCESS) {
-        CUresult load =
-            !worker_image_valid(image->data, image->bytes) ? CUDA_ERROR_INVALID_IMAGE
-            : jit.n ? w->cu.cuModuleLoadDataEx(&module, image->data, jit.n, jit.option, jit.value)
-                    : w->cu.cuModuleLoadData(&module, image->data);
-        out->w.load_result = (int32_t)load;
-        out->info_log = w->info_log;
-        out->w.info_log_len = log_len(&jit, jit.info_size_at, w->info_log);
-        out->error_log = w->error_log;
-        out->w.error_log_len = log_len(&jit, jit.error_size_at, w->error_log);
-        w->want_reply = true; /* nobody uses what didn't load */
-        worker_born(w, o, in->w.module, module, load);
-    }
-    drop_image(image);
-    return rc;
+    struct load l = {.kind = IDM_KIND_module,
+                     .id = in->w.module,
+                     .image = in->w.image,
+                     .info_log_bytes = in->w.info_log_bytes,
+                     .error_log_bytes = in->w.error_log_bytes,
+                     .options = in->options,
+                     .options_len = in->w.options_len,
+                     .call = load_module};
+    WORKER_TRY(worker_load(w, &l));
+    out->w.load_result = (int32_t)l.result;
+    out->info_log = w->info_log;
+    out->w.info_log_len = l.info_log_len;
+    out->error_log = w->error_log;
+    out->w.error_log_len = l.error_log_len;
+    return CUDA_SUCCESS;
 }
 
 CUresult worker_cuModuleUnload(struct worker *w, const struct idm_cuModuleUnload_in *in,
                                struct idm_cuModuleUnload_out *out)
 {
-    void *module;
-    WORKER_TRY(worker_find(w, IDM_KIND_module, in->w.module, false, &module));
-    CUresult rc = w->cu.cuModuleUnload(module);
+    struct worker_object *module;
+    WORKER_TRY(worker_find_object(w, IDM_KIND_module, in->w.module, &module));
+    if (module->parent) /* a library's, which unloads it */
+        return CUDA_ERROR_INVALID_HANDLE;
+    CUresult rc = w->cu.cuModuleUnload(module->driver);
     worker_orphans_gone(w, in->w.module);
     worker_ranges_gone(w, in->w.module);
     worker_gone(w, in->w.module);
     return rc;
 }
 
-static void collect_attributes(struct worker *w, CUfunction fn)
+void worker_collect_attributes(struct worker *w, CUfunction fn)
 {
     struct idm_function_facts *f = &w->function;
     memset(f, 0, sizeof(*f));
@@ -166,16 +183,29 @@ static void collect_attributes(struct worker *w, CUfunction fn)
     }
 }
 
-/* The parameters' layout. *ret_bytes: what a launch must bring. */
-static uint32_t collect_params(struct worker *w, CUfunction fn, uint32_t *ret_bytes)
+static CUresult kernel_param(struct worker *w, void *kernel, size_t i, size_t *offset, size_t *size)
+{
+    return w->cu.cuKernelGetParamInfo(kernel, i, offset, size);
+}
+
+static CUresult function_param(struct worker *w, void *fn, size_t i, size_t *offset, size_t *size)
+{
+    return w->cu.cuFuncGetParamInfo(fn, i, offset, size);
+}
+
+uint32_t worker_collect_params(struct worker *w, enum idm_kind kind, void *driver,
+                               uint32_t *ret_bytes)
 {
     uint32_t n = 0;
     uint32_t bytes = 0;
+    CUresult (*ask)(struct worker * w, void *driver, size_t i, size_t *offset, size_t *size) =
+        kind == IDM_KIND_kernel ? kernel_param : function_param;
     /* Before 12.4 a driver doesn't tell; then only `extra` can launch. */
-    w->function.params_known = w->cu.cuFuncGetParamInfo != NULL;
-    while (w->cu.cuFuncGetParamInfo && n < IDM_MAX_PARAMS) {
+    w->function.params_known = kind == IDM_KIND_kernel ? w->cu.cuKernelGetParamInfo != NULL
+                                                       : w->cu.cuFuncGetParamInfo != NULL;
+    while (w->function.params_known && n < IDM_MAX_PARAMS) {
         size_t offset = 0, size = 0;
-        if (w->cu.cuFuncGetParamInfo(fn, n, &offset, &size) != CUDA_SUCCESS)
+        if (ask(w, driver, n, &offset, &size) != CUDA_SUCCESS)
             break;
         if (offset > IDM_MAX_PARAM_BYTES || size > IDM_MAX_PARAM_BYTES)
             break;
@@ -201,8 +231,8 @@ CUresult worker_cuModuleGetFunction(struct worker *w, const struct idm_cuModuleG
     worker_born(w, o, in->w.fn, fn, rc);
     if (rc != CUDA_SUCCESS)
         return rc;
-    collect_attributes(w, fn);
-    uint32_t n = collect_params(w, fn, &bytes);
+    worker_collect_attributes(w, fn);
+    uint32_t n = worker_collect_params(w, IDM_KIND_function, fn, &bytes);
     o->parent = in->w.module;
     o->value = bytes;
     out->attributes = &w->function;
@@ -240,7 +270,7 @@ CUresult worker_cuLaunchKernel(struct worker *w, const struct idm_cuLaunchKernel
 {
     struct worker_object *fn;
     CUstream stream;
-    WORKER_TRY(worker_find_object(w, IDM_KIND_function, in->w.fn, &fn));
+    WORKER_TRY(worker_find_object(w, IDM_KIND_code, in->w.fn, &fn));
     WORKER_TRY(worker_find_stream(w, in->w.stream, &stream));
     if (in->w.params_len < fn->value || in->w.params_len > IDM_MAX_PARAM_BYTES)
         return CUDA_ERROR_INVALID_VALUE;

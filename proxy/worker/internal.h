@@ -18,10 +18,10 @@
 
 struct worker_object {
     uint64_t id;         /* 0: the place is free */
-    uint64_t context;    /* id of the context it belongs to; its end is the object's */
+    uint64_t context;    /* id of the context it belongs to; its end is the object's; 0: none */
     void *scrubber;      /* context: the stream that zeroes its allocations; made when needed */
     void *graveyard;     /* context: a stream that waits for what destroyed ones had left to do */
-    uint64_t parent;     /* a function's module */
+    uint64_t parent;     /* a function's module or library; a kernel's library */
     void *driver;        /* the driver's handle */
     uint32_t generation; /* the highest ever used at this place */
     CUresult failed;     /* its creation failed, so do its uses */
@@ -49,7 +49,7 @@ CUresult worker_expect(struct worker *w, enum idm_kind kind, uint64_t id,
 /* The driver has answered RC; a failure is remembered for the object's uses. */
 void worker_born(struct worker *w, struct worker_object *o, uint64_t id, void *driver, CUresult rc);
 void worker_gone(struct worker *w, uint64_t id);
-/* Forgets all objects whose context or parent is ID. */
+/* Forgets all objects whose context or parent is ID, and what is in modules among them. */
 void worker_orphans_gone(struct worker *w, uint64_t id);
 int objects_init(struct objects *o, uint32_t max);
 
@@ -61,7 +61,7 @@ struct range {
     uint64_t base;
     uint64_t bytes;
     uint64_t context;
-    uint64_t owner; /* RANGE_GLOBAL: module; RANGE_HOST: offset in the arena */
+    uint64_t owner; /* RANGE_GLOBAL: module or library; RANGE_HOST: offset in the arena */
     enum range_kind kind;
 };
 
@@ -146,6 +146,40 @@ void worker_waits_context_gone(struct worker *w, uint64_t context);
 /* --- images (calls_module.c) ---------------------------------------------- */
 
 #define MAX_IMAGES 4
+
+/* The options of a load, for the driver. */
+struct jit {
+    CUjit_option option[IDM_MAX_OPTIONS + 4];
+    void *value[IDM_MAX_OPTIONS + 4];
+    unsigned n;
+    unsigned info_size_at; /* where the driver puts how much it wrote; 0: not asked */
+    unsigned error_size_at;
+};
+
+/* A module or library to be made from an image that went ahead. */
+struct load {
+    enum idm_kind kind;
+    uint64_t id;
+    uint32_t image;
+    uint32_t info_log_bytes;
+    uint32_t error_log_bytes;
+    const void *options;
+    uint32_t options_len;
+    CUresult (*call)(struct worker *w, void **ret_driver, const void *data, struct jit *jit);
+    /* What came of it; the logs are in the worker. */
+    CUresult result;
+    uint32_t info_log_len;
+    uint32_t error_log_len;
+};
+
+CUresult worker_load(struct worker *w, struct load *l);
+
+/* The driver's attributes of FN, into w->function. */
+void worker_collect_attributes(struct worker *w, CUfunction fn);
+/* The layout of a function's or kernel's parameters, into w->params; how many there are.
+ * *ret_bytes: what a launch must bring. */
+uint32_t worker_collect_params(struct worker *w, enum idm_kind kind, void *driver,
+                               uint32_t *ret_bytes);
 
 /* image.c: are all sizes within IMAGE what its BYTES hold, and is it no pointer? */
 bool worker_image_valid(const void *image, uint64_t bytes);

@@ -28,7 +28,7 @@ CUresult worker_find_object(struct worker *w, enum idm_kind kind, uint64_t id,
 {
     uint32_t index = idm_handle_index(id);
     if (index >= w->objects.max || id <= 2 || w->objects.places[index].id != id ||
-        idm_handle_kind(id) != (unsigned)kind)
+        idm_handle_kind(id) != (unsigned)idm_kind_for(kind, id))
         return refuse(w, id);
     struct worker_object *o = &w->objects.places[index];
     if (o->failed != CUDA_SUCCESS)
@@ -132,7 +132,7 @@ void worker_gone(struct worker *w, uint64_t id)
         remove_place(w, &w->objects.places[index]);
 }
 
-void worker_orphans_gone(struct worker *w, uint64_t id)
+static void children_gone(struct worker *w, uint64_t id)
 {
     uint32_t left = w->objects.used;
     for (uint32_t i = 0; i < w->objects.max && left; i++) {
@@ -143,4 +143,15 @@ void worker_orphans_gone(struct worker *w, uint64_t id)
         if (o->id != id && (o->context == id || o->parent == id))
             remove_place(w, o);
     }
+}
+
+void worker_orphans_gone(struct worker *w, uint64_t id)
+{
+    /* A library's modules have functions of their own. */
+    for (uint32_t i = 0; idm_handle_kind(id) == IDM_KIND_library && i < w->objects.max; i++) {
+        const struct worker_object *o = &w->objects.places[i];
+        if (o->id && o->parent == id && idm_handle_kind(o->id) == IDM_KIND_module)
+            children_gone(w, o->id);
+    }
+    children_gone(w, id);
 }

@@ -37,6 +37,10 @@ struct config {
     char *xen_kernel;
     char *xen_root;
     char *xen_cmdline;
+    char *xen_block_script;
+    char *xen_vif_script;
+    char *xen_gpu_root;
+    uint64_t xen_gpu_memory;
     char *gpu_proxy_socket;
     char **handlers;
     char *default_handler;

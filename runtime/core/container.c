@@ -115,8 +115,11 @@ static int write_spec(struct container *c, const struct images_image *image, str
 {
     struct pod *p = c->pod;
     char etc[PATH_MAX];
-    pod_path(p, "etc", etc, sizeof(etc));
-    bool shares_our_kernel = strcmp(p->rt->config->machine_driver, "local") == 0;
+    bool shares_host = xenmgr_shares_host(p->rt->mgr);
+    if (shares_host)
+        pod_path(p, "etc", etc, sizeof(etc));
+    else
+        snprintf(etc, sizeof(etc), "%s", AGENT_VOLUME_SOURCE POD_ETC_VOLUME);
     const struct oci_input in = {
         .container_id = c->id,
         .config = c->rec->config,
@@ -124,7 +127,8 @@ static int write_spec(struct container *c, const struct images_image *image, str
         .image = image,
         .hostname = podconfig_hostname(p->rec->config),
         .etc_dir = etc,
-        .available_caps = shares_our_kernel ? oci_own_caps() : OCI_ALL_CAPS,
+        .host_paths = shares_host,
+        .available_caps = shares_host ? oci_own_caps() : OCI_ALL_CAPS,
     };
     int rc = oci_spec_write(&in, out, err);
     if (rc < 0)

@@ -146,6 +146,8 @@ static int build(struct rpc_call *call, struct pod *p, const struct pod_wants *w
     if (rc == 0)
         rc = pod_connect(p, rpc_timeout_ms(call, (int)p->rt->config->machine_start_ms), err);
     GI_FAILPOINT(rc, "pod_agent_connected", err);
+    if (rc == 0 && !xenmgr_shares_host(p->rt->mgr))
+        rc = podconfig_send_files(p, p->agent->client, agent_patience(p->rt, call), err);
     if (rc == 0)
         rc = pod_watch(p, err);
     GI_FAILPOINT(rc, "pod_watched", err);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/io.h"
 #include "core/runtime.h"
 #include "cri/cri.h"
@@ -16,6 +17,7 @@
 #define GPU_ANNOTATION        "gpu-isolated.dev/gpu"
 #define GPU_MEMORY_ANNOTATION "gpu-isolated.dev/gpu-memory"
 #define MAX_FILE              (256u << 10)
+#define DOMAIN_OVERHEAD       (64 << 20)
 #define MAX_CPUS              512u
 
 const char *podconfig_hostname(const Runtime__V1__PodSandboxConfig *pod)
@@ -114,6 +116,13 @@ static unsigned cpus_of(const Runtime__V1__LinuxContainerResources *r)
     return n > MAX_CPUS ? MAX_CPUS : (unsigned)n;
 }
 
+/* What a domain's kernel and agent take of its memory, where no RuntimeClass says
+ * (podFixed): a pod's limit is what its containers may use. */
+static int64_t own_overhead(const struct config *config)
+{
+    return strcmp(config->machine_driver, "xen") == 0 ? DOMAIN_OVERHEAD : 0;
+}
+
 /* A machine's size: the pod's limits and the overhead of its RuntimeClass. */
 static void size_machine(const struct config *config, const Runtime__V1__LinuxPodSandboxConfig *l,
                          struct pod_wants *w)
@@ -123,7 +132,9 @@ static void size_machine(const struct config *config, const Runtime__V1__LinuxPo
     w->memory_bytes = config->default_memory;
     w->vcpus = (unsigned)config->default_vcpus;
     if (r && r->memory_limit_in_bytes > 0)
-        w->memory_bytes = (uint64_t)sum(r->memory_limit_in_bytes, o ? o->memory_limit_in_bytes : 0);
+        w->memory_bytes = (uint64_t)sum(r->memory_limit_in_bytes, o && o->memory_limit_in_bytes
+                                                                      ? o->memory_limit_in_bytes
+                                                                      : own_overhead(config));
     unsigned n = cpus_of(r);
     if (n > 0)
         w->vcpus = n + cpus_of(o);
@@ -241,4 +252,25 @@ int podconfig_write_files(const struct pod *p, struct gi_error *err)
     if (rc == 0)
         rc = write_file(p, "etc/hostname", &hostname, err);
     return rc < 0 ? rc : write_resolv_conf(p, err);
+}
+
+/* To a zone that doesn't see ours. Once: nobody changes them later. */
+int podconfig_send_files(const struct pod *p, struct agent_client *agent, int timeout_ms,
+                         struct gi_error *err)
+{
+    static const char *const names[] = {"hosts", "hostname", "resolv.conf"};
+    const struct agent_volume v = {.name = POD_ETC_VOLUME};
+    int rc = agent_make_volume(agent, &v, timeout_ms, err);
+    for (size_t i = 0; rc == 0 && i < GI_ARRAY_SIZE(names); i++) {
+        char path[PATH_MAX], name[32];
+        cleanup_free char *text = NULL;
+        struct agent_file f = {.path = names[i], .mode = 0644};
+        snprintf(name, sizeof(name), "etc/%s", names[i]);
+        pod_path(p, name, path, sizeof(path));
+        rc = gi_read_file(path, MAX_FILE, &text, &f.len, err);
+        f.data = text;
+        if (rc == 0)
+            rc = agent_put_files(agent, v.name, false, &f, 1, timeout_ms, err);
+    }
+    return rc;
 }

@@ -92,6 +92,11 @@ static int open_machines(struct runtime *rt, struct gi_error *err)
         .xen_kernel = c->xen_kernel,
         .xen_root = c->xen_root,
         .xen_cmdline = c->xen_cmdline,
+        .xen_block_script = c->xen_block_script,
+        .xen_vif_script = c->xen_vif_script,
+        .xen_gpu_root = c->xen_gpu_root,
+        .xen_gpu_memory = c->xen_gpu_memory,
+        .gpu_proxy_socket = c->gpu_proxy_socket,
     };
     int rc = xenmgr_open(&xc, &rt->mgr, err);
     if (rc == 0)

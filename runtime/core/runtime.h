@@ -220,6 +220,10 @@ int podconfig_check(const struct config *config, const Runtime__V1__PodSandboxCo
                     const char *handler, struct pod_wants *ret_wants, struct gi_error *err);
 /* etc/hosts, etc/hostname, etc/resolv.conf below the pod's folder. */
 int podconfig_write_files(const struct pod *p, struct gi_error *err);
+/* The same into a volume of the zone (xenmgr_shares_host: not needed). */
+#define POD_ETC_VOLUME "pod-etc"
+int podconfig_send_files(const struct pod *p, struct agent_client *agent, int timeout_ms,
+                         struct gi_error *err);
 const char *podconfig_hostname(const Runtime__V1__PodSandboxConfig *pod);
 
 /* ---- container.c ---- */

@@ -250,6 +250,8 @@ const struct command cmd_run = {
         "  -w, --workdir DIR       the program's folder\n"
         "  --user USER             a number, or a name of the image\n"
         "  --read-only             the image can't be written\n"
+        "  --privileged            all that its machine has (in a zone that is a domain: the "
+        "zone)\n"
         "  --host-network          the host's network, not one of its own\n"
         "  --handler NAME          runtime handler, default gpu-isolated; \"\" is the runtime's "
         "own\n"

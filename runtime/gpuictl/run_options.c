@@ -24,6 +24,7 @@ enum {
     OPT_USER,
     OPT_HOST_NETWORK,
     OPT_READ_ONLY,
+    OPT_PRIVILEGED,
 };
 
 static const struct option options[] = {
@@ -46,6 +47,7 @@ static const struct option options[] = {
     {"workdir", required_argument, NULL, 'w'},
     {"host-network", no_argument, NULL, OPT_HOST_NETWORK},
     {"read-only", no_argument, NULL, OPT_READ_ONLY},
+    {"privileged", no_argument, NULL, OPT_PRIVILEGED},
     CTL_COMMON_OPTIONS,
 };
 
@@ -196,16 +198,21 @@ static int set_gpu_memory(const struct command *self, struct run_options *o, con
     return EXIT_OK;
 }
 
+static Runtime__V1__LinuxSandboxSecurityContext *sandbox_security(struct run_options *o)
+{
+    if (!o->pod->linux->security_context)
+        o->pod->linux->security_context =
+            build_new(&runtime__v1__linux_sandbox_security_context__descriptor);
+    return o->pod->linux->security_context;
+}
+
 static void set_host_network(struct run_options *o)
 {
     o->host_network = true;
-    Runtime__V1__LinuxSandboxSecurityContext *s =
-        build_new(&runtime__v1__linux_sandbox_security_context__descriptor);
+    Runtime__V1__LinuxSandboxSecurityContext *s = sandbox_security(o);
+    ctl_free_message(s->namespace_options ? &s->namespace_options->base : NULL);
     s->namespace_options = build_new(&runtime__v1__namespace_option__descriptor);
     s->namespace_options->network = RUNTIME__V1__NAMESPACE_MODE__NODE;
-    ctl_free_message(o->pod->linux->security_context ? &o->pod->linux->security_context->base
-                                                     : NULL);
-    o->pod->linux->security_context = s;
     Runtime__V1__NamespaceOption *c = build_new(&runtime__v1__namespace_option__descriptor);
     c->network = RUNTIME__V1__NAMESPACE_MODE__NODE;
     ctl_free_message(security(o)->namespace_options ? &security(o)->namespace_options->base : NULL);
@@ -249,6 +256,10 @@ static int take_option(const struct command *self, struct run_options *o, int op
     case OPT_READ_ONLY:
         security(o)->readonly_rootfs = true;
         return EXIT_OK;
+    case OPT_PRIVILEGED:
+        sandbox_security(o)->privileged = true;
+        security(o)->privileged = true;
+        return EXIT_OK;
     case OPT_GPU_MEMORY:
         return set_gpu_memory(self, o, optarg);
     case OPT_MOUNT:
@@ -283,6 +294,8 @@ static void begin(struct run_options *o)
     o->container->image = build_new(&runtime__v1__image_spec__descriptor);
     build_set(&o->pod->metadata->uid, o->uid);
     build_set(&o->pod->metadata->namespace_, "default");
+    /* A profile that nobody names means none in CRI: that isn't what a person wants. */
+    security(o)->seccomp = build_new(&runtime__v1__security_profile__descriptor);
 }
 
 static void add_annotation(struct run_options *o, const char *key, const char *value)

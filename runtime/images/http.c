@@ -279,7 +279,10 @@ static int set_options(struct http *h, const char *url, char *error_buffer)
     SET(CURLOPT_XFERINFOFUNCTION, on_progress);
     SET(CURLOPT_XFERINFODATA, h);
     SET(CURLOPT_NOPROGRESS, 0L);
-    SET(CURLOPT_BUFFERSIZE, 256L << 10);
+    /* Refused while a buffer exists: an exchange that didn't come to a connection
+     * leaves one behind. It is of this size already. */
+    if (rc == CURLE_OK)
+        (void)curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 256L << 10);
     if (is_loopback(url))
         SET(CURLOPT_PROXY, "");
     if (q->post_form)

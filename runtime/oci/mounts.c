@@ -137,6 +137,8 @@ static int check_mount(const Runtime__V1__Mount *m, size_t i, struct gi_error *e
     if ((int)m->propagation < 0 ||
         m->propagation > RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL)
         return bad(err, i, "propagation", "unknown value");
+    if (m->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL)
+        return bad(err, i, "propagation", "what an isolated pod mounts can't reach the node");
     return 0;
 }
 
@@ -181,7 +183,7 @@ static int by_depth(const void *a, const void *b)
 
 static int put_requested(struct gen *g, const struct oci_context *c, struct gi_error *err)
 {
-    static const char *const propagation[] = {"rprivate", "rslave", "rshared"};
+    static const char *const propagation[] = {"rprivate", "rslave"};
     const Runtime__V1__ContainerConfig *r = c->in->config;
     if (r->n_mounts > MAX_MOUNTS)
         return gi_fail(err, GI_INVALID_ARGUMENT, "config.mounts: more than %u", MAX_MOUNTS);
@@ -204,12 +206,26 @@ static int put_requested(struct gen *g, const struct oci_context *c, struct gi_e
         char source[PATH_MAX];
         const char *const options[] = {"rbind", propagation[m->propagation],
                                        m->readonly ? "ro" : "rw"};
+        if (!c->in->host_paths)
+            return bad(err, list[i].index, "host_path",
+                       "this pod is a Xen domain, which sees no files of the host");
         int rc = real_source(m, list[i].index, source, err);
         if (rc < 0)
             return rc;
         put(g, list[i].path, "bind", source, options, GI_ARRAY_SIZE(options));
     }
     return 0;
+}
+
+bool oci_follows_mounts(const struct oci_context *c)
+{
+    const Runtime__V1__ContainerConfig *r = c->in->config;
+    for (size_t i = 0; i < r->n_mounts; i++) {
+        if (r->mounts[i]->propagation ==
+            RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_HOST_TO_CONTAINER)
+            return true;
+    }
+    return false;
 }
 
 int oci_put_mounts(struct gen *g, const struct oci_context *c, struct gi_error *err)

@@ -33,6 +33,8 @@ int oci_put_process(struct gen *g, struct oci_context *c, struct gi_error *err);
 
 /* mounts.c */
 int oci_put_mounts(struct gen *g, const struct oci_context *c, struct gi_error *err);
+/* Whether what is mounted outside later shall appear in a mount of the container. */
+bool oci_follows_mounts(const struct oci_context *c);
 
 /* resources.c */
 int oci_put_resources(struct gen *g, const struct oci_context *c, struct gi_error *err);

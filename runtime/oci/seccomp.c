@@ -540,17 +540,29 @@ static int put_localhost(struct gen *g, const char *field, const char *path, str
     return 0;
 }
 
+/* The older field. Nothing said means unconfined, as CRI's description has it. */
+static int put_by_path(struct gen *g, const struct oci_context *c, const char *path,
+                       struct gi_error *err)
+{
+    if (!*path || strcmp(path, "unconfined") == 0)
+        return 0;
+    if (strncmp(path, "localhost/", 10) == 0)
+        return put_localhost(g, "seccomp_profile_path", path + 10, err);
+    if (strcmp(path, "runtime/default") != 0 && strcmp(path, "docker/default") != 0)
+        return gi_fail(err, GI_INVALID_ARGUMENT,
+                       "config.linux.security_context.seccomp_profile_path: unknown: %.80s", path);
+    put_default(g, c);
+    return 0;
+}
+
 int oci_put_seccomp(struct gen *g, const struct oci_context *c, struct gi_error *err)
 {
     const Runtime__V1__SecurityProfile *p = c->security ? c->security->seccomp : NULL;
-    const char *old = c->security ? c->security->seccomp_profile_path : "";
     if (c->privileged)
         return 0;
-    if (!p && strncmp(old, "localhost/", 10) == 0)
-        return put_localhost(g, "seccomp_profile_path", old + 10, err);
-    if (!p && strcmp(old, "unconfined") == 0)
-        return 0;
-    switch (p ? p->profile_type : RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__RuntimeDefault) {
+    if (!p)
+        return put_by_path(g, c, c->security ? c->security->seccomp_profile_path : "", err);
+    switch (p->profile_type) {
     case RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__RuntimeDefault:
         put_default(g, c);
         return 0;

@@ -105,6 +105,9 @@ static int put_linux(struct gen *g, const struct oci_context *c, struct gi_error
     gen_key_map(g, "linux");
     put_namespaces(g, c);
     put_paths(g, c);
+    /* crun cuts all ties with the outside at first, unless told otherwise. */
+    if (oci_follows_mounts(c))
+        gen_key_string(g, "rootfsPropagation", "rslave");
     int rc = oci_put_devices(g, c, err);
     if (rc == 0)
         rc = oci_put_resources(g, c, err);

@@ -20,6 +20,7 @@ struct oci_input {
     const struct images_image *image;
     const char *hostname;
     const char *etc_dir;     /* with hosts, hostname, resolv.conf of the pod */
+    bool host_paths;         /* the zone sees the host's files */
     uint64_t available_caps; /* bit n: capability n can be given */
 };
 

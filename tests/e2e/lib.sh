@@ -116,7 +116,7 @@ make_rootfs() {
         "$root/lib/x86_64-linux-gnu"
     chmod 1777 "$root/tmp"
     cp /bin/busybox "$root/bin/busybox"
-    for applet in sh ls cat echo sleep true false id ps head seq env dd mount wc; do
+    for applet in sh ls cat echo sleep true false id ps head seq env dd mount wc mknod mkdir tr; do
         ln -sf busybox "$root/bin/$applet"
     done
     printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/tmp:/bin/sh\n' >"$root/etc/passwd"
@@ -132,10 +132,24 @@ make_rootfs() {
     done
 }
 
-# push_demo: the demo image in the registry; its name in $demo_image.
+# add_program ROOT FILE...: a program with the libraries it needs.
+add_program() {
+    local root=$1 file lib
+    shift
+    for file in "$@"; do
+        cp "$file" "$root/bin/"
+        for lib in $(ldd "$file" | grep -o '/[^ ]*' | sort -u); do
+            mkdir -p "$root${lib%/*}"
+            cp -L "$lib" "$root$lib"
+        done
+    done
+}
+
+# push_demo [PROGRAM...]: the demo image in the registry; its name in $demo_image.
 push_demo() {
     demo_image=$registry_host/gpu-demo:1
     make_rootfs "$NODE/rootfs"
+    add_program "$NODE/rootfs" "$@"
     "$NODE_BUILD/bin/gi-push" --root-owned --cmd /bin/gpu-demo --env PATH=/bin \
         "http://$demo_image" "$NODE/rootfs" >"$NODE/logs/push.log" 2>&1 ||
         { node_fail "the demo image could not be pushed" "$NODE/logs/push.log"; return 1; }

@@ -114,9 +114,9 @@ static void test_orphans(void)
     REQUIRE(vg_new(IDM_KIND_stream, &stream) == CUDA_SUCCESS);
     current = other;
     REQUIRE(vg_new(IDM_KIND_stream, &foreign) == CUDA_SUCCESS);
-    EXPECT(vg_find_child(IDM_KIND_function, module, is_text, "name") == function);
-    EXPECT(vg_find_child(IDM_KIND_function, module, is_text, "nobody") == 0);
-    EXPECT(vg_find_child(IDM_KIND_function, context, is_text, "name") == 0);
+    EXPECT(vg_find_child(IDM_KIND_function, module, context, is_text, "name") == function);
+    EXPECT(vg_find_child(IDM_KIND_function, module, context, is_text, "nobody") == 0);
+    EXPECT(vg_find_child(IDM_KIND_function, context, context, is_text, "name") == 0);
     vg_forget_orphans(module);
     EXPECT(!vg_find(IDM_KIND_function, function) && vg_find(IDM_KIND_module, module));
     vg_forget_orphans(context);

@@ -74,6 +74,71 @@
     X(cuFuncSetAttribute)                                                                          \
     X(cuFuncGetParamInfo)                                                                          \
     X(cuFuncGetModule)                                                                             \
+    X(cuFuncGetName)                                                                               \
+    X(cuLibraryLoadData)                                                                           \
+    X(cuLibraryLoadFromFile)                                                                       \
+    X(cuLibraryUnload)                                                                             \
+    X(cuLibraryGetKernel)                                                                          \
+    X(cuLibraryGetKernelCount)                                                                     \
+    X(cuLibraryGetModule)                                                                          \
+    X(cuLibraryGetGlobal)                                                                          \
+    X(cuKernelGetFunction)                                                                         \
+    X(cuKernelGetLibrary)                                                                          \
+    X(cuKernelGetName)                                                                             \
+    X(cuKernelGetParamInfo)                                                                        \
+    X(cuKernelGetAttribute)                                                                        \
+    X(cuKernelSetAttribute)                                                                        \
+    X(cuCtxGetDevice_v2)                                                                           \
+    X(cuCtxSynchronize_v2)                                                                         \
+    X(cuStreamGetCtx_v2)                                                                           \
+    X(cuCtxCreate_v3)                                                                              \
+    X(cuCtxCreate_v4)                                                                              \
+    X(cuEventRecord_ptsz)                                                                          \
+    X(cuStreamSynchronize_ptsz)                                                                    \
+    X(cuEventElapsedTime_v2)                                                                       \
+    X(cuMemcpyHtoD_v2_ptds)                                                                        \
+    X(cuMemcpyHtoDAsync_v2_ptsz)                                                                   \
+    X(cuLaunchKernel_ptsz)                                                                         \
+    X(cuMemsetD32_v2_ptds)                                                                         \
+    X(cuStreamQuery_ptsz)                                                                          \
+    X(cuStreamGetFlags_ptsz)                                                                       \
+    X(cuStreamGetPriority_ptsz)                                                                    \
+    X(cuMemcpyDtoH_v2_ptds)                                                                        \
+    X(cuCtxGetCacheConfig)                                                                         \
+    X(cuCtxGetLimit)                                                                               \
+    X(cuCtxGetSharedMemConfig)                                                                     \
+    X(cuCtxSetCacheConfig)                                                                         \
+    X(cuCtxSetLimit)                                                                               \
+    X(cuCtxSetSharedMemConfig)                                                                     \
+    X(cuDeviceCanAccessPeer)                                                                       \
+    X(cuFuncSetCacheConfig)                                                                        \
+    X(cuFuncSetSharedMemConfig)                                                                    \
+    X(cuKernelSetCacheConfig)                                                                      \
+    X(cuMemAllocPitch_v2)                                                                          \
+    X(cuMemcpy2DAsync_v2)                                                                          \
+    X(cuMemcpy2D_v2)                                                                               \
+    X(cuMemcpy2D_v2_ptds)                                                                          \
+    X(cuMemcpy3D_v2)                                                                               \
+    X(cuMemsetD2D16_v2_ptds)                                                                       \
+    X(cuMemsetD2D32Async)                                                                          \
+    X(cuMemsetD2D32Async_ptsz)                                                                     \
+    X(cuMemsetD2D8_v2)                                                                             \
+    X(cuModuleGetLoadingMode)                                                                      \
+    X(cuOccupancyAvailableDynamicSMemPerBlock)                                                     \
+    X(cuOccupancyMaxActiveBlocksPerMultiprocessor)                                                 \
+    X(cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags)                                        \
+    X(cuOccupancyMaxPotentialBlockSize)                                                            \
+    X(cuPointerGetAttributes)                                                                      \
+    X(cuStreamGetCaptureInfo_v3)                                                                   \
+    X(cuStreamIsCapturing)                                                                         \
+    X(cuThreadExchangeStreamCaptureMode)                                                           \
+    X(cuMemAllocManaged)                                                                           \
+    X(cuMemPrefetchAsync)                                                                          \
+    X(cuMemPrefetchAsync_v2)                                                                       \
+    X(cuMemAdvise)                                                                                 \
+    X(cuStreamAttachMemAsync)                                                                      \
+    X(cuMemAllocAsync)                                                                             \
+    X(cuMemFreeAsync)                                                                              \
     X(cuLaunchKernel)                                                                              \
     X(cuStreamCreate)                                                                              \
     X(cuStreamCreateWithPriority)                                                                  \

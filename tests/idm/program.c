@@ -11,19 +11,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cu.h"
 #include "demo/kernels.h"
+#include "program.h"
 
-static struct cu cu;
+struct cu cu;
 static CUcontext context;
 static CUmodule module;
 
-static CUresult show(const char *what, CUresult rc)
+CUresult show(const char *what, CUresult rc)
 {
     printf("%s: %d\n", what, (int)rc);
     return rc;
 }
-#define SHOW(call, ...) show(#call "(" #__VA_ARGS__ ")", cu.call(__VA_ARGS__))
 
 static uint64_t sum(const void *data, size_t bytes)
 {
@@ -41,7 +40,7 @@ static void *room(size_t bytes)
     return p;
 }
 
-static void show_device(CUdeviceptr p, size_t bytes)
+void show_device(CUdeviceptr p, size_t bytes)
 {
     void *copy = room(bytes);
     memset(copy, 0xee, bytes);
@@ -480,6 +479,8 @@ int main(int argc, char **argv)
     pinned();
     modules();
     launches();
+    libraries();
+    forms();
     streams();
     SHOW(cuModuleUnload, module);
     cu.cuModuleLoadData(&module, PTX_ALL);

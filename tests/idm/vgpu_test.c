@@ -444,45 +444,27 @@ static void test_handles_come_back(void)
     EXPECT(proxy_client(&node.proxy, NODE_ZONE).handles < 10);
 }
 
-static void *find(const char *name, int version, uint64_t flags, CUresult expected, int state)
+static void *use_own_stream(void *its_context)
 {
-    void *fn = &fn;
-    CUdriverProcAddressQueryResult status = CU_GET_PROC_ADDRESS_SUCCESS;
-    EXPECT_EQ(cu.cuGetProcAddress_v2(name, &fn, version, flags, &status), expected);
-    EXPECT_EQ(status, state);
-    return fn;
+    CUresult rc = cu.cuCtxSetCurrent(its_context);
+    return (void *)(uintptr_t)(rc | cu.cuStreamSynchronize_ptsz(NULL));
 }
 
-static bool is(void *fn, const void *call)
+/* A thread's own stream goes, if not with it, then with the next one's. */
+static void test_own_streams_end(void)
 {
-    return memcmp(&fn, call, sizeof(fn)) == 0;
-}
-
-static void test_proc_address(void)
-{
-    EXPECT(is(find("cuMemAlloc", 12000, 0, CUDA_SUCCESS, CU_GET_PROC_ADDRESS_SUCCESS),
-              &cu.cuMemAlloc_v2));
-    EXPECT(is(find("cuInit", 2000, 0, CUDA_SUCCESS, CU_GET_PROC_ADDRESS_SUCCESS), &cu.cuInit));
-    EXPECT(is(find("cuGetProcAddress", 13000, 0, CUDA_SUCCESS, CU_GET_PROC_ADDRESS_SUCCESS),
-              &cu.cuGetProcAddress_v2));
-    EXPECT(is(find("cuLaunchKernel", 12000, CU_GET_PROC_ADDRESS_LEGACY_STREAM, CUDA_SUCCESS,
-                   CU_GET_PROC_ADDRESS_SUCCESS),
-              &cu.cuLaunchKernel));
-    EXPECT(!find("cuMemAlloc", 2000, 0, CUDA_ERROR_NOT_FOUND,
-                 CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT));
-    EXPECT(!find("cuNoSuchCall", 12000, 0, CUDA_ERROR_NOT_FOUND,
-                 CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND));
-    EXPECT(!find("", 12000, 0, CUDA_ERROR_NOT_FOUND, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND));
-    EXPECT(!find("cuzzz", 12000, 0, CUDA_ERROR_NOT_FOUND, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND));
-    /* Not the legacy stream's for whom wants the other. */
-    EXPECT(!find("cuLaunchKernel", 12000, CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM,
-                 CUDA_ERROR_NOT_FOUND, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND));
-    EXPECT(find("cuInit", 12000, CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, CUDA_SUCCESS,
-                CU_GET_PROC_ADDRESS_SUCCESS));
-    void *fn;
-    EXPECT_EQ(cu.cuGetProcAddress_v2(NULL, &fn, 12000, 0, NULL), CUDA_ERROR_INVALID_VALUE);
-    EXPECT_EQ(cu.cuGetProcAddress_v2("cuInit", NULL, 12000, 0, NULL), CUDA_ERROR_INVALID_VALUE);
-    EXPECT_EQ(cu.cuGetProcAddress_v2("cuInit", &fn, 12000, 8, NULL), CUDA_ERROR_INVALID_VALUE);
+    CUcontext mine = NULL;
+    REQUIRE(begin());
+    REQUIRE(cu.cuCtxGetCurrent(&mine) == CUDA_SUCCESS);
+    for (unsigned i = 0; i < 40; i++) {
+        pthread_t t;
+        void *rc = (void *)1;
+        REQUIRE(pthread_create(&t, NULL, use_own_stream, mine) == 0);
+        pthread_join(t, &rc);
+        EXPECT(rc == NULL);
+    }
+    EXPECT_EQ(cu.cuCtxSynchronize(), CUDA_SUCCESS);
+    EXPECT(proxy_client(&node.proxy, NODE_ZONE).handles < 10);
 }
 
 /* Runs TEST in a child, which has no channel and leaves none behind. */
@@ -521,7 +503,7 @@ APART(test_full_ring)
 APART(test_full_arena)
 APART(test_pinned_in_kernels)
 APART(test_handles_come_back)
-APART(test_proc_address)
+APART(test_own_streams_end)
 
 int main(int argc, char **argv)
 {
@@ -547,7 +529,7 @@ int main(int argc, char **argv)
     MT_RUN(apart_test_full_arena);
     MT_RUN(apart_test_pinned_in_kernels);
     MT_RUN(apart_test_handles_come_back);
-    MT_RUN(apart_test_proc_address);
+    MT_RUN(apart_test_own_streams_end);
     EXPECT_EQ(node_stop(&node), 0);
     return mt_done();
 }

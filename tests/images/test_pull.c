@@ -438,7 +438,11 @@ static void test_mirror(void **state)
     struct opened *o = *state;
     char mirror[128];
     snprintf(mirror, sizeof(mirror), "http://%s", fx.host);
-    const char *mirrors[] = {"http://127.0.0.1:1", mirror, NULL};
+    /* One that nobody listens at, one whose name can't be resolved (without asking anybody). */
+    const char *mirrors[] = {
+        "http://127.0.0.1:1",
+        "http://0123456789012345678901234567890123456789012345678901234567890123456789.invalid",
+        mirror, NULL};
     struct images_registry registry = {.host = "registry.example.com", .mirrors = mirrors};
     push("pause:3.9", two_layers, (struct push_image){0}, NULL, NULL);
     reopen_with(o, (struct images_config){.registries = &registry, .n_registries = 1});

@@ -74,6 +74,7 @@ static int write_spec(const Runtime__V1__ContainerConfig *c, struct gi_json **re
                                  .image = &image,
                                  .hostname = "host",
                                  .etc_dir = etc,
+                                 .host_paths = true,
                                  .available_caps = OCI_ALL_CAPS};
     int rc = oci_spec_write(&in, ret_out, err);
     if (rc == 0)
@@ -207,7 +208,7 @@ static void capabilities(void **state)
 static void what_is_hidden_and_read_only(void **state)
 {
     struct made m = make(config());
-    assert_non_null(at(m.spec, "linux.seccomp"));
+    assert_null(at(m.spec, "linux.seccomp"));
     assert_false(at(m.spec, "root.readonly")->truth);
     drop(&m);
 
@@ -231,6 +232,35 @@ static void what_is_hidden_and_read_only(void **state)
     s->seccomp->profile_type = RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost;
     pb_set(&s->seccomp->localhost_ref, "relative.json");
     refused(c, "config.linux.security_context.seccomp");
+}
+
+static void seccomp(void **state)
+{
+    static const struct {
+        const char *path;
+        bool filter;
+    } by_path[] = {
+        {"", false}, {"unconfined", false}, {"runtime/default", true}, {"docker/default", true}};
+    for (size_t i = 0; i < sizeof(by_path) / sizeof(by_path[0]); i++) {
+        Runtime__V1__ContainerConfig *c = config();
+        pb_set(&c->linux->security_context->seccomp_profile_path, by_path[i].path);
+        struct made m = make(c);
+        assert_int_equal(at(m.spec, "linux.seccomp") != NULL, by_path[i].filter);
+        drop(&m);
+    }
+    Runtime__V1__ContainerConfig *c = config();
+    pb_set(&c->linux->security_context->seccomp_profile_path, "elsewhere");
+    refused(c, "config.linux.security_context.seccomp_profile_path");
+
+    /* The newer field counts. */
+    c = config();
+    Runtime__V1__LinuxContainerSecurityContext *s = c->linux->security_context;
+    pb_set(&s->seccomp_profile_path, "unconfined");
+    s->seccomp = pb_new(&runtime__v1__security_profile__descriptor);
+    s->seccomp->profile_type = RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__RuntimeDefault;
+    struct made m = make(c);
+    assert_string_equal(at(m.spec, "linux.seccomp.defaultAction")->text, "SCMP_ACT_ERRNO");
+    drop(&m);
 }
 
 static void limits(void **state)
@@ -280,6 +310,19 @@ static void mounts(void **state)
     }
     assert_true(found);
     drop(&m);
+
+    /* Nothing is tied to the outside unasked. */
+    m = make(with_mount(dir, "/data"));
+    assert_null(at(m.spec, "linux.rootfsPropagation"));
+    drop(&m);
+    Runtime__V1__ContainerConfig *c = with_mount(dir, "/data");
+    c->mounts[0]->propagation = RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_HOST_TO_CONTAINER;
+    m = make(c);
+    assert_string_equal(at(m.spec, "linux.rootfsPropagation")->text, "rslave");
+    drop(&m);
+    c = with_mount(dir, "/data");
+    c->mounts[0]->propagation = RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL;
+    refused(c, "config.mounts[0].propagation");
     refused(with_mount("relative", "/data"), "config.mounts[0].host_path");
     refused(with_mount(dir, ""), "config.mounts[0].container_path");
 }
@@ -311,6 +354,7 @@ int main(void)
         cmocka_unit_test(the_request_goes_before_the_image),
         cmocka_unit_test(capabilities),
         cmocka_unit_test(what_is_hidden_and_read_only),
+        cmocka_unit_test(seccomp),
         cmocka_unit_test(limits),
         cmocka_unit_test(mounts),
         cmocka_unit_test(the_nodes_namespaces_are_refused),

@@ -21,7 +21,7 @@ for name in xen-hypervisor-4.17-amd64 xen-utils-4.17 xen-utils-common xenstore-u
     packages+=("$spec")
 done
 # What comes from this machine: busybox, bash, tools and the libraries they load.
-tools=(/bin/busybox /bin/bash /sbin/losetup /sbin/ip /usr/bin/flock /usr/bin/stat)
+tools=(/bin/busybox /bin/bash /sbin/losetup /sbin/ip /usr/bin/flock /usr/bin/stat /sbin/tc /usr/bin/nsenter)
 host=$(dpkg-query -W -f '${Package}=${Version}\n' libc6 libxenmisc4.17 busybox-static bash mount \
     iproute2 util-linux coreutils)
 key=$({
@@ -87,7 +87,7 @@ mkdir -p "$root/var/lib/xenstored" "$root/var/lib/xen/dump"
 # order in which they can be inserted is worked out here, so dom0 needs no
 # depmod.
 modules=(xen-privcmd xenfs xen-evtchn xen-gntdev xen-gntalloc xen-blkback xen-netback loop overlay erofs
-    bridge veth tun virtio_pci virtio_net e1000)
+    bridge veth tun sch_ingress cls_matchall act_mirred virtio_pci virtio_net e1000)
 depmod -b "$work/debs" -F "$work/debs/boot/System.map-$version" "$version"
 : >"$root/lib/modules.order"
 for name in "${modules[@]}"; do

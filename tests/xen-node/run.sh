@@ -13,6 +13,7 @@
 #     --forward H:D    127.0.0.1:H here is port D of dom0 (10.0.2.15); repeatable.
 #                      The only way in or out; dom0 reaches nothing else
 #     --verbose        shows the console while it runs
+#     --stream         the script's output line by line as it comes, not at the end
 # The script's output goes to stdout. Exit status: the script's; 124 the time
 # was up, 125 the node itself failed, 77 something is missing (said on stderr).
 # GI_XEN_ACCEL=tcg|kvm|auto: auto takes KVM where Xen starts with it.
@@ -21,7 +22,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/xen-node/debs.sh
 . "$here/debs.sh"
 
-cmd='' out='' log='' limit=300 memory=3072 cpus=2 verbose='' forward='' add=() qemu_more=()
+cmd='' out='' log='' limit=300 memory=3072 cpus=2 verbose='' forward='' add=() qemu_more=() stream=''
 while [ $# -gt 0 ]; do
     case "$1" in
     --cmd) cmd=$2 && shift ;;
@@ -34,8 +35,9 @@ while [ $# -gt 0 ]; do
     --qemu) qemu_more+=("$2") && shift ;;
     --forward) forward+=",hostfwd=tcp:127.0.0.1:${2%%:*}-:${2#*:}" && shift ;;
     --verbose) verbose=1 ;;
+    --stream) stream=1 ;;
     *)
-        sed -n '3,20s/^# \{0,1\}//p' "$0"
+        sed -n '3,21s/^# \{0,1\}//p' "$0"
         [ "$1" = --help ] && exit 0
         exit 2
         ;;
@@ -149,6 +151,15 @@ if [ -n "$verbose" ]; then
     tail_pid=$!
 fi
 
+script_output() {
+    stdbuf -oL tr -d '\r' | sed -u -n "/^XEN-NODE $nonce begin/,/^XEN-NODE $nonce end/p" |
+        grep --line-buffered -av -e "^XEN-NODE $nonce" -e '^(XEN)' || true
+}
+if [ -n "$stream" ]; then
+    # Ends with QEMU, but for the lines that are still under way.
+    tail -n +1 -f -s 0.2 ---disable-inotify --pid="$qemu_pid" "$log" | script_output &
+    stream_pid=$!
+fi
 # As long as QEMU lives; it ends when dom0 powers off, or when Xen or dom0 panics.
 while kill -0 "$qemu_pid" 2>/dev/null; do
     if [ "$SECONDS" -ge "$limit" ]; then
@@ -158,12 +169,9 @@ while kill -0 "$qemu_pid" 2>/dev/null; do
     sleep 0.2
 done
 stop_qemu
+[ -z "$stream" ] || wait "$stream_pid" || true
 
-script_output() {
-    tr -d '\r' <"$log" | sed -n "/^XEN-NODE $nonce begin/,/^XEN-NODE $nonce end/p" |
-        grep -av -e "^XEN-NODE $nonce" -e '^(XEN)' || true
-}
-script_output
+[ -n "$stream" ] || script_output <"$log"
 if [ -n "$out" ] && [ -s "$work/out" ]; then
     if grep -q "^XEN-NODE $nonce out-complete" "$work/out"; then
         mkdir -p "$out"

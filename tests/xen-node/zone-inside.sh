@@ -20,7 +20,7 @@ name = "$name"
 type = "$type"
 kernel = "/guest/vmlinux"
 disk = ["format=raw, vdev=xvda, access=ro, target=/dev/loop0"]
-extra = "console=hvc0 quiet root=/dev/xvda ro rootfstype=erofs -- --listen /run/gpu-isolated/agent.sock --zone 7"
+extra = "console=hvc0 quiet root=/dev/xvda ro rootfstype=erofs -- --zone 7"
 memory = 128
 vcpus = 2
 on_poweroff = "destroy"

@@ -11,7 +11,7 @@ state() {
 }
 state >/tmp/before
 LD_LIBRARY_PATH=/node/lib /node/driver-test /guest/vmlinux /guest/zone.erofs \
-    "console=hvc0 quiet root=/dev/xvda ro rootfstype=erofs -- --listen /run/gpu-isolated/agent.sock"
+    "console=hvc0 quiet root=/dev/xvda ro rootfstype=erofs" /node/xen-block
 xenstore-rm /gpu-isolated 2>/dev/null || true
 state >/tmp/after
 cmp /tmp/before /tmp/after || {

@@ -10,7 +10,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$root/guest-image/rootfs/build.sh" "$1" "$work/zone.erofs"
 adds=(--add "$kernel/vmlinux:/guest/vmlinux" --add "$work/zone.erofs:/guest/zone.erofs"
-    --add "$1/bin/xen-driver-test:/node/driver-test")
+    --add "$1/bin/xen-driver-test:/node/driver-test" --add "$root/xenmgr/xen/xen-block:/node/xen-block")
 # What the program loads: under /node/lib, beside dom0's own.
 while read -r lib; do
     adds+=(--add "$lib:/node/lib/${lib##*/}")

@@ -6,51 +6,94 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/log.h"
-#include "xen.h"
+#include "xen_driver.h"
 
 #define DEFAULT_MEMORY (256u << 20)
 #define DEFAULT_VCPUS  1u
 #define MIN_MEMORY     (64u << 20)
-#define GONE_MS        30000 /* a domain that was told to go takes no longer */
-
-static char *text(const char *fmt, const char *a, const char *b)
-{
-    char *s = NULL;
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    return asprintf(&s, fmt, a, b) < 0 ? NULL : s;
-#pragma GCC diagnostic pop
-}
+#define MAX_CMDLINE    2000u   /* the kernel's own limit is 2048 */
+#define MAX_SYSCTLS    4u      /* the kernel gives init 32 words at most */
+#define GPU_GRANTS     262144u /* pages of channels; Xen's own limit is usually lower */
 
 /* ---- describing ---- */
 
-static int describe_disk(const struct xen *x, libxl_domain_config *d)
+/* One word of a kernel's command line: quotes and blanks would make it more. */
+static bool is_word(const char *s)
+{
+    for (; *s; s++)
+        if (*s <= ' ' || *s > '~' || *s == '"')
+            return false;
+    return true;
+}
+
+/* "<configured> hostname=pod ... -- --zone N --sysctl K=V ...": behind "--" is init's. */
+static char *zone_command_line(const struct xen *x, const struct machine_config *m,
+                               const struct nic *nic, uint32_t gpu_domain)
+{
+    cleanup_buf struct gi_buf b = GI_BUF_INIT(MAX_CMDLINE);
+    int rc = gi_buf_printf(&b, "%s", x->cmdline);
+    if (m->hostname && *m->hostname)
+        rc |= gi_buf_printf(&b, " hostname=%s", m->hostname);
+    if (gpu_domain)
+        rc |= gi_buf_printf(&b, " xen_gntalloc.limit=%u", GPU_GRANTS);
+    rc |= gi_buf_printf(&b, " -- --zone %u", m->zone_id);
+    if (gpu_domain)
+        rc |= gi_buf_printf(&b, " --gpu-domain %u", gpu_domain);
+    if (nic)
+        rc |= nic_words(nic, &b);
+    for (size_t i = 0; m->sysctls && m->sysctls[i]; i++)
+        rc |= gi_buf_printf(&b, " --sysctl %s", m->sysctls[i]);
+    return rc ? NULL : strdup(b.data);
+}
+
+static int check_words(const struct machine_config *m, struct gi_error *err)
+{
+    size_t n = 0;
+    if (m->hostname && (!is_word(m->hostname) || strlen(m->hostname) > 64))
+        return gi_fail(err, GI_INVALID_ARGUMENT, "hostname: not 1 to 64 printable characters");
+    for (; m->sysctls && m->sysctls[n]; n++)
+        if (!is_word(m->sysctls[n]))
+            return gi_fail(err, GI_INVALID_ARGUMENT,
+                           "sysctl \"%.100s\": blanks and quotes can't be given to a Xen domain",
+                           m->sysctls[n]);
+    return n > MAX_SYSCTLS ? gi_fail(err, GI_INVALID_ARGUMENT, "more than %u sysctls", MAX_SYSCTLS)
+                           : 0;
+}
+
+static int describe_disk(const struct xen *x, const char *device, libxl_domain_config *d)
 {
     d->disks = calloc(1, sizeof(*d->disks));
     if (!d->disks)
         return -1;
     d->num_disks = 1;
-    libxl_device_disk_init(&d->disks[0]);
-    d->disks[0].pdev_path = strdup(x->root_device);
-    d->disks[0].vdev = strdup("xvda");
-    d->disks[0].format = LIBXL_DISK_FORMAT_RAW;
-    d->disks[0].backend = LIBXL_DISK_BACKEND_PHY;
-    d->disks[0].readwrite = 0;
-    return d->disks[0].pdev_path && d->disks[0].vdev ? 0 : -1;
+    return disk_describe(x, device, "xvda", &d->disks[0]);
 }
 
-static int describe(const struct xen *x, struct operation *op, const struct machine_config *m,
+static int describe_nic(const struct xen *x, const struct domain_plan *p, libxl_domain_config *d)
+{
+    if (!p->nic)
+        return 0;
+    d->nics = calloc(1, sizeof(*d->nics));
+    if (!d->nics)
+        return -1;
+    d->num_nics = 1;
+    return nic_describe(p->nic, p->netns, x->vif_script, &d->nics[0]);
+}
+
+static int describe(const struct xen *x, struct operation *op, const struct domain_plan *p,
                     const struct zone_entry *e, libxl_domain_config *d)
 {
-    uint64_t memory = m->memory_bytes ? m->memory_bytes : DEFAULT_MEMORY;
-    unsigned vcpus = m->vcpus ? m->vcpus : DEFAULT_VCPUS;
+    uint64_t memory = p->memory_bytes ? p->memory_bytes : DEFAULT_MEMORY;
+    unsigned vcpus = p->vcpus ? p->vcpus : DEFAULT_VCPUS;
     libxl_domain_create_info *c = &d->c_info;
     libxl_domain_build_info *b = &d->b_info;
     c->type = x->pvh ? LIBXL_DOMAIN_TYPE_PVH : LIBXL_DOMAIN_TYPE_PV;
-    c->name = text("%s%s", XEN_NAME_PREFIX, m->id);
+    if (asprintf(&c->name, XEN_NAME_PREFIX "%s", p->id) < 0)
+        c->name = NULL;
     c->domid = e->domid;
     libxl_uuid_copy(op->ctx, &c->uuid, &e->uuid);
     libxl_domain_build_info_init_type(b, c->type);
@@ -61,14 +104,12 @@ static int describe(const struct xen *x, struct operation *op, const struct mach
         libxl_bitmap_set(&b->avail_vcpus, (int)i);
     b->max_memkb = b->target_memkb = (memory < MIN_MEMORY ? MIN_MEMORY : memory) / 1024;
     b->kernel = strdup(x->kernel);
-    char zone[16];
-    snprintf(zone, sizeof(zone), "%u", e->domid);
-    b->cmdline = text("%s --zone %s", x->cmdline, zone);
+    b->cmdline = strdup(p->cmdline);
     if (!c->name || !b->kernel || !b->cmdline)
         return -1;
     /* Guests' deaths are ours to see and to clean up: libxl itself acts on none. */
     d->on_poweroff = d->on_reboot = d->on_crash = d->on_watchdog = LIBXL_ACTION_ON_SHUTDOWN_DESTROY;
-    return describe_disk(x, d);
+    return describe_disk(x, p->root_device, d) || describe_nic(x, p, d) ? -1 : 0;
 }
 
 /* ---- building ---- */
@@ -89,13 +130,13 @@ static void build_slot_give(struct xen *x)
     pthread_cond_signal(&x->build_done);
 }
 
-static int build(struct xen *x, struct operation *op, const struct machine_config *m,
+static int build(struct xen *x, struct operation *op, const struct domain_plan *p,
                  const struct zone_entry *e, struct gi_error *err)
 {
     libxl_domain_config d;
     uint32_t domid = INVALID_DOMID;
     libxl_domain_config_init(&d);
-    int rc = describe(x, op, m, e, &d);
+    int rc = describe(x, op, p, e, &d);
     if (rc) {
         rc = gi_fail(err, GI_RESOURCE_EXHAUSTED, "out of memory");
     } else {
@@ -103,7 +144,7 @@ static int build(struct xen *x, struct operation *op, const struct machine_confi
         rc = libxl_domain_create_new(op->ctx, &d, &domid, NULL, NULL);
         build_slot_give(x);
         if (rc)
-            rc = operation_failed(op, err, rc, "build the domain of %s", m->id);
+            rc = operation_failed(op, err, rc, "build the domain of %s", p->id);
         else if (domid != e->domid)
             rc = gi_fail(err, GI_INTERNAL, "Xen gave domain %u instead of %u", domid, e->domid);
     }
@@ -111,41 +152,93 @@ static int build(struct xen *x, struct operation *op, const struct machine_confi
     return rc;
 }
 
+static int start(struct xen *x, struct operation *op, const struct domain_plan *p,
+                 const struct zone_entry *e, int64_t until, struct domain *d, struct gi_error *err)
+{
+    int rc = build(x, op, p, e, err);
+    if (rc == 0)
+        rc = events_watch(x->events, e->domid, &d->death, err);
+    if (rc == 0) {
+        int why = libxl_domain_unpause(op->ctx, e->domid, NULL);
+        rc = why ? operation_failed(op, err, why, "start domain %u", e->domid) : 0;
+    }
+    if (rc < 0)
+        return rc;
+    /* A build can't be given up; the boot can. */
+    int64_t left = (until - gi_monotonic_ns()) / 1000000;
+    return host_link_connect(e->domid, p->link, d->death->fd, left > 0 ? (int)left : 0, &d->link,
+                             err);
+}
+
+int domain_make(struct xen *x, const struct domain_plan *p, int timeout_ms, struct domain *ret,
+                struct gi_error *err)
+{
+    cleanup_operation struct operation op = {.ctx = NULL};
+    struct zone_entry e = {.domid = p->domid};
+    struct domain d = {.domid = p->domid};
+    int64_t until = gi_monotonic_ns() + (int64_t)timeout_ms * 1000000;
+    int rc = operation_begin(&op, err);
+    if (rc < 0)
+        return rc;
+    libxl_uuid_generate(&e.uuid);
+    rc = zone_entry_write(p->id, &e, err); /* X1 */
+    if (rc < 0)
+        return rc;
+    rc = start(x, &op, p, &e, until, &d, err);
+    if (rc < 0) {
+        domain_forget(x, &d);
+        if (zone_lives(&op, &e)) /* half built, or mute */
+            libxl_domain_destroy(op.ctx, e.domid, NULL);
+        zone_entry_remove(p->id, NULL);
+        return rc;
+    }
+    *ret = d;
+    return 0;
+}
+
+void domain_forget(struct xen *x, struct domain *d)
+{
+    host_link_free(TAKE_PTR(d->link));
+    events_unwatch(x->events, TAKE_PTR(d->death));
+}
+
 int xen_create(void *driver, const struct machine_config *m, int timeout_ms,
                struct machine_facts *ret_facts, struct gi_error *err)
 {
     struct xen *x = driver;
-    struct death *death = NULL;
-    cleanup_operation struct operation op = {.ctx = NULL};
-    struct zone_entry e = {.domid = m->zone_id};
-    (void)timeout_ms; /* a build can't be given up; the agent's answer is waited for elsewhere */
+    struct zone_entry e;
+    struct domain d;
+    uint32_t gpu_domain = 0;
     if (zone_entry_read(m->id, &e, NULL) == 0)
         return gi_fail(err, GI_ALREADY_EXISTS, "there is a zone %s already", m->id);
-    int rc = operation_begin(&op, err);
+    int rc = check_words(m, err);
+    if (rc == 0 && m->gpu_socket)
+        rc = gpu_domain_get(x->gpu, &gpu_domain, err);
     if (rc < 0)
         return rc;
-    e.domid = m->zone_id;
-    libxl_uuid_generate(&e.uuid);
-    rc = zone_entry_write(m->id, &e, err); /* X1 */
+    struct nic nic;
+    if (m->netns_path)
+        rc = nic_read(m->netns_path, &nic, err);
     if (rc < 0)
         return rc;
-    rc = build(x, &op, m, &e, err);
+    cleanup_free char *cmdline = zone_command_line(x, m, m->netns_path ? &nic : NULL, gpu_domain);
+    if (!cmdline)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "the kernel's command line gets too long");
+    const struct domain_plan p = {
+        .id = m->id,
+        .domid = m->zone_id,
+        .root_device = x->root_device,
+        .cmdline = cmdline,
+        .memory_bytes = m->memory_bytes,
+        .vcpus = m->vcpus,
+        .link = LINK_BYTES,
+        .nic = m->netns_path ? &nic : NULL,
+        .netns = m->netns_path,
+    };
+    rc = domain_make(x, &p, timeout_ms, &d, err);
     if (rc == 0)
-        rc = events_watch(x->events, e.domid, &death, err);
-    if (rc == 0) {
-        int why = libxl_domain_unpause(op.ctx, e.domid, NULL);
-        rc = why ? operation_failed(&op, err, why, "start domain %u", e.domid) : 0;
-    }
-    if (rc < 0 || !death) {
-        events_unwatch(x->events, death);
-        if (zone_lives(&op, &e)) /* half built */
-            libxl_domain_destroy(op.ctx, e.domid, NULL);
-        zone_entry_remove(m->id, NULL);
-        return rc;
-    }
-    *ret_facts =
-        (struct machine_facts){.zone = e.domid, .pid = 0, .death_fd = death->fd, .state = death};
-    return 0;
+        rc = zone_facts(&d, ret_facts, err);
+    return rc;
 }
 
 /* ---- ending ---- */

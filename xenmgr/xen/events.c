@@ -18,7 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "xen.h"
+#include "xen_driver.h"
 
 #define MAX_FDS 1024
 

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "xen.h"
+#include "xen_driver.h"
 
 #define TRIES 64 /* somebody else may take the number we were told */
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "xen.h"
+#include "xen_driver.h"
 
 /* Other parts of the daemon (CNI plugins) have children and wait for them. */
 const libxl_childproc_hooks xen_children = {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The driver: opened, its machines found again, swept. */
-#include "xen.h"
+#include "xen_driver.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -20,6 +20,7 @@
 static void xen_close(void *driver)
 {
     struct xen *x = driver;
+    gpu_domain_stop(x->gpu);
     events_stop(x->events);
     gi_cleanup_closep(&x->root_loop);
     pthread_mutex_destroy(&x->lock);
@@ -28,6 +29,8 @@ static void xen_close(void *driver)
     free(x->kernel);
     free(x->root_image);
     free(x->cmdline);
+    free(x->block_script);
+    free(x->vif_script);
     free(x);
 }
 
@@ -54,7 +57,7 @@ static int look(struct xen *x, struct gi_error *err)
     return rc;
 }
 
-static int check_file(const char *key, const char *path, struct gi_error *err)
+int xen_check_file(const char *key, const char *path, struct gi_error *err)
 {
     if (!path || path[0] != '/')
         return gi_fail(err, GI_INVALID_ARGUMENT, "%s: not an absolute path", key);
@@ -65,9 +68,13 @@ static int check_file(const char *key, const char *path, struct gi_error *err)
 
 static int xen_open(const struct xenmgr_config *c, void **ret_driver, struct gi_error *err)
 {
-    int rc = check_file("xen_kernel", c->xen_kernel, err);
+    int rc = xen_check_file("xen_kernel", c->xen_kernel, err);
     if (rc == 0)
-        rc = check_file("xen_root", c->xen_root, err);
+        rc = xen_check_file("xen_root", c->xen_root, err);
+    if (rc == 0)
+        rc = xen_check_file("xen_block_script", c->xen_block_script, err);
+    if (rc == 0)
+        rc = xen_check_file("xen_vif_script", c->xen_vif_script, err);
     if (rc < 0)
         return rc;
     struct xen *x = calloc(1, sizeof(*x));
@@ -82,16 +89,20 @@ static int xen_open(const struct xenmgr_config *c, void **ret_driver, struct gi_
     x->run_dir = strdup(c->run_dir);
     x->kernel = strdup(c->xen_kernel);
     x->root_image = strdup(c->xen_root);
+    x->block_script = strdup(c->xen_block_script);
+    x->vif_script = strdup(c->xen_vif_script);
     x->cmdline = strdup(c->xen_cmdline ? c->xen_cmdline : "");
     pthread_mutex_init(&x->lock, NULL);
     pthread_cond_init(&x->build_done, NULL);
-    rc = x->run_dir && x->kernel && x->root_image && x->cmdline
+    rc = x->run_dir && x->kernel && x->root_image && x->cmdline && x->block_script && x->vif_script
              ? look(x, err)
              : gi_fail_errno(err, ENOMEM, "xen driver");
     if (rc == 0)
         rc = loop_open(x->root_image, &x->root_loop, x->root_device, err);
     if (rc == 0)
         rc = events_start(&x->events, err);
+    if (rc == 0)
+        rc = gpu_domain_start(x, c, &x->gpu, err);
     if (rc < 0) {
         xen_close(x);
         return rc;
@@ -116,7 +127,7 @@ static bool in_use(const libxl_dominfo *list, int n, uint32_t zone)
 }
 
 /* A zone's number is its domain's, chosen here: gpu-proxy hears it first. */
-static int xen_draw_zone(void *driver, uint32_t *ret_zone, struct gi_error *err)
+int xen_draw_zone(void *driver, uint32_t *ret_zone, struct gi_error *err)
 {
     struct xen *x = driver;
     cleanup_operation struct operation op = {.ctx = NULL};
@@ -169,7 +180,7 @@ static int xen_adopt(void *driver, const char *id, struct machine_facts *ret_fac
     struct xen *x = driver;
     cleanup_operation struct operation op = {.ctx = NULL};
     struct zone_entry e;
-    struct death *death = NULL;
+    struct domain d = {.domid = 0};
     int rc = zone_entry_read(id, &e, err);
     if (rc == 0)
         rc = operation_begin(&op, err);
@@ -177,17 +188,37 @@ static int xen_adopt(void *driver, const char *id, struct machine_facts *ret_fac
         rc = gi_fail(err, GI_NOT_FOUND, "the domain of zone %s is gone", id);
     /* libxl tells a death that came before the watch, too. */
     if (rc == 0)
-        rc = events_watch(x->events, e.domid, &death, err);
-    if (rc < 0 || !death)
-        return rc;
-    *ret_facts = (struct machine_facts){.zone = e.domid, .death_fd = death->fd, .state = death};
-    return 0;
+        rc = events_watch(x->events, e.domid, &d.death, err);
+    d.domid = e.domid;
+    if (rc == 0)
+        rc = zone_facts(&d, ret_facts, err);
+    if (rc < 0)
+        domain_forget(x, &d);
+    return rc;
 }
 
 static void xen_release(void *driver, struct machine_facts *m)
 {
-    events_unwatch(((struct xen *)driver)->events, m->state);
+    domain_forget(driver, m->state);
+    free(m->state);
     m->state = NULL;
+}
+
+/* ---- the agent ---- */
+
+static int xen_connect_agent(void *driver, const char *id, const struct machine_facts *m,
+                             int timeout_ms, int *ret_fd, struct gi_error *err)
+{
+    struct domain *z = m->state;
+    (void)driver;
+    (void)id;
+    if (!host_link_up(z->link)) {
+        host_link_free(TAKE_PTR(z->link));
+        int rc = host_link_connect(m->zone, LINK_BYTES, m->death_fd, timeout_ms, &z->link, err);
+        if (rc < 0)
+            return rc;
+    }
+    return host_link_open(z->link, ret_fd, err);
 }
 
 /* ---- ending ---- */
@@ -258,26 +289,10 @@ static int xen_sweep(void *driver, bool (*keep)(void *data, const char *id), voi
     return rc;
 }
 
-/* ---- not yet ---- */
-
-static int xen_connect_agent(void *driver, const char *id, const struct machine_facts *m,
-                             int timeout_ms, int *ret_fd, struct gi_error *err)
-{
-    (void)driver;
-    (void)m;
-    (void)timeout_ms;
-    (void)ret_fd;
-    return gi_fail(err, GI_UNIMPLEMENTED, "zone %s: the agent is not reached over vchan yet", id);
-}
-
 static int xen_share_image(void *driver, const char *id, const struct machine_facts *m,
                            const char *host_rootfs, char **ret_name, struct gi_error *err)
 {
-    (void)driver;
-    (void)m;
-    (void)host_rootfs;
-    (void)ret_name;
-    return gi_fail(err, GI_UNIMPLEMENTED, "zone %s: images are not attached as disks yet", id);
+    return disk_share_image(driver, id, m, host_rootfs, ret_name, err);
 }
 
 const struct driver xen_driver = {

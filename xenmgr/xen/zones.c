@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Our zones in xenstore (who may write there is in xen.h), and their domains. */
+/* Our zones in xenstore (who may write there is in xen_driver.h), and their domains. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "xen.h"
+#include "xen_driver.h"
 
 #define ZONES "/gpu-isolated/zones"
 
@@ -121,5 +121,58 @@ int zone_entry_list(char ***ret_ids, size_t *ret_n, struct gi_error *err)
         return gi_fail_errno(err, ENOMEM, "list of zones");
     *ret_ids = ids;
     *ret_n = count;
+    return 0;
+}
+
+/* ---- disks ---- */
+
+int zone_disk_take(const char *id, const char *tree, unsigned *ret_number, bool *ret_there,
+                   struct gi_error *err)
+{
+    cleanup_xs struct xs_handle *xs = open_xenstore(err);
+    char path[256], key[16];
+    unsigned len, free_one = 0;
+    if (!xs)
+        return -GI_UNAVAILABLE;
+    for (unsigned i = 1; i <= ZONE_DISKS; i++) {
+        snprintf(key, sizeof(key), "disks/%u", i);
+        cleanup_free char *of = read_key(xs, id, key);
+        if (of && strcmp(of, tree) == 0) {
+            *ret_number = i;
+            *ret_there = true;
+            return 0;
+        }
+        if (!of && !free_one)
+            free_one = i;
+    }
+    if (!free_one)
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "a zone can have %u images", ZONE_DISKS);
+    snprintf(key, sizeof(key), "disks/%u", free_one);
+    path_of(id, key, path);
+    len = (unsigned)strlen(tree);
+    if (!xs_write(xs, XBT_NULL, path, tree, len))
+        return gi_fail_errno(err, errno, "xenstore %s", path);
+    *ret_number = free_one;
+    *ret_there = false;
+    return 0;
+}
+
+void zone_disk_give(const char *id, unsigned number)
+{
+    cleanup_xs struct xs_handle *xs = open_xenstore(NULL);
+    char path[256], key[16];
+    snprintf(key, sizeof(key), "disks/%u", number);
+    path_of(id, key, path);
+    if (xs)
+        xs_rm(xs, XBT_NULL, path);
+}
+
+int zone_facts(const struct domain *d, struct machine_facts *ret, struct gi_error *err)
+{
+    struct domain *z = calloc(1, sizeof(*z));
+    if (!z)
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "out of memory");
+    *z = *d;
+    *ret = (struct machine_facts){.zone = d->domid, .death_fd = d->death->fd, .state = z};
     return 0;
 }

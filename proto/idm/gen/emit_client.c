@@ -161,50 +161,16 @@ void emit_client_source(FILE *f, const struct model *m)
     }
 }
 
-static bool exported(const struct call *c)
-{
-    return c->kind == K_CALL || c->kind == K_LOCAL || c->kind == K_REFUSED;
-}
-
-static int by_base(const void *a, const void *b)
-{
-    const struct call *x = *(const struct call *const *)a;
-    const struct call *y = *(const struct call *const *)b;
-    int d = strcmp(x->base, y->base);
-    return d ? d : (x->since > y->since) - (x->since < y->since);
-}
-
-/* There is a call of this name for the per-thread default stream. */
-static bool has_per_thread(const struct model *m, const struct call *c)
-{
-    size_t n = strlen(c->symbol);
-    FOR_CALLS(other, m)
-    {
-        if (strncmp(other->symbol, c->symbol, n) == 0 &&
-            (strcmp(other->symbol + n, "_ptsz") == 0 || strcmp(other->symbol + n, "_ptds") == 0))
-            return true;
-    }
-    return false;
-}
-
 void emit_client_table(FILE *f, const struct model *m)
 {
     static const struct call *sorted[MAX_CALLS];
-    size_t n = 0;
-    FOR_CALLS(c, m)
-    {
-        if (exported(c))
-            sorted[n++] = c;
-    }
-    // NOLINTNEXTLINE(bugprone-sizeof-expression): pointers are sorted
-    qsort(sorted, n, sizeof(*sorted), by_base);
+    size_t n = sort_symbols(m, sorted);
     banner(f);
     fprintf(f, "#include \"procaddr.h\"\n\n");
     for (size_t i = 0; i < n; i++)
         fprintf(f, "extern void %s(void);\n", sorted[i]->symbol);
-    fprintf(f, "\n/* By name, then version. */\nconst struct vg_symbol vg_symbols[] = {\n");
+    fprintf(f, "\nvoid (*const vg_functions[])(void) = {\n");
     for (size_t i = 0; i < n; i++)
-        fprintf(f, "    {\"%s\", %u, %s, %s},\n", sorted[i]->base, sorted[i]->since,
-                has_per_thread(m, sorted[i]) ? "true" : "false", sorted[i]->symbol);
-    fprintf(f, "};\nconst unsigned vg_n_symbols = %zu;\n", n);
+        fprintf(f, "    %s,\n", sorted[i]->symbol);
+    fprintf(f, "};\n");
 }

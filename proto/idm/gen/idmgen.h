@@ -48,6 +48,8 @@ struct call {
     enum call_class class;
     char symbol[72];
     char base[72];
+    bool per_thread; /* for a thread's own default stream */
+    unsigned form;   /* of its name: 2 for _v2, else 1 */
     unsigned number;
     unsigned since;
     bool client; /* the stub is written by hand */
@@ -75,9 +77,13 @@ void emit_wire_source(FILE *f, const struct model *m);
 void emit_client_header(FILE *f, const struct model *m);
 void emit_client_source(FILE *f, const struct model *m);
 void emit_client_table(FILE *f, const struct model *m);
+void emit_symbols(FILE *f, const struct model *m);
 void emit_worker_header(FILE *f, const struct model *m);
 void emit_worker_source(FILE *f, const struct model *m);
 void emit_docs(FILE *f, const struct model *m);
+
+/* All that is exported, by base name, then version; how many. */
+size_t sort_symbols(const struct model *m, const struct call **ret_sorted);
 
 /* Has a message of its own. */
 bool on_wire(const struct call *c);

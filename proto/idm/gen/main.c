@@ -51,10 +51,15 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*emit)(FILE *, const struct model *);
-    } files[] = {{"idm_wire.h", emit_wire_header},       {"idm_wire.c", emit_wire_source},
-                 {"client_calls.h", emit_client_header}, {"client_calls.c", emit_client_source},
-                 {"client_table.c", emit_client_table},  {"worker_calls.h", emit_worker_header},
-                 {"worker_calls.c", emit_worker_source}, {"cuda-api.md", emit_docs}};
+    } files[] = {{"idm_wire.h", emit_wire_header},
+                 {"idm_wire.c", emit_wire_source},
+                 {"client_calls.h", emit_client_header},
+                 {"client_calls.c", emit_client_source},
+                 {"client_table.c", emit_client_table},
+                 {"idm_symbols.c", emit_symbols},
+                 {"worker_calls.h", emit_worker_header},
+                 {"worker_calls.c", emit_worker_source},
+                 {"cuda-api.md", emit_docs}};
     if (argc != 3) {
         fprintf(stderr, "usage: idmgen DESCRIPTION FOLDER\n");
         return 2;

@@ -94,7 +94,8 @@ static void parse_type(struct param *p, char *token)
         parse_mem(p, rule);
     if (p->type == T_CSTR && !(p->max = (unsigned)strtoul(rule, NULL, 10)))
         die("cstr needs (max)", "");
-    static const char *const handles[] = {"context", "module", "function", "event"};
+    static const char *const handles[] = {"context", "module", "function", "event",
+                                          "library", "kernel", "code"};
     bool known = p->type != T_HANDLE;
     for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
         known = known || strcmp(handles[i], token) == 0;
@@ -133,13 +134,22 @@ static void parse_param(struct call *c, char *line)
     copy(p->name, sizeof(p->name), name);
 }
 
+/* cuMemcpyHtoD_v2_ptds: cuMemcpyHtoD, the second form, per thread. */
 static void default_base(struct call *c)
 {
     copy(c->base, sizeof(c->base), c->symbol);
     size_t n = strlen(c->base);
+    if (n > 5 && (strcmp(c->base + n - 5, "_ptsz") == 0 || strcmp(c->base + n - 5, "_ptds") == 0)) {
+        c->per_thread = true;
+        n -= 5;
+        c->base[n] = '\0';
+    }
+    c->form = 1;
     if (n > 3 && c->base[n - 3] == '_' && c->base[n - 2] == 'v' &&
-        isdigit((unsigned char)c->base[n - 1]))
+        isdigit((unsigned char)c->base[n - 1])) {
+        c->form = (unsigned)(c->base[n - 1] - '0');
         c->base[n - 3] = '\0';
+    }
 }
 
 static void parse_class(struct call *c, const char *token)
@@ -245,8 +255,27 @@ static void add_section(struct model *m, const char *line)
         *end = '\0';
 }
 
+/* cuGetProcAddress gives the newest form there is: it must not be an older one
+ * than the program means. */
+static void check_forms(const struct model *m)
+{
+    FOR_CALLS(later, m)
+    {
+        if (later->kind != K_PLANNED)
+            continue;
+        FOR_CALLS(c, m)
+        {
+            bool here = c->kind == K_CALL || c->kind == K_LOCAL || c->kind == K_REFUSED;
+            if (here && c->per_thread == later->per_thread && c->form < later->form &&
+                strcmp(c->base, later->base) == 0)
+                die("a later form is only planned", later->symbol);
+        }
+    }
+}
+
 static void check(const struct model *m)
 {
+    check_forms(m);
     FOR_CALLS(c, m)
     {
         FOR_PARAMS(p, c)

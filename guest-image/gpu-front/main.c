@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gpu-isolated-gpu-front: the zone's end of one GPU client's channel. The agent
+ * executes it for each client, whose connection it inherits as descriptor 3.
+ *   gpu-isolated-gpu-front DRIVER-DOMAIN
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <xenstore.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "grants/grants.h"
+
+#define CLIENT     3
+#define STEP_MS    60000 /* a driver's first start on a busy host takes long */
+#define RING_BYTES 4096u /* of the vchan: references go through it once, then rings */
+
+struct front {
+    uint32_t domain;
+    struct libxenvchan *chan;
+    struct handover_channel *ch;
+};
+
+static void close_chan(struct front *f)
+{
+    if (f->chan)
+        libxenvchan_close(f->chan);
+    f->chan = NULL;
+}
+
+/* The client's wish, or as much of it as there are grants for. */
+static int share_arena(uint32_t domain, struct handover_channel *ch, uint32_t *refs,
+                       struct gi_error *err)
+{
+    for (;;) {
+        int rc = grants_share(domain, ch->arena_bytes, refs, &ch->arena, err);
+        if (rc != -GI_RESOURCE_EXHAUSTED || ch->arena_bytes / 2 < HANDOVER_MIN_ARENA)
+            return rc;
+        ch->arena_bytes = (ch->arena_bytes / 2) & ~(uint64_t)(GRANTS_PAGE - 1);
+    }
+}
+
+/* The folder of all clients may be listed by the driver domain, which learns of
+ * new ones so, and by nobody else; what is in it inherits that. */
+static int open_folder(uint32_t domain, struct gi_error *err)
+{
+    struct xs_handle *xs = xs_open(0);
+    unsigned len;
+    cleanup_free char *own = xs ? xs_read(xs, XBT_NULL, "domid", &len) : NULL;
+    struct xs_permissions perms[2] = {
+        {.id = own ? (unsigned)strtoul(own, NULL, 10) : 0, .perms = XS_PERM_NONE},
+        {.id = domain, .perms = XS_PERM_READ},
+    };
+    bool ok = own && xs_mkdir(xs, XBT_NULL, GRANTS_NODE) &&
+              xs_set_permissions(xs, XBT_NULL, GRANTS_NODE, perms, 2);
+    int rc = ok ? 0 : gi_fail_errno(err, errno, "xenstore %s", GRANTS_NODE);
+    if (xs)
+        xs_close(xs);
+    return rc;
+}
+
+static int offer(struct front *f, struct handover_channel *ch, const uint32_t *refs,
+                 struct gi_error *err)
+{
+    char node[64];
+    /* A process has its number as long as it has its vchan. */
+    snprintf(node, sizeof(node), GRANTS_NODE "/%d", getpid());
+    f->chan = libxenvchan_server_init(NULL, (int)f->domain, node, RING_BYTES, RING_BYTES);
+    if (!f->chan)
+        return gi_fail_errno(err, errno, "offer a vchan to domain %u", f->domain);
+    int rc = grants_send_offer(f->chan, ch, refs, STEP_MS, err);
+    return rc < 0 ? rc : grants_receive_answer(f->chan, ch, STEP_MS, err);
+}
+
+static int make(void *data, struct handover_channel *ch, struct gi_error *err)
+{
+    struct front *f = data;
+    size_t ring_pages = ch->ring_bytes / GRANTS_PAGE;
+    cleanup_free uint32_t *refs = calloc(ring_pages + ch->arena_bytes / GRANTS_PAGE, sizeof(*refs));
+    if (!refs)
+        return gi_fail_errno(err, ENOMEM, "channel");
+    ch->to_proxy = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    ch->to_client = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (ch->to_proxy < 0 || ch->to_client < 0)
+        return gi_fail_errno(err, errno, "eventfd");
+    int rc = grants_share(f->domain, ch->ring_bytes, refs, &ch->ring, err);
+    if (rc == 0)
+        rc = share_arena(f->domain, ch, refs + ring_pages, err);
+    if (rc == 0)
+        rc = open_folder(f->domain, err);
+    return rc < 0 ? rc : offer(f, ch, refs, err);
+}
+
+int main(int argc, char **argv)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    struct handover_channel ch = HANDOVER_CHANNEL_INIT;
+    gi_log_init("gpu-isolated-gpu-front", GI_LOG_INFO);
+    struct front f = {.domain = argc == 2 ? (uint32_t)strtoul(argv[1], NULL, 10) : 0};
+    if (f.domain == 0) {
+        fputs("usage: gpu-isolated-gpu-front DRIVER-DOMAIN\n", stderr);
+        return 2;
+    }
+    if (handover_serve_with(CLIENT, GRANTS_MAX_ARENA, STEP_MS, make, &f, &ch, &err) < 0) {
+        gi_log(GI_LOG_WARNING, "GPU client refused", "reason", err.message, NULL);
+        close_chan(&f);
+        return 1;
+    }
+    /* The client has the memory; who keeps it here keeps it from being freed. */
+    gi_cleanup_closep(&ch.ring);
+    gi_cleanup_closep(&ch.arena);
+    grants_pump(f.chan, ch.to_proxy, ch.to_client, CLIENT);
+    close_chan(&f);
+    return 0;
+}

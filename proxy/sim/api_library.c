@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Libraries: images that belong to no context. Where a kernel is used, its
+ * library is loaded, as a module, when that context first needs it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mem.h"
+#include "stream.h"
+
+static void instance_free(struct lib_instance *i)
+{
+    for (uint32_t n = 0; n < i->module->code->nfuncs; n++) {
+        if (i->function[n])
+            object_put(&i->function[n]->o);
+    }
+    object_put(&i->module->o);
+    free(i);
+}
+
+static void library_free(struct object *o)
+{
+    struct CUlib_st *l = (struct CUlib_st *)o;
+    while (l->instances) {
+        struct lib_instance *i = l->instances;
+        l->instances = i->next;
+        instance_free(i);
+    }
+    if (l->code)
+        sim_module_free(l->code);
+    pthread_mutex_destroy(&l->lock);
+    free(l->text);
+    free(l);
+}
+
+static void kernel_free(struct object *o)
+{
+    struct CUkern_st *k = (struct CUkern_st *)o;
+    object_put(&k->library->o);
+    free(k);
+}
+
+/* --- loading ------------------------------------------------------------------ */
+
+/* The image is copied: the program may drop it. */
+static CUresult library_new(const void *data, struct CUlib_st **ret_library, struct sim_log *log)
+{
+    struct image image = {0};
+    PUT_LATER(CUlib_st) *l = object_new(OBJECT_LIBRARY, sizeof(*l), NULL, library_free);
+    if (!l)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    pthread_mutex_init(&l->lock, NULL);
+    TRY(image_find(data, &image));
+    l->len = image.len;
+    l->text = image.owned ? image.owned : malloc(image.len + 1);
+    if (!l->text)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    if (!image.owned)
+        memcpy(l->text, image.text, image.len);
+    const struct image own = {l->text, l->len, NULL};
+    TRY(image_parse(&own, &l->code, log));
+    object_hold(&l->o);
+    *ret_library = l;
+    return CUDA_SUCCESS;
+}
+
+static CUresult check_options(unsigned n, const CUlibraryOption *options)
+{
+    if (n && !options)
+        return CUDA_ERROR_INVALID_VALUE;
+    for (unsigned i = 0; i < n; i++) {
+        if ((int)options[i] < 0 || options[i] > CU_LIBRARY_BINARY_IS_PRESERVED)
+            return CUDA_ERROR_INVALID_VALUE;
+    }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *jit_opts,
+                           void **jit_values, unsigned int n_jit, CUlibraryOption *options,
+                           void **values, unsigned int n)
+{
+    struct jit jit = {0};
+    struct sim_log log = {.text = ""};
+    struct CUlib_st *l = NULL;
+    (void)values;
+    TRY(sim_enter());
+    if (!library || !code)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(jit_options(&jit, n_jit, jit_opts, jit_values));
+    TRY(check_options(n, options));
+    CUresult rc = library_new(code, &l, &log);
+    jit_write(&jit.info, "");
+    jit_write(&jit.error, rc == CUDA_SUCCESS ? "" : log.text);
+    if (rc != CUDA_SUCCESS)
+        return rc;
+    object_publish(&l->o);
+    *library = l;
+    return CUDA_SUCCESS;
+}
+
+static CUresult read_file(const char *path, char **ret_data)
+{
+    struct stat st;
+    CUresult rc = CUDA_ERROR_FILE_NOT_FOUND;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return rc;
+    char *data = NULL;
+    size_t got = 0;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        data = calloc(1, (size_t)st.st_size + 16); /* text has an end */
+    while (data && got < (size_t)st.st_size) {
+        ssize_t k = read(fd, data + got, (size_t)st.st_size - got);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k <= 0)
+            break;
+        got += (size_t)k;
+    }
+    close(fd);
+    if (data && got == (size_t)st.st_size) {
+        *ret_data = data;
+        return CUDA_SUCCESS;
+    }
+    free(data);
+    return rc;
+}
+
+CUresult cuLibraryLoadFromFile(CUlibrary *library, const char *path, CUjit_option *jit_opts,
+                               void **jit_values, unsigned int n_jit, CUlibraryOption *options,
+                               void **values, unsigned int n)
+{
+    char *data = NULL;
+    TRY(sim_enter());
+    if (!library || !path)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(read_file(path, &data));
+    CUresult rc = cuLibraryLoadData(library, data, jit_opts, jit_values, n_jit, options, values, n);
+    free(data);
+    return rc;
+}
+
+static CUresult find_library(CUlibrary handle, struct CUlib_st **ret)
+{
+    TRY(sim_enter());
+    *ret = object_find(OBJECT_LIBRARY, handle);
+    return *ret ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
+static CUresult find_kernel(CUkernel handle, struct CUkern_st **ret)
+{
+    TRY(sim_enter());
+    *ret = object_find(OBJECT_KERNEL, handle);
+    return *ret ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
+CUresult cuLibraryUnload(CUlibrary library)
+{
+    PUT_LATER(CUlib_st) *l = NULL;
+    TRY(find_library(library, &l));
+    if (!object_kill(&l->o))
+        return CUDA_ERROR_INVALID_HANDLE;
+    object_kill_kernels(l);
+    pthread_mutex_lock(&l->lock);
+    l->gone = true;
+    struct lib_instance *all = l->instances;
+    l->instances = NULL;
+    pthread_mutex_unlock(&l->lock);
+    while (all) {
+        struct lib_instance *i = all;
+        all = i->next;
+        struct CUctx_st *c = i->module->o.context;
+        if (!c->dead)
+            module_unload(c, i->module);
+        instance_free(i);
+    }
+    return CUDA_SUCCESS;
+}
+
+/* --- in a context ------------------------------------------------------------- */
+
+/* With the lock held. What belonged to contexts that are gone, goes. */
+static struct lib_instance *find_instance(struct CUlib_st *l, const struct CUctx_st *c)
+{
+    for (struct lib_instance **at = &l->instances; *at;) {
+        struct lib_instance *i = *at;
+        if (i->module->o.context == c)
+            return i;
+        if (!i->module->o.context->dead) {
+            at = &i->next;
+            continue;
+        }
+        *at = i->next;
+        instance_free(i);
+    }
+    return NULL;
+}
+
+/* With the lock held. */
+static CUresult use_instance(struct CUlib_st *l, struct CUctx_st *c, struct lib_instance **ret)
+{
+    struct sim_log log = {.text = ""};
+    const struct image image = {l->text, l->len, NULL};
+    if (l->gone)
+        return CUDA_ERROR_INVALID_HANDLE;
+    *ret = find_instance(l, c);
+    if (*ret)
+        return CUDA_SUCCESS;
+    size_t bytes = l->code->nfuncs * sizeof(struct CUfunc_st *);
+    struct lib_instance *i = calloc(1, sizeof(*i) + bytes);
+    if (!i)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult rc = module_load(c, &image, &i->module, &log);
+    if (rc != CUDA_SUCCESS) {
+        free(i);
+        return rc;
+    }
+    i->module->of_library = true;
+    i->next = l->instances;
+    l->instances = i;
+    *ret = i;
+    return CUDA_SUCCESS;
+}
+
+/* With the lock held. The instance keeps one reference, the handle has one. */
+static CUresult use_function(struct CUkern_st *k, struct lib_instance *i, struct CUctx_st *c)
+{
+    struct CUfunc_st **f = &i->function[k->code->index];
+    if (*f)
+        return CUDA_SUCCESS;
+    *f = function_new(c, i->module, i->module->code->funcs[k->code->index]);
+    if (!*f)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    (*f)->max_dynamic = k->max_dynamic[c->device];
+    object_hold(&(*f)->o);
+    object_publish(&(*f)->o);
+    return CUDA_SUCCESS;
+}
+
+CUresult kernel_function(struct CUkern_st *k, struct CUctx_st *c, struct CUfunc_st **ret)
+{
+    struct lib_instance *i;
+    pthread_mutex_lock(&k->library->lock);
+    CUresult rc = use_instance(k->library, c, &i);
+    if (rc == CUDA_SUCCESS)
+        rc = use_function(k, i, c);
+    if (rc == CUDA_SUCCESS) {
+        *ret = i->function[k->code->index];
+        object_hold(&(*ret)->o);
+    }
+    pthread_mutex_unlock(&k->library->lock);
+    return rc;
+}
+
+static CUresult library_module(CUlibrary library, struct CUmod_st **ret)
+{
+    struct CUctx_st *c;
+    struct lib_instance *i;
+    PUT_LATER(CUlib_st) *l = NULL;
+    TRY(sim_context(&c));
+    TRY(find_library(library, &l));
+    pthread_mutex_lock(&l->lock);
+    CUresult rc = use_instance(l, c, &i);
+    if (rc == CUDA_SUCCESS) {
+        *ret = i->module;
+        object_hold(&(*ret)->o);
+    }
+    pthread_mutex_unlock(&l->lock);
+    return rc;
+}
+
+CUresult cuLibraryGetModule(CUmodule *module, CUlibrary library)
+{
+    PUT_LATER(CUmod_st) *m = NULL;
+    TRY(sim_enter());
+    if (!module)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(library_module(library, &m));
+    *module = m;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuLibraryGetGlobal(CUdeviceptr *ptr, size_t *bytes, CUlibrary library, const char *name)
+{
+    PUT_LATER(CUmod_st) *m = NULL;
+    TRY(sim_enter());
+    if (!name || (!ptr && !bytes))
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(library_module(library, &m));
+    return cuModuleGetGlobal_v2(ptr, bytes, m, name);
+}
+
+/* --- kernels ------------------------------------------------------------------ */
+
+CUresult cuLibraryGetKernel(CUkernel *kernel, CUlibrary library, const char *name)
+{
+    PUT_LATER(CUlib_st) *l = NULL;
+    TRY(sim_enter());
+    if (!kernel || !name)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_library(library, &l));
+    const struct sim_func *code = sim_module_func(l->code, name);
+    if (!code || !code->entry || !code->defined)
+        return CUDA_ERROR_NOT_FOUND;
+    struct CUkern_st *k = object_new(OBJECT_KERNEL, sizeof(*k), NULL, kernel_free);
+    if (!k)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    object_hold(&l->o);
+    k->library = l;
+    k->code = code;
+    for (unsigned i = 0; i < SIM_MAX_DEVICES; i++)
+        k->max_dynamic[i] = function_dynamic(code);
+    object_publish(&k->o);
+    *kernel = k;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuLibraryGetKernelCount(unsigned int *count, CUlibrary library)
+{
+    PUT_LATER(CUlib_st) *l = NULL;
+    unsigned n = 0;
+    TRY(sim_enter());
+    if (!count)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_library(library, &l));
+    for (uint32_t i = 0; i < l->code->nfuncs; i++)
+        n += l->code->funcs[i]->entry && l->code->funcs[i]->defined;
+    *count = n;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuKernelGetFunction(CUfunction *fn, CUkernel kernel)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUkern_st) *k = NULL;
+    PUT_LATER(CUfunc_st) *f = NULL;
+    TRY(sim_context(&c));
+    if (!fn)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_kernel(kernel, &k));
+    TRY(kernel_function(k, c, &f));
+    *fn = f;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuKernelGetLibrary(CUlibrary *library, CUkernel kernel)
+{
+    PUT_LATER(CUkern_st) *k = NULL;
+    TRY(sim_enter());
+    if (!library)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_kernel(kernel, &k));
+    *library = k->library;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuKernelGetName(const char **name, CUkernel kernel)
+{
+    PUT_LATER(CUkern_st) *k = NULL;
+    TRY(sim_enter());
+    if (!name)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_kernel(kernel, &k));
+    *name = k->code->name;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuKernelGetParamInfo(CUkernel kernel, size_t index, size_t *offset, size_t *size)
+{
+    PUT_LATER(CUkern_st) *k = NULL;
+    TRY(sim_enter());
+    if (!offset)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_kernel(kernel, &k));
+    if (index >= k->code->nparams)
+        return CUDA_ERROR_INVALID_VALUE;
+    *offset = k->code->params[index].offset;
+    if (size)
+        *size = k->code->params[index].size;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuKernelGetAttribute(int *value, CUfunction_attribute attrib, CUkernel kernel,
+                              CUdevice dev)
+{
+    PUT_LATER(CUkern_st) *k = NULL;
+    TRY(sim_enter());
+    if (!value)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_kernel(kernel, &k));
+    if (dev < 0 || dev >= (int)sim.devices)
+        return CUDA_ERROR_INVALID_DEVICE;
+    return function_attribute(k->code, k->library->code, k->max_dynamic[dev], attrib, value);
+}
+
+/* Functions that are there already follow. */
+static void pass_on(struct CUkern_st *k, CUdevice dev, unsigned value)
+{
+    pthread_mutex_lock(&k->library->lock);
+    k->max_dynamic[dev] = value;
+    for (const struct lib_instance *i = k->library->instances; i; i = i->next) {
+        struct CUfunc_st *f = i->function[k->code->index];
+        if (f && f->o.context->device == dev)
+            f->max_dynamic = value;
+    }
+    pthread_mutex_unlock(&k->library->lock);
+}
+
+CUresult cuKernelSetAttribute(CUfunction_attribute attrib, int value, CUkernel kernel, CUdevice dev)
+{
+    PUT_LATER(CUkern_st) *k = NULL;
+    TRY(find_kernel(kernel, &k));
+    if (dev < 0 || dev >= (int)sim.devices)
+        return CUDA_ERROR_INVALID_DEVICE;
+    TRY(function_check_dynamic(k->code, attrib, value));
+    if (attrib == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)
+        pass_on(k, dev, (unsigned)value);
+    return CUDA_SUCCESS;
+}

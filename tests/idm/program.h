@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parts of the program that is run twice. */
+#ifndef GI_TESTS_IDM_PROGRAM_H
+#define GI_TESTS_IDM_PROGRAM_H
+
+#include "cu.h"
+
+extern struct cu cu;
+
+/* Prints what was called and what it returned, which it returns. */
+CUresult show(const char *what, CUresult rc);
+#define SHOW(call, ...) show(#call "(" #__VA_ARGS__ ")", cu.call(__VA_ARGS__))
+
+/* Prints a checksum of device memory. */
+void show_device(CUdeviceptr p, size_t bytes);
+
+/* Libraries and kernels. A context is current before and after. */
+void libraries(void);
+/* Forms of calls for a thread's own stream, later and earlier ones. */
+void forms(void);
+
+#endif

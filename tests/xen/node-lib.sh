@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=dash disable=SC2034
+# In dom0: the node that tests/xen/stage.sh put together. Sourced by scripts.
+export LD_LIBRARY_PATH=/node/lib PATH=$PATH:/node/bin
+export CONTAINER_RUNTIME_ENDPOINT=unix:///run/gi/runtime.sock GPUICTL_LOG_ROOT=/run/gi/pod-logs
+image=$(cat /node/image)
+runtime_pid='' forwarded=''
+
+fail() {
+    echo "FAIL: $*"
+    tail -n 40 /run/gi/runtime.log
+    for log in /var/log/xen/console/guest-*.log; do
+        echo "== $log"
+        tail -n 25 "$log"
+    done
+    xl list
+    exit 1
+}
+
+now() { cut -d' ' -f1 /proc/uptime; }
+
+until_ok() { # SECONDS COMMAND...
+    local until
+    until=$(($(date +%s) + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$(date +%s)" -lt $until ] || return 1
+        sleep 0.2
+    done
+}
+
+proxy_stats() { gpu-proxy --stats --control /run/gi/gpu-proxy.sock "$@"; }
+
+start_registry() {
+    docker-registry serve /node/registry.yml >/run/gi/registry.log 2>&1 &
+}
+
+start_runtime() {
+    mkdir -p /run/gi/net.d /var/lib/gi
+    cat >/run/gi/net.d/10-pods.conflist <<END
+{"cniVersion": "1.0.0", "name": "pods", "plugins": [{
+  "type": "bridge", "bridge": "pods0", "isGateway": true,
+  "ipam": {"type": "host-local", "dataDir": "/run/gi/ipam",
+    "ranges": [[{"subnet": "10.90.0.0/24"}], [{"subnet": "fd00:90::/64"}]],
+    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}}]}
+END
+    [ -e /run/gi/config.json ] || cat >/run/gi/config.json <<END
+{
+  "socket": "/run/gi/runtime.sock",
+  "run_dir": "/run/gi",
+  "state_dir": "/var/lib/gi",
+  "machine_driver": "xen",
+  "xen_kernel": "/node/vmlinux",
+  "xen_root": "/node/zone.erofs",
+  "xen_block_script": "/node/xen-block",
+  "xen_vif_script": "/node/xen-vif",
+  "xen_gpu_root": "/node/driver.erofs",
+  "xen_gpu_memory": "512Mi",
+  "gpu_proxy_socket": "/run/gi/gpu-proxy.sock",
+  "network": "cni",
+  "cni_conf_dir": "/run/gi/net.d",
+  "cni_bin_dirs": ["/node/cni"],
+  "registries": [{"host": "${image%%/*}", "plain_http": true}]
+}
+END
+    gpu-isolated-runtime --config /run/gi/config.json >>/run/gi/runtime.log 2>&1 &
+    runtime_pid=$!
+    until_ok 60 gpuictl version || fail "the runtime does not answer"
+    [ -n "$forwarded" ] || forward_cri
+    forwarded=1
+}
+
+# The other half is test-node.sh's.
+forward_cri() {
+    socat TCP-LISTEN:7000,fork,reuseaddr UNIX-CONNECT:/run/gi/runtime.sock 2>/dev/null &
+}
+
+domains() { xl list | tail -n +2 | wc -l; }

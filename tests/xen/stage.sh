@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC2154
+# A node of our own, put together to be dom0's /node in tests/xen-node/run.sh:
+# the zone's kernel and root, the driver domain's root, the runtime, gpuictl,
+# mkfs.erofs, and a registry that has the demo image, each program with all
+# libraries it loads. Sourced, not run; needs tests/e2e/lib.sh.
+#   stage_node BUILD    makes $STAGE/node
+#   stage_end           removes all it made; fails when something is left
+STAGE=
+
+stage_program() {
+    local file lib
+    for file in "$@"; do
+        cp -L "$file" "$STAGE/node/bin/"
+        while read -r lib; do
+            [ -e "$STAGE/node/lib/${lib##*/}" ] || cp -L "$lib" "$STAGE/node/lib/"
+        done < <(ldd "$file" 2>/dev/null | grep -o '/[^ ]*\.so[^ ]*' || true)
+    done
+}
+
+stage_node() {
+    local build=$1 here kernel name
+    here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+    for name in docker-registry mkfs.erofs socat; do
+        command -v "$name" >/dev/null || { echo "SKIP: needs the program $name" && exit 77; }
+    done
+    [ -x /usr/lib/cni/bridge ] || { echo "SKIP: needs the Debian package containernetworking-plugins" && exit 77; }
+    kernel=$("$here/../../guest-image/kernel/build.sh") || return
+    STAGE=$(mktemp -d)
+    mkdir -p "$STAGE/node/bin" "$STAGE/node/lib"
+    "$here/../../guest-image/rootfs/build.sh" "$build" "$STAGE/node/zone.erofs"
+    "$here/../../guest-image/rootfs/build.sh" "$build" "$STAGE/node/driver.erofs" driver
+    node_begin "$build"
+    # Pushed here, where it takes no emulated time.
+    start_registry
+    push_demo "$build/bin/xen-hostile"
+    end_process "$registry_pid"
+    registry_pid=
+    cp -a "$NODE/registry" "$STAGE/node/registry"
+    sed "s|$NODE|/node|" "$NODE/etc/registry.yml" >"$STAGE/node/registry.yml"
+    echo "$demo_image" >"$STAGE/node/image"
+    cp "$kernel/vmlinux" "$here/../../xenmgr/xen/xen-block" "$here/../../xenmgr/xen/xen-vif" "$here/node-lib.sh" "$STAGE/node/"
+    mkdir "$STAGE/node/cni"
+    cp /usr/lib/cni/{bridge,host-local,loopback} "$STAGE/node/cni/"
+    stage_program "$(command -v docker-registry)" "$(command -v mkfs.erofs)" "$(command -v socat)" \
+        "$build"/bin/{gpu-isolated-runtime,gpuictl,gpu-proxy}
+}
+
+stage_end() {
+    [ -z "$STAGE" ] || rm -rf "$STAGE"
+    STAGE=
+    [ -z "$NODE" ] || node_end
+}

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A script in the dom0 of real Xen, on a node of our own (stage.sh).
+#   test-node.sh BUILD-FOLDER SCRIPT LOG [--keep] [--outside] [run.sh's options...]
+# While it runs, the node's CRI socket is $BUILD-FOLDER/xen-node.sock.
+# --keep: it stays up when the script has succeeded, until the script is interrupted.
+# --outside: fails unless gpuictl could see the node's images through that socket.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/e2e/lib.sh
+. "$here/../e2e/lib.sh"
+# shellcheck source=tests/xen/stage.sh
+. "$here/stage.sh"
+see_image() { # BUILD IMAGE
+    timeout 10 "$1/bin/gpuictl" images | grep -qF "$2"
+}
+socat_pid=
+finish() {
+    local rc=$?
+    trap - EXIT
+    end_process "$socat_pid"
+    rm -f "$socket"
+    stage_end || rc=1
+    exit "$rc"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+socket=$1/xen-node.sock
+options=() limit=400
+for word in "${@:4}"; do
+    case "$word" in
+    --keep) keep=1 limit=86400 ;;
+    --outside) outside=1 ;;
+    *) options+=("$word") ;;
+    esac
+done
+stage_node "$1"
+[ -z "${keep:-}" ] || echo "unix://$socket" >"$STAGE/node/keep"
+# The socket's two halves: this one, and node-lib.sh's in dom0.
+port=$(free_port)
+rm -f "$socket"
+socat "UNIX-LISTEN:$socket,fork,mode=0600" "TCP:127.0.0.1:$port" 2>/dev/null &
+socat_pid=$!
+[ -z "${outside:-}" ] || {
+    CONTAINER_RUNTIME_ENDPOINT=unix://$socket wait_for 300 see_image "$1" "$demo_image" && touch "$NODE/seen"
+} &
+"$here/../xen-node/run.sh" --cmd "$2" --log "$3" --timeout "$limit" --memory 3584 --add "$STAGE/node:/" \
+    --forward "$port:7000" ${options[@]+"${options[@]}"}
+[ -z "${outside:-}" ] || [ -e "$NODE/seen" ] || { echo "FAIL: the CRI socket did not answer here" && exit 1; }

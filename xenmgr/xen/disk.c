@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Images as disks. The tree that was unpacked becomes an EROFS file beside it,
+ * once; a zone that needs it gets it as a read-only disk while it runs, and
+ * its own kernel is the only one that parses it.
+ *
+ * What a zone has is in its entry: <id>/disks/<vdev> = the tree's path, written
+ * before the disk is attached (X1): after a restart an image is not attached twice.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "xen_driver.h"
+
+extern char **environ;
+
+#define CONNECT_MS 10000
+
+/* ---- the file ---- */
+
+/* The pages of an image are in dom0's cache once for all its zones: what
+ * compressing would save there it costs in every zone. */
+static int run_mkfs(const char *tree, const char *file, struct gi_error *err)
+{
+    const char *argv[] = {"mkfs.erofs", "--quiet", "-T0", file, tree, NULL};
+    posix_spawn_file_actions_t actions;
+    pid_t pid;
+    int status = 0;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    int why = posix_spawnp(&pid, argv[0], &actions, NULL, (char **)argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (why)
+        return gi_fail_errno(err, why, "mkfs.erofs (Debian package erofs-utils)");
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return gi_fail_errno(err, errno, "wait for mkfs.erofs");
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return gi_fail(err, GI_INTERNAL, "mkfs.erofs could not make a disk of %s (status %d)", tree,
+                       status);
+    return 0;
+}
+
+/* TREE's EROFS file; made when it is not there. */
+static int image_file(const char *tree, char file[PATH_MAX], struct gi_error *err)
+{
+    char making[PATH_MAX], lock[PATH_MAX];
+    if (snprintf(file, PATH_MAX, "%s.erofs", tree) >= PATH_MAX - 8)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "path too long");
+    snprintf(making, sizeof(making), "%s.new", file);
+    snprintf(lock, sizeof(lock), "%s.lock", file);
+    if (access(file, R_OK) == 0)
+        return 0;
+    cleanup_close int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0 || flock(fd, LOCK_EX) < 0)
+        return gi_fail_errno(err, errno, "%s", lock);
+    if (access(file, R_OK) == 0)
+        return 0;
+    unlink(making); /* a crash left it */
+    int rc = run_mkfs(tree, making, err);
+    if (rc == 0 && rename(making, file) < 0)
+        rc = gi_fail_errno(err, errno, "%s", file);
+    if (rc < 0)
+        unlink(making);
+    return rc;
+}
+
+/* ---- the disk ---- */
+
+int disk_describe(const struct xen *x, const char *device, const char *vdev, libxl_device_disk *d)
+{
+    libxl_device_disk_init(d);
+    d->pdev_path = strdup(device);
+    d->vdev = strdup(vdev);
+    d->script = strdup(x->block_script);
+    d->format = LIBXL_DISK_FORMAT_RAW;
+    d->backend = LIBXL_DISK_BACKEND_PHY;
+    d->readwrite = 0;
+    return d->pdev_path && d->vdev && d->script ? 0 : -1;
+}
+
+static int attach(struct xen *x, uint32_t domid, const char *device, const char *vdev,
+                  struct gi_error *err)
+{
+    cleanup_operation struct operation op = {.ctx = NULL};
+    libxl_device_disk d;
+    int rc = operation_begin(&op, err);
+    if (rc < 0)
+        return rc;
+    rc = disk_describe(x, device, vdev, &d) ? ERROR_NOMEM
+                                            : libxl_device_disk_add(op.ctx, domid, &d, NULL);
+    libxl_device_disk_dispose(&d);
+    return rc ? operation_failed(&op, err, rc, "attach %s to domain %u", device, domid) : 0;
+}
+
+static void detach(struct xen *x, uint32_t domid, const char *device, const char *vdev)
+{
+    cleanup_operation struct operation op = {.ctx = NULL};
+    libxl_device_disk d;
+    if (operation_begin(&op, NULL) < 0)
+        return;
+    if (disk_describe(x, device, vdev, &d) == 0)
+        libxl_device_disk_destroy(op.ctx, domid, &d, NULL);
+    libxl_device_disk_dispose(&d);
+}
+
+/* The backend has opened it and the zone's kernel has found it, or the time is up,
+ * which is the zone's own loss. It is the backend's word that counts: what the
+ * zone's side says, the zone writes. */
+static int wait_connected(uint32_t domid, unsigned number, int death_fd, struct gi_error *err)
+{
+    char path[96];
+    int64_t until = gi_monotonic_ns() + CONNECT_MS * 1000000LL;
+    struct xs_handle *xs = xs_open(0);
+    /* xvdb is device 202:16. */
+    snprintf(path, sizeof(path), "/local/domain/0/backend/vbd/%u/%u/state", domid,
+             (202u << 8) | (number << 4));
+    if (!xs)
+        return gi_fail_errno(err, errno, "xenstore");
+    for (;;) {
+        unsigned len = 0;
+        cleanup_free char *state = xs_read(xs, XBT_NULL, path, &len);
+        struct pollfd p = {.fd = death_fd, .events = POLLIN};
+        if ((state && strcmp(state, "4") == 0) || gi_monotonic_ns() >= until ||
+            poll(&p, 1, 5) > 0) {
+            bool connected = state && strcmp(state, "4") == 0;
+            xs_close(xs);
+            return connected ? 0
+                             : gi_fail(err, GI_UNAVAILABLE, "domain %u does not take its new disk",
+                                       domid);
+        }
+    }
+}
+
+/* The loop device lives by our descriptor until the backend has opened it, which
+ * it does in its own time after libxl returned: that it is connected is the
+ * proof. Closed earlier, the number could be another image's by then. From then on it lives as long
+ * as the disk. */
+static int attach_image(struct xen *x, const struct machine_facts *m, const char *file,
+                        unsigned number, const char *vdev, struct gi_error *err)
+{
+    char device[32];
+    cleanup_close int loop = -1;
+    int rc = loop_open(file, &loop, device, err);
+    if (rc == 0)
+        rc = attach(x, m->zone, device, vdev, err);
+    if (rc < 0)
+        return rc;
+    rc = wait_connected(m->zone, number, m->death_fd, err);
+    if (rc < 0)
+        detach(x, m->zone, device, vdev);
+    return rc;
+}
+
+int disk_share_image(struct xen *x, const char *id, const struct machine_facts *m, const char *tree,
+                     char **ret_name, struct gi_error *err)
+{
+    char file[PATH_MAX], vdev[8];
+    unsigned number = 0;
+    bool there = false;
+    int rc = image_file(tree, file, err);
+    if (rc == 0)
+        rc = zone_disk_take(id, tree, &number, &there, err);
+    if (rc < 0)
+        return rc;
+    snprintf(vdev, sizeof(vdev), "xvd%c", 'a' + (int)number);
+    if (there) /* a daemon before us may have died while it waited */
+        rc = wait_connected(m->zone, number, m->death_fd, err);
+    else
+        rc = attach_image(x, m, file, number, vdev, err);
+    if (rc < 0) {
+        zone_disk_give(id, number);
+        return rc;
+    }
+    if (asprintf(ret_name, "disk:%s", vdev) < 0)
+        return gi_fail_errno(err, ENOMEM, "name of a disk");
+    return 0;
+}
