@@ -159,15 +159,18 @@ struct share_stream {
 
 /* Work is counted; up to where it is done tells marks, or waits of the client. */
 struct share {
-    uint64_t work;    /* given to the driver */
-    uint64_t marked;  /* ... behind which a mark stands */
-    uint64_t covered; /* ... which some wait covers */
-    uint64_t done;    /* ... known to be done */
-    uint32_t batch;   /* work between marks */
-    uint32_t marks;   /* under way */
-    bool spread;      /* streams below aren't all that have work in flight */
-    uint32_t n_streams;
+    uint64_t work;      /* given to the driver */
+    uint64_t marked;    /* ... behind which a mark stands */
+    uint64_t covered;   /* ... which some wait covers */
+    uint64_t finished;  /* ... whose mark has come, though not all before it need have */
+    uint64_t done;      /* ... known to be done */
+    uint32_t batch;     /* work between marks */
+    uint32_t marks;     /* under way */
+    uint32_t n_streams; /* touched since the last mark */
     struct share_stream streams[SHARE_STREAMS];
+    struct share_stream first; /* of those with work in flight; no context: none */
+    bool many_streams;         /* there may be others */
+    bool many_contexts;
     int64_t busy_from;  /* since when something is in flight */
     int64_t counted_to; /* the GPU time of which is counted up to here */
     int64_t progress;   /* when a mark was last done */

@@ -68,39 +68,45 @@ void share_count(struct worker *w, int64_t now_ns)
 /* Nothing is in flight any more. */
 static void quiet(struct worker *w)
 {
-    w->share.n_streams = 0;
-    w->share.spread = false;
+    struct share *s = &w->share;
+    s->n_streams = 0;
+    s->first.context = 0;
+    s->many_streams = s->many_contexts = false;
     say(w, PAGE_SHARE_WANTS);
     if (gate(w) == PAGE_GATE_CLOSED)
         ring(w);
 }
 
-/* So much work was done since the last progress: how much is a good batch? */
+/* How much is a good batch, when so much was done since the last progress? */
 static void adapt(struct share *s, uint64_t count, int64_t now)
 {
     int64_t since = s->progress > s->busy_from ? s->progress : s->busy_from;
-    if (count <= s->done || now <= since)
+    s->progress = now;
+    if (count <= s->finished || now <= since)
         return;
-    int64_t each = (now - since) / (int64_t)(count - s->done) + 1;
+    int64_t each = (now - since) / (int64_t)(count - s->finished) + 1;
     int64_t good = BATCH_NS / each;
     int64_t most = 2 * (int64_t)s->batch;
     good = good > most ? most : good;
     s->batch = good < 1 ? 1 : good > MAX_BATCH ? MAX_BATCH : (uint32_t)good;
     s->patience = 4 * (now - since) > PATIENCE_NS ? 4 * (now - since) : PATIENCE_NS;
+    s->finished = count;
 }
 
 void share_done(struct worker *w, uint64_t count, bool mark)
 {
     struct share *s = &w->share;
     int64_t now = gi_monotonic_ns();
+    share_count(w, now);
     if (mark) {
-        s->marks--;
         adapt(s, count, now);
-        s->progress = now;
+        /* A mark is behind the work of the streams that were used since the one before it. */
+        if (--s->marks)
+            return;
+        count = s->finished > count ? s->finished : count;
     }
     if (count <= s->done)
         return;
-    share_count(w, now);
     s->done = count;
     if (s->marked < count)
         s->marked = count;
@@ -108,48 +114,53 @@ void share_done(struct worker *w, uint64_t count, bool mark)
         quiet(w);
 }
 
-/* Puts a mark behind everything. */
+/* Puts a mark behind what came since the last one. */
 static void mark(struct worker *w)
 {
     struct share *s = &w->share;
     if (s->marked == s->work)
         return;
     s->marked = s->work;
-    if (s->n_streams == 0 && w->context)
-        s->streams[s->n_streams++] = (struct share_stream){w->context, w->driver_context, NULL};
-    if (s->n_streams && worker_mark(w, s->streams, s->n_streams, s->work))
+    if (s->n_streams == 0)
+        share_touch(w, NULL);
+    bool marked = s->n_streams && worker_mark(w, s->streams, s->n_streams, s->work);
+    s->n_streams = 0;
+    if (marked)
         s->marks++;
-    else
+    else if (s->marks == 0)
         share_done(w, s->work, false); /* no context, or one that answers nothing any more */
+    else if (s->finished < s->work)
+        s->finished = s->work; /* the marks under way will tell */
 }
 
 void share_touch(struct worker *w, CUstream stream)
 {
     struct share *s = &w->share;
+    const struct share_stream it = {w->context, w->driver_context, stream};
+    if (!w->context)
+        return;
+    if (!s->first.context)
+        s->first = it;
+    s->many_streams = s->many_streams || s->first.stream != stream;
+    s->many_contexts = s->many_contexts || s->first.context != w->context;
     for (uint32_t i = s->n_streams; i-- > 0;) {
         if (s->streams[i].stream == stream && s->streams[i].context == w->context)
             return;
     }
-    if (!w->context)
-        return;
     if (s->n_streams == SHARE_STREAMS) {
         /* The oldest isn't looked at any more: its work may count too little. */
-        s->spread = true;
         memmove(s->streams, s->streams + 1, sizeof(s->streams) - sizeof(s->streams[0]));
         s->n_streams--;
     }
-    s->streams[s->n_streams++] = (struct share_stream){w->context, w->driver_context, stream};
+    s->streams[s->n_streams++] = it;
 }
 
 uint64_t share_covers(struct worker *w, bool all, CUstream stream)
 {
     struct share *s = &w->share;
-    if (s->spread || s->work == s->done)
+    if (s->work == s->done || s->many_contexts || s->first.context != w->context ||
+        (!all && (s->many_streams || s->first.stream != stream)))
         return 0;
-    for (uint32_t i = 0; i < s->n_streams; i++) {
-        if (s->streams[i].context != w->context || (!all && s->streams[i].stream != stream))
-            return 0;
-    }
     s->covered = s->work;
     return s->work;
 }
@@ -226,7 +237,6 @@ void share_before(struct worker *w, uint16_t type)
     case IDM_EFFECT_ENDS:
         mark(w);
         s->n_streams = 0;
-        s->spread = s->work != s->done;
         return;
     case IDM_EFFECT_WORK_IN_DEFAULT:
         share_touch(w, NULL);
