@@ -140,6 +140,19 @@ static void forked(void)
     release();
 }
 
+/* For the pod's own list of processes. */
+static CUresult introduce(void)
+{
+    char name[IDM_PROCESS_NAME];
+    struct idm_client_process_in in;
+    memset(&in, 0, sizeof(in));
+    ssize_t n = readlink("/proc/self/exe", name, sizeof(name));
+    in.w.pid = (uint32_t)getpid();
+    in.w.name_len = n > 0 ? (uint32_t)n : 0;
+    in.name = name;
+    return vg_queue_client_process(&in);
+}
+
 static CUresult greet(void)
 {
     struct idm_hello_in in;
@@ -164,7 +177,7 @@ static CUresult greet(void)
     vg.max_handles = out.w.max_handles < IDM_MAX_HANDLES ? out.w.max_handles : IDM_MAX_HANDLES;
     if (handles_open(vg.max_handles, vg.channel.tag) < 0)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    return CUDA_SUCCESS;
+    return introduce();
 }
 
 static CUresult open_channel(void)

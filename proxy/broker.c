@@ -56,6 +56,7 @@ static void on_tick(struct source *s, uint32_t events)
             client_tick(c, now);
         }
     }
+    share_tick(b, now);
 }
 
 /* The tick runs only while there is something to time or to audit. */
@@ -73,6 +74,7 @@ void broker_clients_changed(struct broker *b)
         timerfd_settime(b->tick.fd, 0, &t, NULL);
     if (b->stopping && !b->n_clients)
         loop_stop(b->loop);
+    share_arbitrate(b);
 }
 
 static int watch_signals(struct broker *b, struct gi_error *err)
@@ -140,6 +142,8 @@ static int start(struct broker *b, struct gi_error *err)
         rc = watch_signals(b, err);
     if (rc == 0)
         rc = watch_time(b, err);
+    if (rc == 0)
+        rc = share_start(b, err);
     /* The control socket first: it tells whether another proxy lives here,
      * whose zones' sockets must stay. */
     if (rc == 0)
@@ -153,6 +157,7 @@ int broker_run(const struct proxy_options *options, struct gi_error *err)
 {
     struct broker b = {
         .options = options, .signals = SOURCE_OFF, .tick = SOURCE_OFF, .control = SOURCE_OFF};
+    b.share.timer = SOURCE_OFF;
     raise_file_limit();
     int rc = start(&b, err);
     if (rc == 0) {
@@ -165,6 +170,7 @@ int broker_run(const struct proxy_options *options, struct gi_error *err)
     if (b.loop) {
         control_stop(&b);
         loop_drop(b.loop, &b.tick);
+        loop_drop(b.loop, &b.share.timer);
         loop_drop(b.loop, &b.signals);
         loop_free(b.loop);
     }

@@ -17,6 +17,7 @@
 #include "loop.h"
 #include "options.h"
 #include "page.h"
+#include "share.h"
 #include "worker_log.h"
 
 struct broker;
@@ -68,6 +69,7 @@ struct zone {
     uint64_t broker_protocol_errors; /* bad hand-overs */
     uint64_t broker_quota_refusals;
     struct audit audit;
+    struct zone_share share;
 };
 
 #define MAX_CONTROL_CONNECTIONS 32
@@ -91,6 +93,7 @@ struct broker {
     uint32_t n_clients; /* over all zones */
     uint32_t next_client_id;
     uint32_t next_tag;
+    struct share share;
     sigset_t parent_mask; /* signal mask to give to workers */
 };
 

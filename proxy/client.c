@@ -245,6 +245,7 @@ static int spawn(struct client *c, const struct handover_channel *ch, int status
         [WORKER_FD_ARENA] = ch->arena,
         [WORKER_FD_TO_PROXY] = ch->to_proxy,
         [WORKER_FD_TO_CLIENT] = ch->to_client,
+        [WORKER_FD_BELL] = z->share.bell.fd,
     };
     struct worker_boot boot = {.zone = z->number,
                                .client = c->id,

@@ -105,6 +105,8 @@ void page_clear(struct zone_page *page, uint32_t slot)
     struct page_slot *s = &page->slots[slot];
     atomic_store(&s->memory_used, 0);
     atomic_store(&s->handles, 0);
+    atomic_store(&s->share, 0);
+    atomic_store(&s->pid, 0);
 #define CLEAR(name) atomic_store(&s->name, 0);
     PAGE_COUNTERS(CLEAR)
 #undef CLEAR

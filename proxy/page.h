@@ -24,7 +24,8 @@
 #include "base/error.h"
 #include "control/control.h"
 
-#define PAGE_SLOTS CONTROL_MAX_CLIENTS
+#define PAGE_SLOTS      CONTROL_MAX_CLIENTS
+#define PAGE_NAME_WORDS 12u
 
 /* X(counter): what a worker counts. The broker adds a dead client's counters
  * to its zone's totals. */
@@ -45,17 +46,35 @@ struct page_counters {
 #undef PAGE_COUNTER
 };
 
+/* May the zone's workers give the GPU work? */
+enum page_gate {
+    PAGE_GATE_FREE = 0,   /* yes, and nobody wants to be told */
+    PAGE_GATE_OPEN = 1,   /* yes; ring the zone's bell when you begin */
+    PAGE_GATE_LENT = 2,   /* yes; ring when you begin or have nothing to do any more */
+    PAGE_GATE_CLOSED = 3, /* no; ring when what was in flight is done */
+};
+
+#define PAGE_SHARE_WANTS  1u /* has work in flight, or some to give, or had a moment ago */
+#define PAGE_SHARE_FLYING 2u /* may have work in flight */
+
 struct page_slot {
     _Alignas(64) _Atomic uint64_t memory_used;
     _Atomic uint64_t handles;
+    _Atomic uint32_t share; /* PAGE_SHARE_ bits: what the worker wants of the GPU */
 #define PAGE_COUNTER(name) _Atomic uint64_t name;
     PAGE_COUNTERS(PAGE_COUNTER)
 #undef PAGE_COUNTER
+    /* Who the client says it is; 0: it didn't. The name as words, for other
+     * workers read it while it is written. */
+    _Atomic uint32_t pid;
+    _Atomic uint64_t name[PAGE_NAME_WORDS];
 };
 
 struct zone_page {
     _Atomic uint64_t memory_quota;
     _Atomic uint32_t compute_weight;
+    _Atomic uint32_t gate;          /* enum page_gate; written by the broker, a futex */
+    _Atomic uint32_t busy_permille; /* the broker's; of about the last second */
     struct page_slot slots[PAGE_SLOTS];
 };
 

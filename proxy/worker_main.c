@@ -89,6 +89,7 @@ static int serve(const struct worker_boot *b, struct gi_error *err)
                                    .max_handles = (uint32_t)b->max_handles,
                                    .driver = driver_path(b->driver, file, path, sizeof(path)),
                                    .page = page,
+                                   .share_bell = WORKER_FD_BELL,
                                    .slot = (uint32_t)b->slot,
                                    .ready = on_ready};
     return worker_run(&config, err);

@@ -85,6 +85,8 @@ static struct control_quota effective(const struct control_quota *asked,
         q.max_channel_bytes = defaults->max_channel_bytes;
     if (!q.compute_weight)
         q.compute_weight = defaults->compute_weight;
+    if (!q.compute_cap)
+        q.compute_cap = defaults->compute_cap;
     return q;
 }
 
@@ -92,12 +94,13 @@ static bool same_quota(const struct control_quota *a, const struct control_quota
 {
     return a->memory_bytes == b->memory_bytes && a->max_clients == b->max_clients &&
            a->max_handles == b->max_handles && a->max_channel_bytes == b->max_channel_bytes &&
-           a->compute_weight == b->compute_weight;
+           a->compute_weight == b->compute_weight && a->compute_cap == b->compute_cap;
 }
 
 static void zone_destroy(struct zone *z)
 {
     loop_drop(z->broker->loop, &z->listener);
+    share_zone_close(z);
     page_unmap(z->page);
     if (z->page_fd >= 0)
         close(z->page_fd);
@@ -110,6 +113,9 @@ static int zone_open(struct zone *z, struct gi_error *err)
     snprintf(name, sizeof(name), "zone-%" PRIu32, z->number);
     int rc = page_create(name, z->quota.memory_bytes, z->quota.compute_weight, &z->page_fd,
                          &z->page, err);
+    if (rc < 0)
+        return rc;
+    rc = share_zone_open(z, err);
     if (rc < 0)
         return rc;
     cleanup_close int fd = -1;
@@ -134,6 +140,10 @@ int zone_create(struct broker *b, uint32_t number, const char *label,
         return gi_fail(err, GI_INVALID_ARGUMENT, "zone 0 is nobody's");
     if (quota->max_clients > PAGE_SLOTS)
         return gi_fail(err, GI_INVALID_ARGUMENT, "max_clients is over %u", PAGE_SLOTS);
+    if (quota->compute_cap > 100)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "compute_cap is over 100 per cent");
+    if (quota->compute_weight > CONTROL_MAX_WEIGHT)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "compute_weight is over %u", CONTROL_MAX_WEIGHT);
     struct control_quota q = effective(quota, &b->options->defaults);
     struct zone *z = zone_find(b, number);
     if (z && !same_quota(&z->quota, &q))
@@ -151,7 +161,7 @@ int zone_create(struct broker *b, uint32_t number, const char *label,
     z->number = number;
     z->quota = q;
     z->page_fd = -1;
-    z->listener = SOURCE_OFF;
+    z->listener = z->share.bell = SOURCE_OFF;
     z->audit.told.zone = number;
     snprintf(z->label, sizeof(z->label), "%s", label);
     snprintf(z->path, sizeof(z->path), "%s/%" PRIu32 ".sock", b->options->zones_dir, number);

@@ -110,12 +110,26 @@ static int open_streams(struct container *c, int theirs[3], char *console, struc
 /* ---- the spec ---- */
 
 struct gpu_mounts {
-    struct spec_mount mounts[3];
+    struct spec_mount mounts[5];
     char folder[PATH_MAX];
     char lib1[128];
     char lib[128];
+    char nvml_source[PATH_MAX];
+    char nvml[128];
+    char smi_source[PATH_MAX];
     size_t n;
 };
+
+/* What lies beside libvgpu, if it does: the program works without. */
+static void gpu_add_sibling(struct gpu_mounts *m, const char *libvgpu, const char *name,
+                            char source[PATH_MAX], const char *at)
+{
+    const char *slash = strrchr(libvgpu, '/');
+    int n =
+        snprintf(source, PATH_MAX, "%.*s%s", slash ? (int)(slash + 1 - libvgpu) : 0, libvgpu, name);
+    if (n > 0 && n < PATH_MAX && access(source, R_OK) == 0)
+        m->mounts[m->n++] = (struct spec_mount){source, at, true};
+}
 
 static int gpu_prepare(struct container *c, const char *image_rootfs, struct gpu_mounts *m,
                        struct gi_error *err)
@@ -134,6 +148,9 @@ static int gpu_prepare(struct container *c, const char *image_rootfs, struct gpu
     m->mounts[1] = (struct spec_mount){o->libvgpu, m->lib1, true};
     m->mounts[2] = (struct spec_mount){o->libvgpu, m->lib, true};
     m->n = 3;
+    snprintf(m->nvml, sizeof(m->nvml), "%s/libnvidia-ml.so.1", at);
+    gpu_add_sibling(m, o->libvgpu, "libnvidia-ml.so.1", m->nvml_source, m->nvml);
+    gpu_add_sibling(m, o->libvgpu, "vgpu-smi", m->smi_source, "/usr/bin/vgpu-smi");
     return 0;
 }
 

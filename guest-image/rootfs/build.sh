@@ -38,7 +38,9 @@ libexec=/usr/libexec/gpu-isolated
 programs=(gpu-isolated-zone-link)
 if [ "$role" = zone ]; then
     programs+=(gpu-isolated-agent gpu-isolated-gpu-front)
-    take "$build/lib/libcuda.so.1" /usr/lib/gpu-isolated/libcuda.so.1
+    for file in libcuda.so.1 libnvidia-ml.so.1 vgpu-smi; do
+        take "$build/lib/$file" "/usr/lib/gpu-isolated/$file"
+    done
     take "$(command -v crun)" /usr/bin/crun
 else
     programs+=(gpu-isolated-gpu-back)

@@ -16,6 +16,7 @@ struct control_client;
 
 #define CONTROL_LABEL_MAX   128u /* bytes of a zone's label (the pod's name) */
 #define CONTROL_PATH_MAX    107u /* sun_path */
+#define CONTROL_MAX_WEIGHT  10000u
 #define CONTROL_MAX_CLIENTS 256u /* per zone, whatever its quota says */
 
 struct control_quota {
@@ -23,7 +24,8 @@ struct control_quota {
     uint32_t max_clients;       /* 0: default */
     uint32_t max_handles;       /* per client; 0: default */
     uint64_t max_channel_bytes; /* ring + arena over all clients; 0: default */
-    uint32_t compute_weight;    /* 0: default (100) */
+    uint32_t compute_weight;    /* of GPU time, beside other zones' weights; 0: default (100) */
+    uint32_t compute_cap;       /* most per cent of GPU time; 0: the default, 100: none */
 };
 
 struct control_zone_stats {

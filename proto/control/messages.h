@@ -20,7 +20,7 @@
 #include "control/control.h"
 
 #define CONTROL_MAGIC       0x54434947u /* "GICT" */
-#define CONTROL_VERSION     1u
+#define CONTROL_VERSION     2u
 #define CONTROL_HEADER_SIZE 16u
 #define CONTROL_MAX_PAYLOAD (32u * 1024)
 #define CONTROL_MAX_MESSAGE (CONTROL_HEADER_SIZE + CONTROL_MAX_PAYLOAD)
@@ -37,7 +37,8 @@
     X(U32, max_clients) \
     X(U32, max_handles) \
     X(U64, max_channel_bytes) \
-    X(U32, compute_weight)
+    X(U32, compute_weight) \
+    X(U32, compute_cap)
 
 #define CONTROL_CREATE_ZONE_FIELDS(X) \
     X(U32, zone) \

@@ -21,6 +21,19 @@ struct idm_device_facts {
 };
 _Static_assert(sizeof(struct idm_device_facts) % 8 == 0, "facts");
 
+/* zone_report: one per client that said who it is and has a context. What it says of
+ * itself is its word: printable ASCII, ended by a NUL. */
+#define IDM_PROCESS_NAME 96
+struct idm_zone_client {
+    uint32_t pid; /* in the process's own namespace */
+    uint32_t pad_;
+    uint64_t memory_used;
+    uint64_t gpu_ns;
+    uint64_t launches;
+    char name[IDM_PROCESS_NAME];
+};
+_Static_assert(sizeof(struct idm_zone_client) % 8 == 0, "zone client");
+
 #define IDM_FUNCTION_ATTRIBUTES 16
 
 /* cuModuleGetFunction: attributes ... */

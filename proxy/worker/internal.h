@@ -93,9 +93,13 @@ void worker_ranges_gone(struct worker *w, uint64_t context_or_module);
 #define MAX_WAITS      4096 /* answers outstanding */
 #define MAX_WAIT_ITEMS 8192 /* events they wait for */
 
+/* A wait's type when no client waits: a mark of share.c. */
+#define WAIT_MARK 0xffffu
+
 struct wait {
     uint64_t seq;
-    uint16_t type; /* 0: the entry is free */
+    uint64_t covers; /* share: work up to here is done with it; 0: nothing is known */
+    uint16_t type;   /* 0: the entry is free */
     uint32_t items;
     CUresult result;
     uint32_t fixed_len; /* what the answer says besides the result */
@@ -142,6 +146,56 @@ bool worker_poll_waits(struct worker *w);
 /* An event or a context is gone. */
 void worker_waits_event_gone(struct worker *w, CUevent event);
 void worker_waits_context_gone(struct worker *w, uint64_t context);
+
+/* --- share.c: the zone's share of the GPU ---------------------------------- */
+
+#define SHARE_STREAMS 8
+
+struct share_stream {
+    uint64_t context;
+    CUcontext driver_context;
+    CUstream stream;
+};
+
+/* Work is counted; up to where it is done tells marks, or waits of the client. */
+struct share {
+    uint64_t work;      /* given to the driver */
+    uint64_t marked;    /* ... behind which a mark stands */
+    uint64_t covered;   /* ... which some wait covers */
+    uint64_t finished;  /* ... whose mark has come, though not all before it need have */
+    uint64_t done;      /* ... known to be done */
+    uint32_t batch;     /* work between marks */
+    uint32_t marks;     /* under way */
+    uint32_t n_streams; /* touched since the last mark */
+    struct share_stream streams[SHARE_STREAMS];
+    struct share_stream first; /* of those with work in flight; no context: none */
+    bool many_streams;         /* there may be others */
+    bool many_contexts;
+    int64_t busy_from;  /* since when something is in flight */
+    int64_t counted_to; /* the GPU time of which is counted up to here */
+    int64_t progress;   /* when a mark was last done */
+    int64_t patience;   /* without progress: how long to hold work back */
+};
+
+void share_init(struct worker *w);
+/* Before the message of TYPE is executed: waits until the zone may use the GPU. */
+void share_before(struct worker *w, uint16_t type);
+/* The message at hand is about STREAM. */
+void share_touch(struct worker *w, CUstream stream);
+/* What is done when STREAM (or, with ALL, the current context) has done everything so far: 0,
+ * or the count for a wait's `covers`. */
+uint64_t share_covers(struct worker *w, bool all, CUstream stream);
+/* A wait that covers COUNT is over. */
+void share_done(struct worker *w, uint64_t count, bool mark);
+/* There is nothing to read: sees to it that work in flight is looked at. */
+void share_rest(struct worker *w);
+/* Counts what is in flight. */
+void share_count(struct worker *w, int64_t now_ns);
+/* Before a sleep without end. True while it still says that it wants the GPU. */
+bool share_wants(const struct worker *w);
+void share_leave(struct worker *w);
+/* waits.c: puts a mark behind all of STREAMS' work; false: nothing could be marked. */
+bool worker_mark(struct worker *w, const struct share_stream *streams, uint32_t n, uint64_t covers);
 
 /* --- images (calls_module.c) ---------------------------------------------- */
 
@@ -223,6 +277,7 @@ struct worker {
     struct objects objects;
     struct ranges ranges;
     struct waits waits;
+    struct share share;
     struct image images[MAX_IMAGES];
 
     /* The message at hand. */
@@ -239,6 +294,8 @@ struct worker {
     struct idm_function_facts function;
     struct idm_param params[IDM_MAX_PARAMS];
     struct idm_device_facts devices[8];
+    struct idm_zone_client clients[PAGE_SLOTS];
+    char kernel_driver[64]; /* version of the kernel's driver; "" unknown */
 };
 
 #define WORKER_TRY(expression)                                                                     \
@@ -263,6 +320,7 @@ int worker_load_driver(struct worker *w, struct gi_error *err);
 int worker_collect_facts(struct worker *w, struct gi_error *err);
 
 /* serve.c */
+bool worker_should_stop(struct worker *w);
 int worker_serve(struct worker *w, struct gi_error *err);
 void worker_answer(struct worker *w, uint64_t seq, uint16_t type, CUresult result,
                    const struct idm_part *parts, unsigned n);

@@ -66,10 +66,11 @@ CUresult worker_find_stream(struct worker *w, uint64_t id, CUstream *ret_stream)
     void *driver;
     if (id <= 2) {
         *ret_stream = (CUstream)(uintptr_t)id;
-        return CUDA_SUCCESS;
+    } else {
+        WORKER_TRY(worker_find(w, IDM_KIND_stream, id, false, &driver));
+        *ret_stream = driver;
     }
-    WORKER_TRY(worker_find(w, IDM_KIND_stream, id, false, &driver));
-    *ret_stream = driver;
+    share_touch(w, *ret_stream);
     return CUDA_SUCCESS;
 }
 

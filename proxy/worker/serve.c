@@ -39,7 +39,7 @@ static void note_sticky(struct worker *w, CUresult rc)
         atomic_store_explicit(&page->sticky, (uint32_t)rc, memory_order_relaxed);
 }
 
-static bool should_stop(struct worker *w)
+bool worker_should_stop(struct worker *w)
 {
     struct pollfd p = {.fd = w->config->stop_fd, .events = POLLIN};
     return w->config->stop_fd >= 0 && poll(&p, 1, 0) > 0;
@@ -86,7 +86,7 @@ static void *reserve(struct worker *w, uint32_t len)
     int rc;
     while ((rc = idm_reserve(&w->out, len, &payload)) == -IDM_FULL) {
         struct timespec nap = {.tv_nsec = NAP_NS};
-        if (should_stop(w))
+        if (worker_should_stop(w))
             return NULL;
         nanosleep(&nap, NULL);
     }
@@ -146,8 +146,10 @@ static void execute(struct worker *w, const struct idm_header *h)
         w->error = IDM_ERROR_PERMISSION_DENIED;
     } else if (!w->greeted && h->msg_type != IDM_hello) {
         r.result = worker_malformed(w);
-    } else if (!worker_dispatch(w, h->msg_type, w->record, h->payload_len, &r)) {
-        r.result = worker_malformed(w);
+    } else {
+        share_before(w, h->msg_type);
+        if (!worker_dispatch(w, h->msg_type, w->record, h->payload_len, &r))
+            r.result = worker_malformed(w);
     }
     w->want_reply = wanted; /* a handler may pretend, for worker_born */
     settle(w, &r);
@@ -157,6 +159,7 @@ static void execute(struct worker *w, const struct idm_header *h)
 static void linger(struct worker *w, int64_t *busy_since)
 {
     int64_t now = gi_monotonic_ns();
+    share_count(w, now);
     if (worker_poll_waits(w)) {
         *busy_since = now;
         return;
@@ -175,13 +178,28 @@ static void linger(struct worker *w, int64_t *busy_since)
     idm_wait(&w->in, &nap);
 }
 
+/* The zone's share of the GPU is given back once nothing came for a while. */
+static int sleep_until_message(struct worker *w)
+{
+    struct idm_wait wait = {.spin_ns = SPIN_NS, .timeout_ns = 0, .other_fd = w->config->stop_fd};
+    if (share_wants(w)) {
+        int rc = idm_wait(&w->in, &wait);
+        if (rc != 0)
+            return rc;
+        share_leave(w);
+        wait.spin_ns = 0;
+    }
+    wait.timeout_ns = -1;
+    return idm_wait(&w->in, &wait);
+}
+
 int worker_serve(struct worker *w, struct gi_error *err)
 {
     struct idm_header h;
     unsigned since_stop = 0;
     int64_t busy_since = 0;
     while (!w->goodbye && !w->dead) {
-        if (++since_stop % STOP_EVERY == 0 && should_stop(w))
+        if (++since_stop % STOP_EVERY == 0 && worker_should_stop(w))
             break;
         int rc = idm_next(&w->in, &h, w->record, w->record_room);
         if (rc < 0) {
@@ -195,15 +213,14 @@ int worker_serve(struct worker *w, struct gi_error *err)
                 worker_poll_waits(w);
             continue;
         }
+        share_rest(w);
         if (w->waits.n_items) {
             if (!busy_since)
                 busy_since = gi_monotonic_ns();
             linger(w, &busy_since);
             continue;
         }
-        struct idm_wait wait = {
-            .spin_ns = SPIN_NS, .timeout_ns = -1, .other_fd = w->config->stop_fd};
-        if (idm_wait(&w->in, &wait) == -IDM_GONE)
+        if (sleep_until_message(w) == -IDM_GONE)
             break;
     }
     if (w->out.broken)

@@ -109,6 +109,7 @@ static CUresult wait_result(struct worker *w, struct wait *wait, CUresult rc)
         return WORKER_LATER; /* those that were added still end it */
     rc = wait->result;
     wait->type = 0;
+    w->share.covered = 0; /* a mark has to tell */
     w->waits.n_waits--;
     return rc;
 }
@@ -118,6 +119,8 @@ CUresult worker_wait_stream(struct worker *w, CUstream stream)
     /* Whether the legacy stream is idle isn't a question about it alone. */
     if ((uintptr_t)stream > 2) {
         CUresult rc = w->cu.cuStreamQuery(stream);
+        if (rc == CUDA_SUCCESS)
+            share_done(w, share_covers(w, false, stream), false);
         if (rc != CUDA_ERROR_NOT_READY || !w->want_reply)
             return rc == CUDA_ERROR_NOT_READY ? CUDA_SUCCESS : rc;
     }
@@ -127,6 +130,7 @@ CUresult worker_wait_stream(struct worker *w, CUstream stream)
     struct wait *wait = begin(w, &i);
     if (!wait)
         return CUDA_ERROR_OUT_OF_MEMORY;
+    wait->covers = share_covers(w, false, stream);
     return wait_result(w, wait, add_stream(w, i, stream));
 }
 
@@ -186,6 +190,7 @@ CUresult worker_wait_context(struct worker *w)
     struct wait *wait = begin(w, &index);
     if (!wait)
         return CUDA_ERROR_OUT_OF_MEMORY;
+    wait->covers = share_covers(w, true, NULL);
     /* The legacy stream stands for all that synchronize with it; the others are
      * asked each. */
     CUresult rc = add_stream(w, index, CU_STREAM_LEGACY);
@@ -211,6 +216,35 @@ CUresult worker_wait_context(struct worker *w)
     return wait_result(w, wait, rc);
 }
 
+bool worker_mark(struct worker *w, const struct share_stream *streams, uint32_t n, uint64_t covers)
+{
+    const uint64_t context = w->context;
+    const CUcontext driver_context = w->driver_context;
+    uint32_t index;
+    struct wait *wait = begin(w, &index);
+    if (!wait)
+        return false;
+    wait->type = WAIT_MARK;
+    wait->covers = covers;
+    for (uint32_t i = 0; i < n; i++) {
+        if (streams[i].driver_context != w->driver_context)
+            w->cu.cuCtxSetCurrent(streams[i].driver_context);
+        w->context = streams[i].context;
+        w->driver_context = streams[i].driver_context;
+        add_stream(w, index, streams[i].stream); /* one that fails has nothing to wait for */
+    }
+    bool moved = w->driver_context != driver_context;
+    w->context = context;
+    w->driver_context = driver_context;
+    if (moved)
+        worker_restore_context(w);
+    if (wait->items)
+        return true;
+    wait->type = 0;
+    w->waits.n_waits--;
+    return false;
+}
+
 /* Takes item I out; answers when it was its wait's last. True: answered. */
 static bool finish(struct worker *w, uint32_t i, CUresult rc)
 {
@@ -224,6 +258,10 @@ static bool finish(struct worker *w, uint32_t i, CUresult rc)
     const struct wait done = *wait;
     wait->type = 0;
     q->n_waits--;
+    if (done.covers)
+        share_done(w, done.covers, done.type == WAIT_MARK);
+    if (done.type == WAIT_MARK)
+        return false;
     struct idm_part fixed = {done.fixed, done.fixed_len};
     worker_answer(w, done.seq, done.type, done.result, &fixed, done.fixed_len ? 1 : 0);
     return true;

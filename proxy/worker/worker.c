@@ -88,6 +88,7 @@ int worker_run(const struct worker_config *config, struct gi_error *err)
         return gi_fail(err, GI_RESOURCE_EXHAUSTED, "no memory for a worker");
     w->config = config;
     w->counters = &config->page->slots[config->slot];
+    share_init(w);
     int rc = open_channel(w, err);
     if (rc == 0)
         rc = worker_load_driver(w, err);

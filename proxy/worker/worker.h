@@ -32,7 +32,8 @@ struct worker_config {
     uint32_t max_handles; /* 0: the default (65536) */
     const char *driver;   /* path or soname of the libcuda to use */
     struct zone_page *page;
-    uint32_t slot; /* in the page: counters and memory are reserved there */
+    int share_bell; /* eventfd that tells the broker of the page's share words; 0: nobody */
+    uint32_t slot;  /* in the page: counters and memory are reserved there */
     /* Called once when the driver is loaded and initialized and the channel's
      * memory is mapped, before a byte of the client's is read: the place to seal the process
      * and to report readiness. Its failure ends worker_run. May be NULL. */

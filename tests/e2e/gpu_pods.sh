@@ -28,6 +28,9 @@ expect_equal "memory 256 MiB" "$(sed -n 's/^memory *\([0-9]* MiB\),.*/memory \1/
     "the pod's quota is not what cuMemGetInfo shows"
 [ "$(launches)" -ge 6 ] || fail "gpu-proxy counted $(launches) launches"
 gpuictl rm -f one
+gpuictl run -q --gpu --gpu-memory 256Mi "$demo_image" -- /usr/bin/vgpu-smi >"$NODE/smi.out" 2>&1 ||
+    fail "vgpu-smi: $(tail -n 1 "$NODE/smi.out")"
+grep -q " 0MiB / 256MiB" "$NODE/smi.out" || fail "vgpu-smi doesn't show the quota"
 
 say "two GPU pods at once"
 gpuictl run -q --gpu --gpu-memory 256Mi --name two-a "$demo_image" -- /bin/gpu-demo -n 20000 \

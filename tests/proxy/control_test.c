@@ -23,7 +23,8 @@ static const struct control_quota quota = {.memory_bytes = 64 << 20,
                                            .max_clients = 3,
                                            .max_handles = 100,
                                            .max_channel_bytes = 8 << 20,
-                                           .compute_weight = 7};
+                                           .compute_weight = 7,
+                                           .compute_cap = 60};
 
 static void test_codec_round_trip(void)
 {
@@ -41,6 +42,7 @@ static void test_codec_round_trip(void)
     EXPECT(strcmp(back.create_zone.label, m.label) == 0);
     EXPECT(back.create_zone.quota.memory_bytes == UINT64_MAX);
     EXPECT_EQ(back.create_zone.quota.compute_weight, 7);
+    EXPECT_EQ(back.create_zone.quota.compute_cap, 60);
     /* No room, then every shorter piece of the message. */
     EXPECT_EQ(control_encode(CONTROL_CALL_create_zone, 1, &m, wire, (size_t)n - 1, NULL),
               -GI_OUT_OF_RANGE);
@@ -129,6 +131,7 @@ static void test_defaults_are_the_same_quota(void)
     REQUIRE(control_zone_info(proxy.client, 8, &info, NULL) == 0);
     EXPECT_EQ(info.quota.memory_bytes, 1 << 30);
     EXPECT_EQ(info.quota.compute_weight, 100);
+    EXPECT_EQ(info.quota.compute_cap, 100);
     /* Naming the defaults asks for the same zone. */
     EXPECT(proxy_zone(&proxy, 8, &info.quota, path, sizeof(path)));
     control_drop_zone(proxy.client, 8, NULL);
@@ -180,13 +183,13 @@ static void test_hostile_bytes(void)
     /* Another version is answered with what is wrong. */
     int fd = proxy_connect(proxy.control);
     REQUIRE(fd >= 0);
-    wire[4] = 2;
+    wire[4] = CONTROL_VERSION + 1;
     ssize_t got = raw_call(fd, wire, (size_t)n, out, sizeof(out));
     REQUIRE(got > 0 && control_decode(out, (size_t)got, &h, &body, NULL) == 0);
     EXPECT_EQ(h.type, CONTROL_FAILURE);
     EXPECT_EQ(h.seq, 9);
     EXPECT_EQ(body.error.code, GI_UNIMPLEMENTED);
-    wire[4] = 1;
+    wire[4] = CONTROL_VERSION;
     /* An unknown call, and a length that lies, too; the connection lives on. */
     wire[6] = 200;
     got = raw_call(fd, wire, (size_t)n, out, sizeof(out));

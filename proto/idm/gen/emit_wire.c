@@ -134,11 +134,16 @@ void emit_wire_header(FILE *f, const struct model *m)
         emit_pair(f, c, "_reply", "_out", in_reply, reply_tail);
         fprintf(f, "\n");
     }
-    fprintf(f,
-            "/* NULL: no such message. */\nconst char *idm_message_name(uint16_t type);\n\n"
-            "/* Decodes a request or a reply of TYPE and drops it: for fuzzing. */\n"
-            "bool idm_decode_any(uint16_t type, bool reply, const void *payload, uint32_t len);\n"
-            "\n#endif\n");
+    fprintf(
+        f, "/* NULL: no such message. */\nconst char *idm_message_name(uint16_t type);\n\n"
+           "/* What a message means to the GPU's time: nothing, work in the stream it names or in\n"
+           " * the default one, or the end of a stream or a context. */\n"
+           "enum idm_effect {\n    IDM_EFFECT_NONE,\n    IDM_EFFECT_WORK,\n"
+           "    IDM_EFFECT_WORK_IN_DEFAULT,\n    IDM_EFFECT_ENDS\n};\n"
+           "enum idm_effect idm_effect(uint16_t type);\n\n"
+           "/* Decodes a request or a reply of TYPE and drops it: for fuzzing. */\n"
+           "bool idm_decode_any(uint16_t type, bool reply, const void *payload, uint32_t len);\n"
+           "\n#endif\n");
 }
 
 static void emit_decoder(FILE *f, const struct call *c, const char *whole,
@@ -166,6 +171,42 @@ static void emit_decoder(FILE *f, const struct call *c, const char *whole,
                "    return true;\n}\n\n");
 }
 
+static bool begins(const char *s, const char *with)
+{
+    return strncmp(s, with, strlen(with)) == 0;
+}
+
+/* What has a stream puts work into it, but for streams' and events' own calls. */
+static const char *effect_of(const struct call *c)
+{
+    bool streamed = false;
+    FOR_PARAMS(p, c)
+    {
+        if (p->dir == D_DROP && (p->type == T_STREAM || strcmp(p->handle, "stream") == 0 ||
+                                 strcmp(p->handle, "context") == 0))
+            return "ENDS";
+        streamed = streamed || p->type == T_STREAM;
+    }
+    if (begins(c->symbol, "cuStream") || begins(c->symbol, "cuEvent"))
+        return NULL;
+    if (streamed)
+        return "WORK";
+    return begins(c->symbol, "cuMemset") || begins(c->symbol, "cuMemcpy") ? "WORK_IN_DEFAULT"
+                                                                          : NULL;
+}
+
+static void emit_effect(FILE *f, const struct model *m)
+{
+    fprintf(f, "enum idm_effect idm_effect(uint16_t type)\n{\n    switch (type) {\n");
+    FOR_CALLS(c, m)
+    {
+        const char *effect = on_wire(c) ? effect_of(c) : NULL;
+        if (effect)
+            fprintf(f, "    case IDM_%s:\n        return IDM_EFFECT_%s;\n", c->symbol, effect);
+    }
+    fprintf(f, "    default:\n        return IDM_EFFECT_NONE;\n    }\n}\n\n");
+}
+
 void emit_wire_source(FILE *f, const struct model *m)
 {
     banner(f);
@@ -177,6 +218,7 @@ void emit_wire_source(FILE *f, const struct model *m)
         emit_decoder(f, c, "_in", request_tail);
         emit_decoder(f, c, "_out", reply_tail);
     }
+    emit_effect(f, m);
     fprintf(f, "const char *idm_message_name(uint16_t type)\n{\n    switch (type) {\n");
     FOR_CALLS(c, m)
     {
