@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=dash disable=SC2154,SC2016
+# shellcheck shell=dash disable=SC2154,SC2016,SC2119
 # In dom0: what goes wrong in domains. A guest runs out of memory, one dies, one was
 # taken over, the driver domain dies; others do not notice, nothing is left.
 set -e

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=dash disable=SC2034
+# shellcheck shell=dash disable=SC2034,SC2120,SC2012
 # In dom0: the node that tests/xen/stage.sh put together. Sourced by scripts.
 export LD_LIBRARY_PATH=/node/lib PATH=$PATH:/node/bin
 export CONTAINER_RUNTIME_ENDPOINT=unix:///run/gi/runtime.sock GPUICTL_LOG_ROOT=/run/gi/pod-logs
@@ -29,6 +29,7 @@ until_ok() { # SECONDS COMMAND...
     done
 }
 
+# shellcheck disable=SC2120
 proxy_stats() { gpu-proxy --stats --control /run/gi/gpu-proxy.sock "$@"; }
 
 start_registry() {

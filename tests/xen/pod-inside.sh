@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=dash disable=SC2154,SC2016
+# shellcheck shell=dash disable=SC2154,SC2016,SC2119
 # In dom0: pods through CRI that are domains, one of them with a GPU that is in
 # another domain.
 set -e
