@@ -51,6 +51,7 @@ END
   "run_dir": "/run/gi",
   "state_dir": "/var/lib/gi",
   "machine_driver": "xen",
+  "machine_start_ms": 180000,
   "xen_kernel": "/node/vmlinux",
   "xen_root": "/node/zone.erofs",
   "xen_block_script": "/node/xen-block",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034
 # A node of our own, put together to be dom0's /node in tests/xen-node/run.sh:
 # the zone's kernel and root, the driver domain's root, the runtime, gpuictl,
 # mkfs.erofs, and a registry that has the demo image, each program with all
