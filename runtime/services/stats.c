@@ -170,6 +170,9 @@ static Runtime__V1__ContainerStats *stats_message(const struct container *c)
     const struct agent_stats *s = &c->sample.stats;
     m->cpu = cpu_message(&c->sample);
     m->memory = memory_message(s);
+    m->swap = pb_new(&runtime__v1__swap_usage__descriptor);
+    m->swap->timestamp = s->time_ns;
+    m->swap->swap_usage_bytes = pb_uint64(s->memory_swap);
     m->writable_layer = pb_new(&runtime__v1__filesystem_usage__descriptor);
     m->writable_layer->timestamp = s->time_ns;
     m->writable_layer->fs_id = pb_new(&runtime__v1__filesystem_identifier__descriptor);

@@ -157,6 +157,7 @@ if [ -n "${CRITEST_SH_COMMAND:-}" ]; then # something else: crictl, a shell
     bash -c "$CRITEST_SH_COMMAND"
     exit
 fi
-"$NODE/critest" --runtime-endpoint "$CONTAINER_RUNTIME_ENDPOINT" \
+mkdir "$NODE/tmp" # its folders for logs stay behind
+TMPDIR=$NODE/tmp "$NODE/critest" --runtime-endpoint "$CONTAINER_RUNTIME_ENDPOINT" \
     --image-endpoint "$CONTAINER_RUNTIME_ENDPOINT" --ginkgo.no-color "$@" ||
     fail "critest found failures"

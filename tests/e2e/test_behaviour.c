@@ -419,6 +419,8 @@ static void test_stats(void **state)
     assert_true(r->stats->cpu->timestamp > 0);
     assert_true(r->stats->cpu->usage_core_nano_seconds->value > 0);
     assert_true(r->stats->memory->working_set_bytes->value > 0);
+    assert_non_null(r->stats->swap);
+    assert_non_null(r->stats->swap->swap_usage_bytes);
     podkit_free(r);
     Runtime__V1__ContainerStatsFilter filter = RUNTIME__V1__CONTAINER_STATS_FILTER__INIT;
     filter.id = id;
