@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <net/route.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <linux/ipv6.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 
 #define INTERFACE "eth0"
 #define TRIES     500
@@ -128,9 +130,10 @@ static int bring_up(int fd, long mtu, struct gi_error *err)
  * the kernel to find out. */
 static void no_duplicate_detection(void)
 {
-    cleanup_fclose FILE *f = fopen("/proc/sys/net/ipv6/conf/" INTERFACE "/accept_dad", "we");
-    if (f)
-        fputs("0", f);
+    cleanup_close int fd =
+        open("/proc/sys/net/ipv6/conf/" INTERFACE "/accept_dad", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0 && write(fd, "0", 1) < 0)
+        gi_log(GI_LOG_DEBUG, "duplicate address detection stays on", NULL);
 }
 
 int net_set_up(const struct options *o, struct gi_error *err)

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-#include <xen/grant_table.h>
 #include <xen/gntdev.h>
+#include <xen/grant_table.h>
 
 #include "base/cleanup.h"
 #include "grants.h"
