@@ -13,6 +13,7 @@
 #include <xenstore.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "grants/grants.h"
 
@@ -68,8 +69,8 @@ static int offer(struct front *f, struct handover_channel *ch, const uint32_t *r
                  struct gi_error *err)
 {
     char node[64];
-    /* A process has its number as long as it has its vchan. */
-    snprintf(node, sizeof(node), GRANTS_NODE "/%d", getpid());
+    /* Never one that was there: what a killed one left is remembered as ended. */
+    snprintf(node, sizeof(node), GRANTS_NODE "/%lld", (long long)gi_monotonic_ns());
     f->chan = libxenvchan_server_init(NULL, (int)f->domain, node, RING_BYTES, RING_BYTES);
     if (!f->chan)
         return gi_fail_errno(err, errno, "offer a vchan to domain %u", f->domain);

@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-#include <xen/gntdev.h>
 #include <xen/grant_table.h>
+/* After the types that it needs. */
+#include <xen/gntdev.h>
 
 #include "base/cleanup.h"
 #include "grants.h"

@@ -14,6 +14,8 @@
  *      the domain its pages are mapped from and the socket it is handed to.
  *  B2  What a zone writes is read by a child of its own; the parent reads names alone.
  *  B3  A zone has at most MAX_CLIENTS children, whatever it writes.
+ *  B4  Each name is tried once: an offer that came to nothing is remembered until
+ *      its node is gone. A zone that leaves more than MAX_NAMES gets no more.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -39,20 +41,23 @@
 
 #define MAX_ZONES   1024u
 #define MAX_CLIENTS 64u
+#define MAX_NAMES   512u
 #define STEP_MS     60000
 #define SUFFIX      ".sock"
 
 struct client {
     struct client *next;
-    pid_t pid;
+    pid_t pid;          /* 0: it has ended, its node is still there */
     unsigned long name; /* its node in the zone's folder */
+    bool seen;          /* in the listing that is being looked at */
 };
 
 struct zone {
     struct zone *next;
     uint32_t domid;
     struct client *clients;
-    unsigned n_clients;
+    unsigned n_clients; /* with a process */
+    unsigned n_names;   /* and without */
     bool seen;
 };
 
@@ -129,12 +134,12 @@ static _Noreturn void child(uint32_t domid, unsigned long name, pid_t parent)
 
 /* ---- what clients there are ---- */
 
-static bool is_known(const struct zone *z, unsigned long name)
+static struct client *find_client(const struct zone *z, unsigned long name)
 {
-    for (const struct client *c = z->clients; c; c = c->next)
+    for (struct client *c = z->clients; c; c = c->next)
         if (c->name == name)
-            return true;
-    return false;
+            return c;
+    return NULL;
 }
 
 /* It is there once the last of its two keys is. */
@@ -155,6 +160,7 @@ static void start(struct zone *z, unsigned long name)
     if (!c)
         return;
     c->name = name;
+    c->seen = true;
     c->pid = fork();
     if (c->pid == 0)
         child(z->domid, name, parent);
@@ -165,6 +171,35 @@ static void start(struct zone *z, unsigned long name)
     c->next = z->clients;
     z->clients = c;
     z->n_clients++;
+    z->n_names++;
+}
+
+static void consider(struct zone *z, const char *node)
+{
+    char *end;
+    unsigned long name = strtoul(node, &end, 10);
+    if (!isdigit((unsigned char)node[0]) || *end)
+        return;
+    struct client *c = find_client(z, name);
+    if (c)
+        c->seen = true;
+    else if (z->n_clients < MAX_CLIENTS && z->n_names < MAX_NAMES && is_offered(z, name))
+        start(z, name);
+}
+
+/* B4: what has ended and is no longer offered. */
+static void forget_ended(struct zone *z)
+{
+    for (struct client **at = &z->clients; *at;) {
+        struct client *c = *at;
+        if (c->pid || c->seen) {
+            at = &c->next;
+            continue;
+        }
+        *at = c->next;
+        z->n_names--;
+        free(c);
+    }
 }
 
 static void look_for_clients(struct zone *z)
@@ -173,13 +208,11 @@ static void look_for_clients(struct zone *z)
     unsigned n = 0;
     snprintf(path, sizeof(path), "/local/domain/%u/" GRANTS_NODE, z->domid);
     cleanup_free char **names = xs_directory(back.xs, XBT_NULL, path, &n);
-    for (unsigned i = 0; names && i < n && z->n_clients < MAX_CLIENTS; i++) {
-        char *end;
-        unsigned long name = strtoul(names[i], &end, 10);
-        if (isdigit((unsigned char)names[i][0]) && !*end && !is_known(z, name) &&
-            is_offered(z, name))
-            start(z, name);
-    }
+    for (struct client *c = z->clients; c; c = c->next)
+        c->seen = false;
+    for (unsigned i = 0; names && i < n; i++)
+        consider(z, names[i]);
+    forget_ended(z);
 }
 
 static void reap(void)
@@ -187,13 +220,11 @@ static void reap(void)
     pid_t pid;
     while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) {
         for (struct zone *z = back.zones; z; z = z->next) {
-            for (struct client **at = &z->clients; *at; at = &(*at)->next) {
-                if ((*at)->pid != pid)
+            for (struct client *c = z->clients; c; c = c->next) {
+                if (c->pid != pid)
                     continue;
-                struct client *c = *at;
-                *at = c->next;
+                c->pid = 0;
                 z->n_clients--;
-                free(c);
                 break;
             }
         }
@@ -249,7 +280,8 @@ static void drop_zone(struct zone **at)
     while (z->clients) {
         struct client *c = z->clients;
         z->clients = c->next;
-        kill(c->pid, SIGKILL);
+        if (c->pid)
+            kill(c->pid, SIGKILL);
         free(c);
     }
     free(z);
