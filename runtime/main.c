@@ -94,7 +94,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 static int print(const struct options *o, const struct config *config)
 {
     cleanup_buf struct gi_buf b = GI_BUF_INIT(1 << 20);
-    int rc = o->print_doc ? config_print_doc(&b) : config_print(config, &b);
+    int rc = o->print_doc ? config_print_doc(&b) : config_print(config, true, &b);
     if (rc < 0 || fwrite(b.data, 1, b.len, stdout) != b.len || fflush(stdout) != 0) {
         fprintf(stderr, "gpu-isolated-runtime: can't print\n");
         return 1;

@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "agent/agent_client.h"
 #include "base/error.h"
@@ -14,8 +15,15 @@ int cgroup_init(int version, struct gi_error *err);
 
 int cgroup_version(void);
 
-enum cgroup_controller { CGROUP_MEMORY, CGROUP_CPU, CGROUP_CPUACCT, CGROUP_CPUSET, CGROUP_PIDS };
-#define CGROUP_CONTROLLERS 5
+enum cgroup_controller {
+    CGROUP_MEMORY,
+    CGROUP_CPU,
+    CGROUP_CPUACCT,
+    CGROUP_CPUSET,
+    CGROUP_PIDS,
+    CGROUP_IO
+};
+#define CGROUP_CONTROLLERS 6
 /* Writes TEXT to FILE of a cgroup. FAILED_PRECONDITION without that controller. */
 int cgroup_set(const char *cgroup, enum cgroup_controller which, const char *file, const char *text,
                struct gi_error *err);
@@ -23,12 +31,15 @@ int cgroup_set(const char *cgroup, enum cgroup_controller which, const char *fil
 int cgroup_get(const char *cgroup, enum cgroup_controller which, const char *file, char *out,
                size_t size);
 
-/* CGROUP: the path below a hierarchy. Fills cpu, memory, pids and faults. */
+/* CGROUP: the path below a hierarchy. Fills cpu_*, memory_*, oom_kills, *page_faults, pids*,
+ * and what block devices did. */
 int cgroup_stats(const char *cgroup, struct agent_stats *ret_stats, struct gi_error *err);
 
 /* Kills by the kernel's out-of-memory killer in CGROUP so far. */
 uint64_t cgroup_oom_kills(const char *cgroup);
 
+/* Every process in CGROUP and below, but ourselves, until VISIT says no. */
+void cgroup_each_process(const char *cgroup, bool (*visit)(pid_t pid, void *data), void *data);
 /* Sends SIG to every process in CGROUP and below. Number signalled. */
 unsigned cgroup_signal(const char *cgroup, int sig);
 

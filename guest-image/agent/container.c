@@ -29,8 +29,7 @@ struct container *container_find(struct agent *a, const char *id)
     return NULL;
 }
 
-/* Replies NOT_FOUND for one that isn't there or not yet. */
-static struct container *find_made(struct agent *a, struct request req, const char *id)
+struct container *container_find_made(struct agent *a, struct request req, const char *id)
 {
     struct container *c = container_find(a, id);
     if (c && c->phase != PHASE_CREATING)
@@ -122,7 +121,7 @@ static void on_started(void *data, int status)
 void container_start(struct agent *a, struct request req, const char *id)
 {
     struct gi_error err = GI_ERROR_INIT;
-    struct container *c = find_made(a, req, id);
+    struct container *c = container_find_made(a, req, id);
     if (!c)
         return;
     if (c->phase != PHASE_CREATED || c->starting) {
@@ -156,7 +155,7 @@ unsigned container_signal_all(struct container *c, int sig)
 
 void container_kill(struct agent *a, struct request req, const Gi__Agent__KillContainer *m)
 {
-    struct container *c = find_made(a, req, m->container_id);
+    struct container *c = container_find_made(a, req, m->container_id);
     if (!c)
         return;
     if (c->pid && m->all)
@@ -269,7 +268,7 @@ void container_remove(struct agent *a, struct request req, const char *id)
 
 void container_status(struct agent *a, struct request req, const char *id)
 {
-    struct container *c = find_made(a, req, id);
+    struct container *c = container_find_made(a, req, id);
     if (!c)
         return;
     Gi__Agent__Exit exit = GI__AGENT__EXIT__INIT;
@@ -287,65 +286,4 @@ void container_status(struct agent *a, struct request req, const char *id)
     reply.result_case = GI__AGENT__REPLY__RESULT_STATUS;
     reply.status = &status;
     conn_reply(a, req, &reply, NULL);
-}
-
-struct stats_op {
-    struct agent *a;
-    struct request req;
-    struct agent_stats stats;
-};
-
-static int usage_work(void *arg, void *result)
-{
-    uint64_t *numbers = result;
-    bundle_usage(arg, &numbers[0], &numbers[1]);
-    return 0;
-}
-
-static void on_usage(void *data, int rc, const void *result)
-{
-    struct stats_op *op = data;
-    const struct agent_stats *s = &op->stats;
-    uint64_t usage[2];
-    memcpy(usage, result, sizeof(usage));
-    Gi__Agent__StatsReply stats = GI__AGENT__STATS_REPLY__INIT;
-    stats.time_ns = s->time_ns;
-    stats.cpu_ns = s->cpu_ns;
-    stats.memory_usage = s->memory_usage;
-    stats.memory_working_set = s->memory_working_set;
-    stats.memory_rss = s->memory_rss;
-    stats.memory_limit = s->memory_limit;
-    stats.page_faults = s->page_faults;
-    stats.major_page_faults = s->major_page_faults;
-    stats.pids = s->pids;
-    stats.writable_bytes = usage[0];
-    stats.writable_inodes = usage[1];
-    Gi__Agent__Reply reply = GI__AGENT__REPLY__INIT;
-    reply.result_case = GI__AGENT__REPLY__RESULT_STATS;
-    reply.stats = &stats;
-    conn_reply(op->a, op->req, &reply, NULL);
-    free(op);
-}
-
-void container_stats(struct agent *a, struct request req, const char *id)
-{
-    struct gi_error err = GI_ERROR_INIT;
-    struct container *c = find_made(a, req, id);
-    if (!c)
-        return;
-    struct stats_op *op = calloc(1, sizeof(*op));
-    if (!op) {
-        gi_fail(&err, GI_RESOURCE_EXHAUSTED, "no memory for statistics");
-        conn_done(a, req, &err);
-        return;
-    }
-    op->a = a;
-    op->req = req;
-    /* Without cgroups the writable layer is all there is to tell. */
-    cgroup_stats(c->cgroup, &op->stats, NULL);
-    op->stats.time_ns = gi_now_ns();
-    if (proc_work(usage_work, c->dir, 2 * sizeof(uint64_t), on_usage, op, &err) < 0) {
-        conn_done(a, req, &err);
-        free(op);
-    }
 }

@@ -45,12 +45,13 @@ struct container {
 };
 
 struct container *container_find(struct agent *a, const char *id);
+/* Replies NOT_FOUND, and returns NULL, for one that isn't there or not yet. */
+struct container *container_find_made(struct agent *a, struct request req, const char *id);
 void container_create(struct agent *a, struct request req, const Gi__Agent__CreateContainer *m);
 void container_start(struct agent *a, struct request req, const char *id);
 void container_kill(struct agent *a, struct request req, const Gi__Agent__KillContainer *m);
 void container_remove(struct agent *a, struct request req, const char *id);
 void container_status(struct agent *a, struct request req, const char *id);
-void container_stats(struct agent *a, struct request req, const char *id);
 /* update.c */
 void container_update(struct agent *a, struct request req, const Gi__Agent__UpdateResources *m);
 

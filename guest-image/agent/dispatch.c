@@ -5,6 +5,7 @@
 #include "container.h"
 #include "exec.h"
 #include "pod.h"
+#include "stats.h"
 #include "volumes.h"
 
 static void list(struct agent *a, struct request req)

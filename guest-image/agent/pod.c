@@ -8,6 +8,7 @@
 #include "base/io.h"
 #include "cgroup.h"
 #include "pod.h"
+#include "stats.h"
 
 #define NET_DEV_MAX (64u << 10)
 
@@ -63,15 +64,8 @@ void pod_stats(struct agent *a, struct request req)
     /* Containers' cgroups are below the zone's, whose numbers contain theirs. */
     cgroup_stats(a->opt.cgroup_path, &s, NULL);
     Gi__Agent__StatsReply total = GI__AGENT__STATS_REPLY__INIT;
-    total.time_ns = gi_now_ns();
-    total.cpu_ns = s.cpu_ns;
-    total.memory_usage = s.memory_usage;
-    total.memory_working_set = s.memory_working_set;
-    total.memory_rss = s.memory_rss;
-    total.memory_limit = s.memory_limit;
-    total.page_faults = s.page_faults;
-    total.major_page_faults = s.major_page_faults;
-    total.pids = s.pids;
+    s.time_ns = gi_now_ns();
+    stats_reply(&s, &total);
     Gi__Agent__PodStatsReply pod = GI__AGENT__POD_STATS_REPLY__INIT;
     pod.total = &total;
     cleanup_free char *text = NULL;

@@ -109,18 +109,54 @@ int agent_exec_sync(struct agent_client *c, const char *id, const char *const *a
                     int exec_timeout_ms, size_t max_output, struct agent_exec_result *ret_result,
                     struct gi_error *err);
 
+/* The figures of a container or a whole zone, as struct agent_stats and StatsReply
+ * name them; 0 is also what a zone's kernel doesn't count. Times are cumulative.
+ *   cpu_throttled_*       what a quota kept waiting, of cpu_periods
+ *   memory_working_set    usage less inactive file
+ *   memory_limit          bytes, 0: none; memory_limit_hits: how often it was met
+ *   writable_*            of the writable layer; disk_*: of the file system it is on
+ *   pids                  processes and threads; pids_limit, 0: none
+ *   read_*, written_*     by block devices */
+#define AGENT_STATS_FIGURES(X)                                                                     \
+    X(cpu_ns)                                                                                      \
+    X(cpu_user_ns)                                                                                 \
+    X(cpu_system_ns)                                                                               \
+    X(cpu_periods)                                                                                 \
+    X(cpu_throttled_periods)                                                                       \
+    X(cpu_throttled_ns)                                                                            \
+    X(memory_usage)                                                                                \
+    X(memory_working_set)                                                                          \
+    X(memory_rss)                                                                                  \
+    X(memory_cache)                                                                                \
+    X(memory_mapped)                                                                               \
+    X(memory_kernel)                                                                               \
+    X(memory_swap)                                                                                 \
+    X(memory_peak)                                                                                 \
+    X(memory_limit)                                                                                \
+    X(memory_limit_hits)                                                                           \
+    X(oom_kills)                                                                                   \
+    X(page_faults)                                                                                 \
+    X(major_page_faults)                                                                           \
+    X(writable_bytes)                                                                              \
+    X(writable_inodes)                                                                             \
+    X(disk_bytes)                                                                                  \
+    X(disk_inodes)                                                                                 \
+    X(disk_inodes_free)                                                                            \
+    X(read_bytes)                                                                                  \
+    X(reads)                                                                                       \
+    X(written_bytes)                                                                               \
+    X(writes)                                                                                      \
+    X(processes)                                                                                   \
+    X(pids)                                                                                        \
+    X(pids_limit)                                                                                  \
+    X(descriptors)                                                                                 \
+    X(sockets)
+
 struct agent_stats {
     int64_t time_ns;
-    uint64_t cpu_ns;             /* cumulative */
-    uint64_t memory_usage;       /* bytes */
-    uint64_t memory_working_set; /* usage less inactive file */
-    uint64_t memory_rss;
-    uint64_t memory_limit; /* 0: none */
-    uint64_t page_faults;
-    uint64_t major_page_faults;
-    uint64_t writable_bytes; /* of the writable layer */
-    uint64_t writable_inodes;
-    uint64_t pids;
+#define AGENT_STATS_MEMBER(name) uint64_t name;
+    AGENT_STATS_FIGURES(AGENT_STATS_MEMBER)
+#undef AGENT_STATS_MEMBER
 };
 int agent_container_stats(struct agent_client *c, const char *id, int timeout_ms,
                           struct agent_stats *ret_stats, struct gi_error *err);

@@ -8,19 +8,10 @@ _Static_assert(AGENT_POD_INTERFACES_MAX == AGENT_INTERFACES_MAX, "one limit, two
 
 void client_copy_stats(struct agent_stats *to, const Gi__Agent__StatsReply *s)
 {
-    *to = (struct agent_stats){
-        .time_ns = s->time_ns,
-        .cpu_ns = s->cpu_ns,
-        .memory_usage = s->memory_usage,
-        .memory_working_set = s->memory_working_set,
-        .memory_rss = s->memory_rss,
-        .memory_limit = s->memory_limit,
-        .page_faults = s->page_faults,
-        .major_page_faults = s->major_page_faults,
-        .writable_bytes = s->writable_bytes,
-        .writable_inodes = s->writable_inodes,
-        .pids = s->pids,
-    };
+    to->time_ns = s->time_ns;
+#define COPY(name) to->name = s->name;
+    AGENT_STATS_FIGURES(COPY)
+#undef COPY
 }
 
 static void copy_interface(struct agent_interface_stats *to, const Gi__Agent__NetInterface *i)

@@ -82,8 +82,8 @@ int config_apply(struct config *c, const char *text, size_t len, const char *wha
                  struct gi_error *err);
 int config_defaults(struct config **ret_config, struct gi_error *err);
 
-/* As a file that can be loaded again, each key with its comment. */
-int config_print(const struct config *c, struct gi_buf *out);
+/* As a file that can be loaded again; with COMMENTS, which JSON has not, about each key. */
+int config_print(const struct config *c, bool comments, struct gi_buf *out);
 /* The table as docs/configuration.md. */
 int config_print_doc(struct gi_buf *out);
 

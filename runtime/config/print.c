@@ -60,11 +60,13 @@ static int print_value(struct gi_buf *out, const void *object, const struct conf
     return -1;
 }
 
-int config_print(const struct config *c, struct gi_buf *out)
+int config_print(const struct config *c, bool comments, struct gi_buf *out)
 {
     int rc = gi_buf_printf(out, "{\n");
     for (size_t i = 0; rc == 0 && i < config_n_keys; i++) {
-        rc = gi_buf_printf(out, "  /* %s */\n  \"%s\": ", config_keys[i].text, config_keys[i].name);
+        rc = comments ? gi_buf_printf(out, "  /* %s */\n", config_keys[i].text) : 0;
+        if (rc == 0)
+            rc = gi_buf_printf(out, "  \"%s\": ", config_keys[i].name);
         if (rc == 0)
             rc = print_value(out, c, &config_keys[i]);
         if (rc == 0)

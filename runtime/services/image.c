@@ -152,10 +152,33 @@ HANDLER(remove_image)
     return rc < 0 ? rc : images_remove(rt->images, name, err);
 }
 
+/* What containers wrote, by the last figures of each. */
+static Runtime__V1__FilesystemUsage *containers_usage(struct runtime *rt, int64_t time_ns)
+{
+    Runtime__V1__FilesystemUsage *u = pb_new(&runtime__v1__filesystem_usage__descriptor);
+    uint64_t bytes = 0, inodes = 0;
+    u->timestamp = time_ns;
+    u->fs_id = pb_new(&runtime__v1__filesystem_identifier__descriptor);
+    pb_set(&u->fs_id->mountpoint, rt->config->state_dir);
+    {
+        GI_LOCK_SCOPE(&rt->lock);
+        for (size_t i = 0; i < rt->n_pods; i++) {
+            for (size_t k = 0; k < rt->pods[i]->n_containers; k++) {
+                const struct container_stats_sample *s = &rt->pods[i]->containers[k]->sample;
+                bytes += s->valid ? s->stats.writable_bytes : 0;
+                inodes += s->valid ? s->stats.writable_inodes : 0;
+            }
+        }
+    }
+    u->used_bytes = pb_uint64(bytes);
+    u->inodes_used = pb_uint64(inodes);
+    return u;
+}
+
 HANDLER(image_fs_info)
 {
     Runtime__V1__ImageFsInfoResponse *r = response;
-    const struct runtime *rt = rpc_app(call);
+    struct runtime *rt = rpc_app(call);
     struct images_fs_info info;
     int rc = images_fs_info(rt->images, &info, err);
     if (rc < 0)
@@ -167,5 +190,7 @@ HANDLER(image_fs_info)
     u->used_bytes = pb_uint64(info.used_bytes);
     u->inodes_used = pb_uint64(info.inodes_used);
     pb_push(&r->image_filesystems, &r->n_image_filesystems, u);
+    pb_push(&r->container_filesystems, &r->n_container_filesystems,
+            containers_usage(rt, info.time_ns));
     return 0;
 }

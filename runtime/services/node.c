@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cri/pbjson.h"
 #include "services/services.h"
 
 #define INFO(response, key, value)                                                                 \
@@ -46,21 +47,29 @@ static void add_handlers(Runtime__V1__StatusResponse *r, const struct config *co
     }
 }
 
+/* Clients (crictl) expect JSON in each of these. */
+static void info_text(Runtime__V1__StatusResponse *r, const char *key, const char *text)
+{
+    cleanup_buf struct gi_buf json = GI_BUF_INIT(4096);
+    if (gi_json_write_string(&json, text, strlen(text)) == 0)
+        INFO(r, key, json.data);
+}
+
 static void add_info(Runtime__V1__StatusResponse *r, struct runtime *rt)
 {
     cleanup_buf struct gi_buf config = GI_BUF_INIT(1 << 20);
     char counts[128];
     size_t pods = 0, containers = 0;
-    if (config_print(rt->config, &config) == 0)
+    if (config_print(rt->config, false, &config) == 0)
         INFO(r, "config", config.data);
-    INFO(r, "machineDriver", xenmgr_describe(rt->mgr));
+    info_text(r, "machineDriver", xenmgr_describe(rt->mgr));
     {
         GI_LOCK_SCOPE(&rt->lock);
         pods = rt->n_pods;
         for (size_t i = 0; i < rt->n_pods; i++)
             containers += rt->pods[i]->n_containers;
         if (rt->pod_cidr)
-            INFO(r, "podCidr", rt->pod_cidr);
+            info_text(r, "podCidr", rt->pod_cidr);
     }
     snprintf(counts, sizeof(counts), "{\"pods\": %zu, \"containers\": %zu}", pods, containers);
     INFO(r, "counts", counts);

@@ -51,6 +51,24 @@ static struct container *running(struct pod *p, size_t n)
     return NULL;
 }
 
+/* The zone's own figures, of which the network is nobody else's. */
+static int refresh_zone(struct pod *p, struct agent_client *agent, int timeout_ms,
+                        struct gi_error *err)
+{
+    struct agent_pod_stats *s = malloc(sizeof(*s));
+    if (!s)
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "out of memory");
+    int rc = agent_pod_stats(agent, timeout_ms, s, err);
+    if (rc == 0) {
+        GI_LOCK_SCOPE(&p->rt->lock);
+        struct agent_pod_stats *old = p->figures;
+        p->figures = s;
+        s = old;
+    }
+    free(s);
+    return rc;
+}
+
 static int refresh_pod(struct pod *p, int timeout_ms, struct gi_error *err)
 {
     cleanup_agent struct agent_ref *a = NULL;
@@ -63,7 +81,7 @@ static int refresh_pod(struct pod *p, int timeout_ms, struct gi_error *err)
         if (rc == -GI_NOT_FOUND)
             rc = 0;
     }
-    return rc;
+    return rc < 0 ? rc : refresh_zone(p, a->client, timeout_ms, err);
 }
 
 static void refresh_job(void *arg)
@@ -161,6 +179,35 @@ static Runtime__V1__ContainerStats *stats_message(const struct container *c)
     return m;
 }
 
+static Runtime__V1__NetworkInterfaceUsage *interface_message(const struct agent_interface_stats *i)
+{
+    Runtime__V1__NetworkInterfaceUsage *m =
+        pb_new(&runtime__v1__network_interface_usage__descriptor);
+    pb_set(&m->name, i->name);
+    m->rx_bytes = pb_uint64(i->rx_bytes);
+    m->rx_errors = pb_uint64(i->rx_errors);
+    m->tx_bytes = pb_uint64(i->tx_bytes);
+    m->tx_errors = pb_uint64(i->tx_errors);
+    return m;
+}
+
+/* CNI's interface is eth0; others that a pod made follow. NULL without one. */
+static Runtime__V1__NetworkUsage *network_message(const struct agent_pod_stats *s)
+{
+    if (!s || s->n_interfaces == 0)
+        return NULL;
+    Runtime__V1__NetworkUsage *m = pb_new(&runtime__v1__network_usage__descriptor);
+    m->timestamp = s->total.time_ns;
+    for (size_t i = 0; i < s->n_interfaces; i++) {
+        Runtime__V1__NetworkInterfaceUsage *u = interface_message(&s->interfaces[i]);
+        if (!m->default_interface && strcmp(s->interfaces[i].name, "eth0") == 0)
+            m->default_interface = u;
+        else
+            pb_push(&m->interfaces, &m->n_interfaces, u);
+    }
+    return m;
+}
+
 static Runtime__V1__PodSandboxStats *pod_message(const struct pod *p)
 {
     const Runtime__V1__PodSandboxConfig *config = p->rec->config;
@@ -176,6 +223,7 @@ static Runtime__V1__PodSandboxStats *pod_message(const struct pod *p)
                 &runtime__v1__pod_sandbox_attributes__annotations_entry__descriptor,
                 config->annotations, config->n_annotations);
     m->linux = pb_new(&runtime__v1__linux_pod_sandbox_stats__descriptor);
+    m->linux->network = network_message(p->figures);
     struct container_stats_sample sum = {.valid = false};
     for (size_t i = 0; i < p->n_containers; i++) {
         const struct container *c = p->containers[i];

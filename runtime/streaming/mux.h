@@ -73,6 +73,10 @@ struct mux *spdy_new(const struct mux_events *events, struct gi_buf *out);
 struct mux *ws_new(const struct mux_events *events, struct gi_buf *out, int protocol, bool in,
                    bool out_stream, bool err_stream, bool tty);
 
+/* SPDY within a WebSocket. Its streams are SPDY's: known by the events alone, not
+ * by mux_find or mux_by_id. */
+struct mux *ws_tunnel_new(const struct mux_events *events, struct gi_buf *out);
+
 struct mux_stream *mux_find(struct mux *m, enum mux_type type);
 struct mux_stream *mux_by_id(struct mux *m, uint32_t id);
 struct mux_stream *mux_add(struct mux *m, uint32_t id);

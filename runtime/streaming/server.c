@@ -45,6 +45,7 @@ static const char *const remote_protocols_spdy[] = {"v5.channel.k8s.io", "v4.cha
                                                     "channel.k8s.io",    NULL};
 static const char *const remote_protocols_ws[] = {"v5.channel.k8s.io", "v4.channel.k8s.io", NULL};
 static const char *const forward_protocols[] = {"portforward.k8s.io", NULL};
+static const char *const forward_protocols_ws[] = {"SPDY/3.1+portforward.k8s.io", NULL};
 
 static int send_text(int sock, const char *text)
 {
@@ -98,11 +99,9 @@ static int read_head(struct connection *c, char *head, char **ret_rest, size_t *
 static int choose(const struct http_request *h, const char **ret_protocol, struct gi_error *err)
 {
     bool ws = h->upgrade == HTTP_UPGRADE_WEBSOCKET;
-    if (h->kind == STREAMING_PORTFORWARD && ws)
-        return gi_fail(err, GI_INVALID_ARGUMENT, "port-forward needs SPDY/3.1");
-    const char *const *choices = h->kind == STREAMING_PORTFORWARD ? forward_protocols
-                                 : ws                             ? remote_protocols_ws
-                                                                  : remote_protocols_spdy;
+    const char *const *choices = ws ? remote_protocols_ws : remote_protocols_spdy;
+    if (h->kind == STREAMING_PORTFORWARD)
+        choices = ws ? forward_protocols_ws : forward_protocols;
     const char *chosen = http_choose(h->protocols, choices);
     if (!chosen && !ws && !h->protocols[0])
         chosen = choices[h->kind == STREAMING_PORTFORWARD ? 0 : 4]; /* oldest clients name none */
@@ -147,18 +146,21 @@ static void run_session(struct connection *c, const struct http_request *h,
                         .early_len = rest_len,
                         .version = version};
     struct mux_events none = {0};
-    s.mux = h->upgrade == HTTP_UPGRADE_WEBSOCKET
-                ? ws_new(&none, &s.out, version, q->in, q->out, q->err, q->tty)
-                : spdy_new(&none, &s.out);
+    bool ws = h->upgrade == HTTP_UPGRADE_WEBSOCKET, forward = q->kind == STREAMING_PORTFORWARD;
+    if (ws && forward)
+        s.mux = ws_tunnel_new(&none, &s.out);
+    else
+        s.mux = ws ? ws_new(&none, &s.out, version, q->in, q->out, q->err, q->tty)
+                   : spdy_new(&none, &s.out);
     if (!s.mux)
         return;
-    if (h->upgrade == HTTP_UPGRADE_WEBSOCKET) {
+    if (ws && !forward) {
         /* As Kubernetes does: an empty message tells the client that it is connected. */
         struct mux_stream *first = mux_find(s.mux, MUX_STDOUT);
         first = first ? first : mux_find(s.mux, MUX_ERROR);
         s.mux->ops->send(s.mux, first, NULL, 0);
     }
-    if (q->kind == STREAMING_PORTFORWARD)
+    if (forward)
         session_portforward(&s);
     else
         session_remote(&s);

@@ -2,7 +2,7 @@
 /*
  * WebSocket (RFC 6455) with Kubernetes' channel subprotocols: a message's
  * first byte is its channel (0 stdin, 1 stdout, 2 stderr, 3 error, 4 resize);
- * in v5 channel 255 followed by a channel's number ends that channel.
+ * in v5 the client ends a channel by channel 255 and that channel's number.
  *
  * A data frame's payload is handed on as it comes, so its length needs no
  * buffer; control frames hold at most 125 bytes.
@@ -37,6 +37,8 @@ struct ws {
     bool in_message; /* between a first fragment and its last */
     int channel;     /* of the message; -1: not read yet */
     bool closed;
+    struct mux *inner; /* tunnel: the SPDY in it; NULL otherwise */
+    struct gi_buf inner_out;
 };
 
 static int put_frame(struct mux *m, uint8_t opcode, const void *a, size_t alen, const void *b,
@@ -69,14 +71,13 @@ static int ws_send(struct mux *m, struct mux_stream *s, const void *bytes, size_
     return put_frame(m, OP_BINARY, &channel, 1, bytes, len);
 }
 
+/* Only clients end channels; they complain about servers that do. Ours end with
+ * the connection. */
 static int ws_finish(struct mux *m, struct mux_stream *s)
 {
-    struct ws *w = (struct ws *)m;
+    (void)m;
     s->ended_out = true;
-    if (w->protocol < 5)
-        return 0;
-    uint8_t text[2] = {CHANNEL_CLOSE, (uint8_t)s->id};
-    return put_frame(m, OP_BINARY, text, 2, NULL, 0);
+    return 0;
 }
 
 static void ws_goodbye(struct mux *m)
@@ -93,26 +94,29 @@ static void ws_free(struct mux *m)
     free(m);
 }
 
-static void deliver(struct ws *w, uint8_t *bytes, size_t len)
+static int deliver(struct ws *w, uint8_t *bytes, size_t len, struct gi_error *err)
 {
+    if (w->inner)
+        return w->inner->ops->feed(w->inner, bytes, len, err);
     if (w->channel < 0 && len) {
         w->channel = bytes[0];
         bytes++;
         len--;
     }
     if (!len)
-        return;
+        return 0;
     if (w->channel == CHANNEL_CLOSE) {
         struct mux_stream *s = w->protocol >= 5 ? mux_by_id(&w->mux, bytes[0]) : NULL;
         if (s && !s->ended_in) {
             s->ended_in = true;
             w->mux.events.received(w->mux.events.data, s, NULL, 0, true);
         }
-        return;
+        return 0;
     }
     struct mux_stream *s = mux_by_id(&w->mux, (uint32_t)w->channel);
     if (s && !s->ended_in && (s->type == MUX_STDIN || s->type == MUX_RESIZE))
         w->mux.events.received(w->mux.events.data, s, bytes, len, false);
+    return 0;
 }
 
 static int control_frame(struct ws *w, struct gi_error *err)
@@ -183,10 +187,11 @@ static int end_frame(struct ws *w, struct gi_error *err)
     return w->opcode >= OP_CLOSE ? control_frame(w, err) : 0;
 }
 
-static void payload(struct ws *w, const uint8_t *bytes, size_t len)
+static int payload(struct ws *w, const uint8_t *bytes, size_t len, struct gi_error *err)
 {
     uint8_t plain[4096];
-    while (len) {
+    int rc = 0;
+    while (rc == 0 && len) {
         size_t n = len < sizeof(plain) ? len : sizeof(plain);
         for (size_t i = 0; i < n; i++)
             plain[i] = bytes[i] ^ w->mask[(w->at + i) % 4];
@@ -194,13 +199,14 @@ static void payload(struct ws *w, const uint8_t *bytes, size_t len)
             memcpy(w->control + w->control_len, plain, n);
             w->control_len += n;
         } else {
-            deliver(w, plain, n);
+            rc = deliver(w, plain, n, err);
         }
         w->at += n;
         w->left -= n;
         bytes += n;
         len -= n;
     }
+    return rc;
 }
 
 static int ws_feed(struct mux *m, const uint8_t *bytes, size_t len, struct gi_error *err)
@@ -209,14 +215,13 @@ static int ws_feed(struct mux *m, const uint8_t *bytes, size_t len, struct gi_er
     while (len || (w->in_payload && !w->left)) {
         if (w->in_payload) {
             size_t n = w->left < len ? (size_t)w->left : len;
-            payload(w, bytes, n);
+            int rc = payload(w, bytes, n, err);
             bytes += n;
             len -= n;
-            if (!w->left) {
-                int rc = end_frame(w, err);
-                if (rc < 0)
-                    return rc;
-            }
+            if (rc == 0 && !w->left)
+                rc = end_frame(w, err);
+            if (rc < 0)
+                return rc;
             continue;
         }
         w->head[w->head_len++] = *bytes++;
@@ -253,6 +258,103 @@ struct mux *ws_new(const struct mux_events *events, struct gi_buf *out, int prot
     for (uint32_t i = 0; i < GI_ARRAY_SIZE(wanted); i++) {
         if (wanted[i])
             mux_add(&w->mux, i)->type = (enum mux_type)i; /* same order as the channels */
+    }
+    return &w->mux;
+}
+
+/* ---- a tunnel: SPDY's bytes as binary messages, however they are cut ---- */
+
+static int tunnel_flush(struct ws *w)
+{
+    int rc = 0;
+    while (rc == 0 && w->inner_out.len) {
+        size_t n = w->inner_out.len < MUX_MAX_FRAME ? w->inner_out.len : MUX_MAX_FRAME;
+        rc = put_frame(&w->mux, OP_BINARY, w->inner_out.data, n, NULL, 0);
+        gi_buf_consume(&w->inner_out, n);
+    }
+    return rc;
+}
+
+static int tunnel_feed(struct mux *m, const uint8_t *bytes, size_t len, struct gi_error *err)
+{
+    struct ws *w = (struct ws *)m;
+    int rc = ws_feed(m, bytes, len, err);
+    tunnel_flush(w);
+    return rc;
+}
+
+static int tunnel_send(struct mux *m, struct mux_stream *s, const void *bytes, size_t len)
+{
+    struct ws *w = (struct ws *)m;
+    int rc = w->inner->ops->send(w->inner, s, bytes, len);
+    return rc < 0 ? rc : tunnel_flush(w);
+}
+
+static int tunnel_finish(struct mux *m, struct mux_stream *s)
+{
+    struct ws *w = (struct ws *)m;
+    int rc = w->inner->ops->finish(w->inner, s);
+    return rc < 0 ? rc : tunnel_flush(w);
+}
+
+static void tunnel_goodbye(struct mux *m)
+{
+    struct ws *w = (struct ws *)m;
+    w->inner->ops->goodbye(w->inner);
+    tunnel_flush(w);
+    ws_goodbye(m);
+}
+
+static void tunnel_free(struct mux *m)
+{
+    struct ws *w = (struct ws *)m;
+    w->inner->ops->free(w->inner);
+    gi_buf_free(&w->inner_out);
+    free(w);
+}
+
+/* The session sets the outer one's events, after it was made. */
+static int tunnel_opened(void *data, struct mux_stream *s)
+{
+    const struct mux_events *e = &((struct ws *)data)->mux.events;
+    return e->opened(e->data, s);
+}
+
+static void tunnel_received(void *data, struct mux_stream *s, const void *bytes, size_t len,
+                            bool fin)
+{
+    const struct mux_events *e = &((struct ws *)data)->mux.events;
+    e->received(e->data, s, bytes, len, fin);
+}
+
+static void tunnel_reset(void *data, struct mux_stream *s)
+{
+    const struct mux_events *e = &((struct ws *)data)->mux.events;
+    e->reset(e->data, s);
+}
+
+static const struct mux_ops tunnel_ops = {
+    .feed = tunnel_feed,
+    .send = tunnel_send,
+    .finish = tunnel_finish,
+    .goodbye = tunnel_goodbye,
+    .free = tunnel_free,
+};
+
+struct mux *ws_tunnel_new(const struct mux_events *events, struct gi_buf *out)
+{
+    struct ws *w = calloc(1, sizeof(*w));
+    if (!w)
+        return NULL;
+    w->mux.ops = &tunnel_ops;
+    w->mux.events = *events;
+    w->mux.out = out;
+    w->inner_out = (struct gi_buf)GI_BUF_INIT(out->max);
+    const struct mux_events inner = {w, tunnel_opened, tunnel_received, tunnel_reset};
+    w->inner = spdy_new(&inner, &w->inner_out);
+    if (!w->inner) {
+        free(w);
+        return NULL;
     }
     return &w->mux;
 }

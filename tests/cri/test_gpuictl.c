@@ -209,7 +209,10 @@ static void test_run_options(void **state)
     assert_int_equal(parse(&o, "img", "cmd", NULL), 0);
     assert_int_equal(strncmp(o.pod->metadata->name, "run-", 4), 0);
     assert_int_equal(o.pod->n_annotations, 0);
-    assert_null(o.container->linux->security_context);
+    /* Nobody asked for less than the default. */
+    assert_int_equal(o.container->linux->security_context->seccomp->profile_type,
+                     RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__RuntimeDefault);
+    assert_null(o.container->linux->security_context->run_as_user);
     run_options_free(&o);
 
     static const char *const bad[][2] = {

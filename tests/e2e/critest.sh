@@ -4,7 +4,10 @@
 # network namespace of its own. critest is not part of this tree and is built elsewhere; the images it
 # names are stand-ins of busybox, in a registry on loopback that is the mirror of the published ones.
 #   critest.sh BUILD CRITEST [critest's options]      e.g. --ginkgo.focus=Networking
-# What is skipped and why is in docs/conformance.md.
+# CRITEST_SH_COMMAND is run on that node instead, if given; it finds the sockets in its environment.
+# BUSYBOX names another busybox than the node's. Debian's static one runs ls and the like
+# within its shell, so that a masked /bin/ls changes nothing; the one of package busybox doesn't.
+# What fails and why is in docs/conformance.md.
 set -euo pipefail
 if [ -z "${CRITEST_SH_INSIDE:-}" ]; then
     CRITEST_SH_INSIDE=1 exec unshare --net --mount --propagation private -- "$0" "$@"
@@ -25,21 +28,30 @@ sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.route_localnet=1
 node_begin "$(realpath "$1")"
 shift 2
 NODE_NETWORK=cni
-staging=k8s-staging-cri-tools
-e2e=e2e-test-images
+busybox=${BUSYBOX:-$(command -v busybox)}
+staging='k8s-staging-cri-tools'
+e2e='e2e-test-images'
 
 # --- stand-in images --------------------------------------------------------
 
 # base DIR: busybox with all its applets, and the users that critest asks for.
 base() {
-    local root=$1 applet
+    local root=$1 applet lib
     mkdir -p "$root"/{bin,etc,tmp,root,var/run,www,home}
     chmod 1777 "$root/tmp"
-    cp "$(command -v busybox)" "$root/bin/busybox"
-    for applet in $(busybox --list); do
+    cp "$busybox" "$root/bin/busybox"
+    mkdir -p "$root/lib64" "$root/lib/x86_64-linux-gnu"
+    for lib in $(ldd "$busybox" 2>/dev/null | grep -o '/[^ ]*' | sort -u); do
+        case $lib in
+        */ld-linux*) cp -L "$lib" "$root/lib64/" ;;
+        *) cp -L "$lib" "$root/lib/x86_64-linux-gnu/" ;;
+        esac
+    done
+    for applet in $("$busybox" --list); do
         [ "$applet" = busybox ] || ln -f "$root/bin/busybox" "$root/bin/$applet"
     done
     # Debian's busybox lacks two.
+    # shellcheck disable=SC2016
     printf '#!/bin/sh\nexec pidof "$1"\n' >"$root/bin/pgrep"
     printf '#!/bin/sh\nexec cat /proc/sysvipc/shm\n' >"$root/bin/ipcs"
     chmod 755 "$root/bin/pgrep" "$root/bin/ipcs"
@@ -140,8 +152,9 @@ start_runtime 30
 published=9700f9a2f5bf2c45f2f605a0bd3bce7cf37420ec9d3ed50ac2758413308766bf
 sed "s/$published/$(digest $staging/test-image-digest any)/g" "$critest" >"$NODE/critest"
 chmod 755 "$NODE/critest"
-if [ -n "${CRITEST_SH_SHELL:-}" ]; then # to look around
-    NODE=$NODE CRITEST=$NODE/critest bash -c "$CRITEST_SH_SHELL"
+if [ -n "${CRITEST_SH_COMMAND:-}" ]; then # something else: crictl, a shell
+    export NODE IMAGE_SERVICE_ENDPOINT=$CONTAINER_RUNTIME_ENDPOINT
+    bash -c "$CRITEST_SH_COMMAND"
     exit
 fi
 "$NODE/critest" --runtime-endpoint "$CONTAINER_RUNTIME_ENDPOINT" \

@@ -19,6 +19,7 @@ registry_pid=
 proxy_pid=
 runtime_pid=
 registry_host=
+NODE_PROGRAMS=() # more programs for the demo image
 
 node_fail() {
     NODE_REASON=$1
@@ -145,11 +146,11 @@ add_program() {
     done
 }
 
-# push_demo [PROGRAM...]: the demo image in the registry; its name in $demo_image.
+# push_demo: the demo image in the registry; its name in $demo_image.
 push_demo() {
     demo_image=$registry_host/gpu-demo:1
     make_rootfs "$NODE/rootfs"
-    add_program "$NODE/rootfs" "$@"
+    add_program "$NODE/rootfs" ${NODE_PROGRAMS[@]+"${NODE_PROGRAMS[@]}"}
     "$NODE_BUILD/bin/gi-push" --root-owned --cmd /bin/gpu-demo --env PATH=/bin \
         "http://$demo_image" "$NODE/rootfs" >"$NODE/logs/push.log" 2>&1 ||
         { node_fail "the demo image could not be pushed" "$NODE/logs/push.log"; return 1; }

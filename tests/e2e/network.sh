@@ -72,6 +72,10 @@ got=$(gpuictl exec "$server" -- /bin/cat /etc/hosts | grep -c "^$ip")
 expect_equal 1 "$got" "lines with the pod's address in its /etc/hosts"
 gpuictl exec "$client" -- /bin/busybox ping -c 1 -W 3 10.88.0.1 >/dev/null || fail "no way to the gateway"
 
+say "what went over it is told"
+TEST_IMAGE=$demo_image TEST_LOG_ROOT=$NODE/pod-logs "$NODE_BUILD/bin/e2e-network-stats" \
+    "$(pod_of "$server")" || fail "the pod's statistics lack its network"
+
 say "after kill -9 of the runtime the network is as it was"
 kill_runtime
 reach "$ip" 7000 || fail "the pod is not reachable without the runtime"

@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "podkit.h"
+#include "json/json.h"
 
 static struct podkit kit;
 static char pod[80];
@@ -198,6 +199,15 @@ static void streams_have_what_lists_have(void **state)
 
 /* ---- metrics ---- */
 
+static size_t labels_of(const Runtime__V1__ListMetricDescriptorsResponse *d, const char *name)
+{
+    for (size_t i = 0; i < d->n_descriptors; i++) {
+        if (strcmp(d->descriptors[i]->name, name) == 0)
+            return d->descriptors[i]->n_label_keys;
+    }
+    return 0;
+}
+
 static void metrics_have_descriptors_and_values(void **state)
 {
     char id[80];
@@ -211,20 +221,32 @@ static void metrics_have_descriptors_and_values(void **state)
     Runtime__V1__ListPodSandboxMetricsResponse *m = NULL;
     OK(call("ListMetricDescriptors", &dq.base, &d, err));
     OK(call("ListPodSandboxMetrics", &mq.base, &m, err));
-    assert_true(d->n_descriptors > 3);
+    assert_true(d->n_descriptors > 40);
     assert_int_equal(m->n_pod_metrics, 1);
     assert_int_equal(m->pod_metrics[0]->n_container_metrics, 1);
     const Runtime__V1__ContainerMetrics *c = m->pod_metrics[0]->container_metrics[0];
     assert_string_equal(c->container_id, id);
-    assert_int_equal(c->n_metrics, d->n_descriptors);
-    bool memory = false;
+    /* This pod has no network; what has two values has one descriptor. */
+    size_t network = 0, twice = 0;
+    for (size_t i = 0; i < d->n_descriptors; i++)
+        network += strstr(d->descriptors[i]->name, "_network_") != NULL;
+    for (size_t i = 1; i < c->n_metrics; i++)
+        twice += strcmp(c->metrics[i]->name, c->metrics[i - 1]->name) == 0;
+    assert_int_equal(network, 8);
+    assert_int_equal(c->n_metrics, d->n_descriptors - network + twice);
+    bool memory = false, now = false;
     for (size_t i = 0; i < c->n_metrics; i++) {
-        assert_string_equal(c->metrics[i]->name, d->descriptors[i]->name);
-        assert_int_equal(c->metrics[i]->n_label_values, d->descriptors[i]->n_label_keys);
-        memory |= strcmp(c->metrics[i]->name, "container_memory_usage_bytes") == 0 &&
-                  c->metrics[i]->value->value > 0;
+        const Runtime__V1__Metric *x = c->metrics[i];
+        assert_int_equal(x->n_label_values, labels_of(d, x->name));
+        memory |= strcmp(x->name, "container_memory_usage_bytes") == 0 && x->value->value > 0;
+        if (strcmp(x->name, "container_processes") == 0)
+            assert_int_equal(x->value->value, 1);
+        if (strcmp(x->name, "container_start_time_seconds") == 0)
+            now = x->value->value <= (uint64_t)time(NULL) &&
+                  x->value->value + 60 > (uint64_t)time(NULL);
     }
     assert_true(memory);
+    assert_true(now);
     podkit_free(d);
     podkit_free(m);
     OK(podkit_remove(&kit, id, err));
@@ -292,6 +314,35 @@ static void refusals_say_why(void **state)
     }
 }
 
+/* crictl info takes each entry for JSON; the kubelet wants both file systems. */
+static void the_nodes_own_figures(void **state)
+{
+    Runtime__V1__StatusRequest status = RUNTIME__V1__STATUS_REQUEST__INIT;
+    Runtime__V1__StatusResponse *r = NULL;
+    status.verbose = 1;
+    OK(call("Status", &status.base, &r, err));
+    assert_true(r->n_info >= 3);
+    for (size_t i = 0; i < r->n_info; i++) {
+        const char *text = r->info[i]->value;
+        struct gi_json *parsed = NULL;
+        OK(gi_json_parse(text, strlen(text), NULL, r->info[i]->key, &parsed, err));
+        if (strcmp(r->info[i]->key, "config") == 0)
+            assert_string_equal(gi_json_get_string(parsed, "machine_driver"), "local");
+        gi_json_free(parsed);
+    }
+    podkit_free(r);
+
+    Runtime__V1__ImageFsInfoRequest ask = RUNTIME__V1__IMAGE_FS_INFO_REQUEST__INIT;
+    Runtime__V1__ImageFsInfoResponse *info = NULL;
+    OK(call("ImageFsInfo", &ask.base, &info, err));
+    assert_int_equal(info->n_image_filesystems, 1);
+    assert_true(info->image_filesystems[0]->used_bytes->value > 0);
+    assert_int_equal(info->n_container_filesystems, 1);
+    assert_int_equal(info->container_filesystems[0]->fs_id->mountpoint[0], '/');
+    assert_non_null(info->container_filesystems[0]->used_bytes);
+    podkit_free(info);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +351,7 @@ int main(void)
         cmocka_unit_test(metrics_have_descriptors_and_values),
         cmocka_unit_test(limits_change_while_it_runs),
         cmocka_unit_test(refusals_say_why),
+        cmocka_unit_test(the_nodes_own_figures),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (config_apply(c, (const char *)data, size, "fuzz", &err) == 0) {
         cleanup_buf struct gi_buf b = GI_BUF_INIT(1 << 20);
-        config_print(c, &b);
+        config_print(c, size % 2, &b);
     }
     config_free(c);
     return 0;

@@ -54,6 +54,7 @@ int client_open(struct client *c, const char *url, bool spdy, const char *protoc
                             path, protocol);
     if (gi_write_full(c->sock, text, (size_t)n) < 0)
         return 0;
+    c->tunnel = !spdy && strncmp(protocol, "SPDY", 4) == 0;
     size_t len = 0;
     while (len < sizeof(text) - 1 && recv(c->sock, text + len, 1, 0) == 1) {
         text[++len] = '\0';
@@ -78,6 +79,39 @@ static void put32(uint8_t *p, uint32_t v)
 {
     for (int i = 0; i < 4; i++)
         p[i] = (uint8_t)(v >> (24 - 8 * i));
+}
+
+/* A masked binary message; BYTES are changed. */
+static int send_message(struct client *c, uint8_t *bytes, size_t len)
+{
+    static const uint8_t mask[4] = {1, 2, 3, 4};
+    uint8_t head[16] = {0x82, 0x80 | (len < 126 ? (uint8_t)len : 127)};
+    size_t h = 2;
+    if (len >= 126) {
+        put32(head + 2, 0);
+        put32(head + 6, (uint32_t)len);
+        h = 10;
+    }
+    memcpy(head + h, mask, 4);
+    for (size_t i = 0; i < len; i++)
+        bytes[i] ^= mask[i % 4];
+    int rc = gi_write_full(c->sock, head, h + 4);
+    return rc < 0 ? rc : gi_write_full(c->sock, bytes, len);
+}
+
+/* SPDY's bytes, through the tunnel in messages of 7 bytes: they may be cut anywhere. */
+static int send_bytes(struct client *c, const void *bytes, size_t len)
+{
+    if (!c->tunnel)
+        return gi_write_full(c->sock, bytes, len);
+    int rc = 0;
+    for (size_t at = 0; rc >= 0 && at < len; at += 7) {
+        uint8_t piece[7];
+        size_t n = len - at < 7 ? len - at : 7;
+        memcpy(piece, (const uint8_t *)bytes + at, n);
+        rc = send_message(c, piece, n);
+    }
+    return rc;
 }
 
 uint32_t client_stream(struct client *c, const char *const *headers)
@@ -105,18 +139,18 @@ uint32_t client_stream(struct client *c, const char *const *headers)
     deflate(&c->deflate, Z_SYNC_FLUSH);
     size_t total = sizeof(out) - c->deflate.avail_out;
     put32(out + 4, (uint32_t)total - 8);
-    gi_write_full(c->sock, out, total);
+    send_bytes(c, out, total);
     return id;
 }
 
 int client_send(struct client *c, uint32_t id, const void *bytes, size_t len, bool fin)
 {
     uint8_t head[16];
-    if (c->spdy) {
+    if (c->spdy || c->tunnel) {
         put32(head, id);
         put32(head + 4, (uint32_t)len);
         head[4] = fin ? 1 : 0;
-        return gi_write_full(c->sock, head, 8) < 0 ? -1 : gi_write_full(c->sock, bytes, len);
+        return send_bytes(c, head, 8) < 0 ? -1 : send_bytes(c, bytes, len);
     }
     uint8_t *copy = malloc(len + 2);
     if (!copy)
@@ -128,29 +162,53 @@ int client_send(struct client *c, uint32_t id, const void *bytes, size_t len, bo
     } else {
         memcpy(copy + 1, bytes, len);
     }
-    static const uint8_t mask[4] = {1, 2, 3, 4};
-    size_t n = len + 1;
-    size_t h = 2;
-    head[0] = 0x82;
-    head[1] = 0x80 | (n < 126 ? (uint8_t)n : 127);
-    if (n >= 126) {
-        put32(head + 2, 0);
-        put32(head + 6, (uint32_t)n);
-        h = 10;
-    }
-    memcpy(head + h, mask, 4);
-    for (size_t i = 0; i < n; i++)
-        copy[i] ^= mask[i % 4];
-    int rc = gi_write_full(c->sock, head, h + 4);
-    rc = rc < 0 ? rc : gi_write_full(c->sock, copy, n);
+    int rc = send_message(c, copy, len + 1);
     free(copy);
     return rc;
+}
+
+/* The head of an unmasked message: its first byte and length. */
+static int recv_head(struct client *c, uint8_t *ret_first, size_t *ret_len)
+{
+    uint8_t head[2];
+    uint8_t more[8];
+    if (gi_read_full(c->sock, head, 2) < 0)
+        return -1;
+    size_t len = head[1] & 0x7f;
+    size_t extra = len == 126 ? 2 : len == 127 ? 8 : 0;
+    if (extra && gi_read_full(c->sock, more, extra) < 0)
+        return -1;
+    if (extra)
+        len = 0;
+    for (size_t i = 0; i < extra; i++)
+        len = len << 8 | more[i];
+    *ret_first = head[0];
+    *ret_len = len;
+    return 0;
+}
+
+static int recv_bytes(struct client *c, uint8_t *bytes, size_t len)
+{
+    while (c->tunnel && len) {
+        uint8_t first;
+        while (c->left == 0) {
+            if (recv_head(c, &first, &c->left) < 0 || first != 0x82)
+                return -1;
+        }
+        size_t n = c->left < len ? c->left : len;
+        if (gi_read_full(c->sock, bytes, n) < 0)
+            return -1;
+        bytes += n;
+        len -= n;
+        c->left -= n;
+    }
+    return len ? gi_read_full(c->sock, bytes, len) : 0;
 }
 
 static int recv_spdy(struct client *c, struct frame *f)
 {
     uint8_t head[8];
-    if (gi_read_full(c->sock, head, 8) < 0)
+    if (recv_bytes(c, head, 8) < 0)
         return -1;
     f->control = head[0] & 0x80;
     f->id = ((uint32_t)head[0] << 24 | (uint32_t)head[1] << 16 | (uint32_t)head[2] << 8 | head[3]) &
@@ -159,28 +217,18 @@ static int recv_spdy(struct client *c, struct frame *f)
     f->fin = head[4] & 1;
     if (f->control)
         f->id = head[3]; /* the frame's type */
-    return f->len > sizeof(f->bytes) ? -1 : gi_read_full(c->sock, f->bytes, f->len);
+    return f->len > sizeof(f->bytes) ? -1 : recv_bytes(c, f->bytes, f->len);
 }
 
 int client_recv(struct client *c, struct frame *f)
 {
     memset(f, 0, offsetof(struct frame, bytes));
-    if (c->spdy)
+    if (c->spdy || c->tunnel)
         return recv_spdy(c, f);
-    uint8_t head[2];
-    uint8_t more[8];
-    if (gi_read_full(c->sock, head, 2) < 0)
+    uint8_t first;
+    if (recv_head(c, &first, &f->len) < 0)
         return -1;
-    f->len = head[1] & 0x7f;
-    size_t extra = f->len == 126 ? 2 : f->len == 127 ? 8 : 0;
-    if (extra && gi_read_full(c->sock, more, extra) < 0)
-        return -1;
-    if (extra) {
-        f->len = 0;
-        for (size_t i = 0; i < extra; i++)
-            f->len = f->len << 8 | more[i];
-    }
-    f->control = (head[0] & 0x0f) >= 8;
+    f->control = (first & 0x0f) >= 8;
     uint8_t channel = 0;
     if (f->len > sizeof(f->bytes))
         return -1;
@@ -189,7 +237,7 @@ int client_recv(struct client *c, struct frame *f)
             return -1;
         f->len--;
     }
-    f->id = f->control ? head[0] & 0x0f : channel;
+    f->id = f->control ? first & 0x0f : channel;
     return gi_read_full(c->sock, f->bytes, f->len);
 }
 
@@ -208,14 +256,17 @@ void client_read_all(struct client *c, const uint32_t ids[5], struct client_answ
     while (client_recv(c, &f) == 0) {
         if (f.control && !c->spdy && f.id == 8)
             return;
+        bool known = f.control;
         for (int i = 0; i < 5 && !f.control; i++) {
             if (ids[i] != f.id)
                 continue;
+            known = true;
             a->text[i] = realloc(a->text[i], a->len[i] + f.len + 1);
             memcpy(a->text[i] + a->len[i], f.bytes, f.len);
             a->len[i] += f.len;
             a->text[i][a->len[i]] = '\0';
         }
+        a->strange += !known;
     }
 }
 

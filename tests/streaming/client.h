@@ -12,7 +12,9 @@ struct client {
     int sock;
     z_stream deflate;
     bool spdy;
+    bool tunnel; /* SPDY in binary messages */
     uint32_t next_id;
+    size_t left; /* tunnel: of the message that is being read */
 };
 
 struct frame {
@@ -23,7 +25,8 @@ struct frame {
     uint8_t bytes[70000];
 };
 
-/* Connects to URL and upgrades. The HTTP status; 0 when nothing came. */
+/* Connects to URL and upgrades; to SPDY in a WebSocket where PROTOCOL begins with
+ * "SPDY" and SPDY is false. The HTTP status; 0 when nothing came. */
 int client_open(struct client *c, const char *url, bool spdy, const char *protocol);
 void client_close(struct client *c);
 /* SPDY: opens a stream with up to three headers (NULL-terminated pairs); its id. */
@@ -37,6 +40,7 @@ int client_recv(struct client *c, struct frame *f);
 struct client_answer {
     char *text[5]; /* by channel: stdin, stdout, stderr, error, resize */
     size_t len[5];
+    unsigned strange; /* frames of other channels */
 };
 
 /* Reads to the end of the connection. IDS: the stream of each channel. */

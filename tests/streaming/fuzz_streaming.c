@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* First byte: 0 SPDY, 1 WebSocket v4, 2 WebSocket v5, 3 an HTTP head. */
+/* First byte: 0 SPDY, 1 WebSocket v4, 2 WebSocket v5, 3 an HTTP head, 4 SPDY in a WebSocket. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,7 +52,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             (void)http_parse(head, &r, NULL);
         free(head);
     } else {
-        struct mux *m = data[0]
+        struct mux *m = data[0] == 4 ? ws_tunnel_new(&events, &out)
+                        : data[0]
                             ? ws_new(&events, &out, data[0] == 1 ? 4 : 5, true, true, true, true)
                             : spdy_new(&events, &out);
         if (m)

@@ -184,6 +184,7 @@ static void websocket_v5_ends_stdin(void **state)
     client_read_all(&c, client_ws_ids, &a);
     assert_string_equal(a.text[1], "abc\ndone\n");
     assert_string_equal(a.text[3], "{\"metadata\":{},\"status\":\"Success\"}");
+    assert_int_equal(a.strange, 0); /* ending channels is the client's alone */
     client_answer_free(&a);
     client_close(&c);
 }
@@ -314,13 +315,13 @@ static void a_vanished_peer_ends_its_process(void **state)
     assert_int_equal(peers_gone, 1);
 }
 
-static void port_forward_pairs_connections(void **state)
+static void port_forward(bool spdy, const char *protocol)
 {
     struct streaming_request q = {.kind = STREAMING_PORTFORWARD, .id = "pod"};
     cleanup_free char *url = url_for(&q);
     struct client c;
     static struct frame f;
-    assert_int_equal(client_open(&c, url, true, "portforward.k8s.io"), 101);
+    assert_int_equal(client_open(&c, url, spdy, protocol), 101);
     const char *ports[] = {"7", "7", "9"};
     uint32_t data[3];
     uint32_t error[3];
@@ -352,6 +353,22 @@ static void port_forward_pairs_connections(void **state)
     client_close(&c);
     while (waitpid(-1, NULL, WNOHANG) > 0)
         ;
+}
+
+static void port_forward_pairs_connections(void **state)
+{
+    port_forward(true, "portforward.k8s.io");
+}
+
+static void port_forward_in_a_websocket(void **state)
+{
+    port_forward(false, "SPDY/3.1+portforward.k8s.io");
+    /* The WebSocket protocol before it isn't spoken. */
+    struct streaming_request q = {.kind = STREAMING_PORTFORWARD, .id = "pod"};
+    cleanup_free char *url = url_for(&q);
+    struct client c;
+    assert_int_equal(client_open(&c, url, false, "v4.channel.k8s.io"), 400);
+    client_close(&c);
 }
 
 static void hostile_peers_are_ended(void **state)
@@ -421,6 +438,7 @@ int main(void)
         cmocka_unit_test(a_failed_start_is_told),
         cmocka_unit_test(a_vanished_peer_ends_its_process),
         cmocka_unit_test(port_forward_pairs_connections),
+        cmocka_unit_test(port_forward_in_a_websocket),
         cmocka_unit_test(hostile_peers_are_ended),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);

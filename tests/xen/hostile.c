@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <libxenvchan.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +14,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include <xenstore.h>
-/* After xen.h's types. */
-#include <xen/gntdev.h>
 
 #include "base/io.h"
 #include "grants/grants.h"

@@ -76,3 +76,32 @@ forward_cri() {
 }
 
 domains() { xl list | tail -n +2 | wc -l; }
+
+# What a node has when it has no pods: to be the same at the end.
+inventory() {
+    echo "domains $(xl list | tail -n +2 | awk "{print \$1}" | tr "\n" " ")"
+    echo "zones $(xenstore-list /gpu-isolated/zones | tr '\n' ' ')"
+    echo "xenstore $(xenstore-ls /local/domain/0/backend | wc -l)"
+    echo "loops $(losetup -a | wc -l)"
+    echo "descriptors $(ls /proc/$runtime_pid/fd | wc -l)"
+    echo "interfaces $(ls /sys/class/net | wc -l)"
+    echo "network namespaces $(ls /run/gi/netns | wc -l)"
+    echo "event channels $(lsevtchn 0 | wc -l)"
+}
+settle() { # until the inventory is as in FILE
+    inventory >/run/gi/now
+    cmp -s "$1" /run/gi/now
+}
+
+run() { gpuictl run -q "$@" </dev/null; }
+
+# A node that has had its first pod: what is made once is there. Its inventory is in FILE.
+start_node() {
+    start_registry
+    start_runtime
+    gpuictl pull "$image" >/dev/null 2>&1 || fail "pull"
+    until_ok 90 proxy_stats || fail "no gpu-proxy in a driver domain"
+    run --name warm "$image" -- /bin/true || fail "warm"
+    inventory >"$1"
+    cat "$1"
+}

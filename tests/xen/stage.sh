@@ -33,7 +33,8 @@ stage_node() {
     node_begin "$build"
     # Pushed here, where it takes no emulated time.
     start_registry
-    push_demo "$build/bin/xen-hostile"
+    NODE_PROGRAMS=("$build/bin/xen-hostile")
+    push_demo
     end_process "$registry_pid"
     registry_pid=
     cp -a "$NODE/registry" "$STAGE/node/registry"

@@ -118,6 +118,12 @@ static void pod_statistics(void **state)
     assert_true(after.total.cpu_ns > before.total.cpu_ns + one.cpu_ns / 2);
     assert_true(after.total.pids >= 3);
     assert_true(after.total.memory_working_set >= one.memory_working_set);
+    /* What a shell has at least, and a limit that was set. */
+    assert_true(one.processes >= 1 && one.processes <= 2);
+    assert_true(one.descriptors >= 3 && one.descriptors < 100);
+    assert_true(one.cpu_user_ns + one.cpu_system_ns > 0);
+    assert_true(one.disk_bytes > 0);
+    assert_true(one.memory_limit_hits == 0 && one.oom_kills == 0);
 }
 
 int main(int argc, char **argv)
