@@ -105,7 +105,7 @@ static int watch_time(struct broker *b, struct gi_error *err)
     return rc;
 }
 
-/* A client takes up to five descriptors here, a zone two. */
+/* A client takes up to five descriptors here, a zone three. */
 static void raise_file_limit(void)
 {
     struct rlimit r;

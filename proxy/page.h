@@ -60,14 +60,14 @@ enum page_gate {
 struct page_slot {
     _Alignas(64) _Atomic uint64_t memory_used;
     _Atomic uint64_t handles;
-    _Atomic uint32_t share; /* PAGE_SHARE_ bits: what the worker wants of the GPU */
 #define PAGE_COUNTER(name) _Atomic uint64_t name;
     PAGE_COUNTERS(PAGE_COUNTER)
 #undef PAGE_COUNTER
-    /* Who the client says it is; 0: it didn't. The name as words, for other
-     * workers read it while it is written. */
-    _Atomic uint32_t pid;
+    /* Who the client says it is. The name as words, for other workers read it while
+     * it is written. */
     _Atomic uint64_t name[PAGE_NAME_WORDS];
+    _Atomic uint32_t pid;   /* 0: it didn't say */
+    _Atomic uint32_t share; /* PAGE_SHARE_ bits: what the worker wants of the GPU */
 };
 
 struct zone_page {

@@ -116,6 +116,8 @@ static void text_zone(struct gi_buf *b, const struct zone_view *z)
         s->clients, q->max_clients, s->clients_total, s->worker_crashes);
     gi_buf_printf(b, "  work      %" PRIu64 " calls, %" PRIu64 " launches, %.3f s on the GPU\n",
                   s->calls, s->launches, (double)s->gpu_ns / 1e9);
+    gi_buf_printf(b, "  share     weight %" PRIu32 ", at most %" PRIu32 "%% of GPU time\n",
+                  q->compute_weight, q->compute_cap);
     gi_buf_printf(b, "  copied    %s to the device, %s from it\n", size_text(s->bytes_to_device),
                   size_text(s->bytes_from_device));
     gi_buf_printf(b,

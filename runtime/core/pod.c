@@ -25,7 +25,9 @@ int pod_make_gpu_zone(struct pod *p, char **ret_socket, struct gi_error *err)
 {
     char label[CONTROL_LABEL_MAX + 1];
     const Runtime__V1__PodSandboxMetadata *m = p->rec->config->metadata;
-    const struct control_quota quota = {.memory_bytes = p->rec->gpu_memory};
+    const struct control_quota quota = {.memory_bytes = p->rec->gpu_memory,
+                                        .compute_weight = p->rec->gpu_weight,
+                                        .compute_cap = p->rec->gpu_cap};
     cleanup_free char *socket = NULL;
     snprintf(label, sizeof(label), "%s/%s", m->namespace_, m->name);
     for (char *c = label; *c; c++) { /* gpu-proxy's rule for labels; no half of a UTF-8 sequence */
@@ -123,6 +125,8 @@ static int build(struct rpc_call *call, struct pod *p, const struct pod_wants *w
         p->rec->zone = zone;
         p->rec->gpu = w->gpu;
         p->rec->gpu_memory = w->gpu_memory;
+        p->rec->gpu_weight = w->gpu_weight;
+        p->rec->gpu_cap = w->gpu_cap;
     }
     rc = make_folder(p, err);
     GI_FAILPOINT(rc, "pod_folder_made", err);

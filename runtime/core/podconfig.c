@@ -16,6 +16,8 @@
 
 #define GPU_ANNOTATION        "gpu-isolated.dev/gpu"
 #define GPU_MEMORY_ANNOTATION "gpu-isolated.dev/gpu-memory"
+#define GPU_WEIGHT_ANNOTATION "gpu-isolated.dev/gpu-weight"
+#define GPU_CAP_ANNOTATION    "gpu-isolated.dev/gpu-cap"
 #define MAX_FILE              (256u << 10)
 #define DOMAIN_OVERHEAD       (64 << 20)
 #define MAX_CPUS              512u
@@ -80,6 +82,23 @@ static int check_namespaces(const Runtime__V1__NamespaceOption *n, struct gi_err
     return 0;
 }
 
+/* 1 to MAX in decimal; 0 when the pod has no such annotation. */
+static int check_number(const Runtime__V1__PodSandboxConfig *pod, const char *name, uint32_t max,
+                        uint32_t *ret_value, struct gi_error *err)
+{
+    const char *text = gi_cri_map_get(pod->annotations, pod->n_annotations, name);
+    uint32_t value = 0;
+    const char *c = text ? text : "";
+    for (; *c >= '0' && *c <= '9' && value <= max; c++)
+        value = value * 10 + (uint32_t)(*c - '0');
+    if (text && (*c || value == 0 || value > max))
+        return gi_fail(err, GI_INVALID_ARGUMENT,
+                       "config.annotations[\"%s\"]: \"%.60s\" is no number from 1 to %u", name,
+                       text, max);
+    *ret_value = value;
+    return 0;
+}
+
 static int check_gpu(const struct config *config, const Runtime__V1__PodSandboxConfig *pod,
                      struct pod_wants *w, struct gi_error *err)
 {
@@ -98,7 +117,8 @@ static int check_gpu(const struct config *config, const Runtime__V1__PodSandboxC
                        "config.annotations[\"" GPU_MEMORY_ANNOTATION
                        "\"]: \"%.60s\" is not a quantity of bytes such as \"4Gi\"",
                        memory);
-    return 0;
+    int rc = check_number(pod, GPU_WEIGHT_ANNOTATION, CONTROL_MAX_WEIGHT, &w->gpu_weight, err);
+    return rc < 0 ? rc : check_number(pod, GPU_CAP_ANNOTATION, 100, &w->gpu_cap, err);
 }
 
 static int64_t sum(int64_t a, int64_t b)

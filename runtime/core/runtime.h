@@ -214,6 +214,8 @@ int pod_make_gpu_zone(struct pod *p, char **ret_socket, struct gi_error *err);
 struct pod_wants {
     bool gpu;
     uint64_t gpu_memory;
+    uint32_t gpu_weight; /* 0: gpu-proxy's default */
+    uint32_t gpu_cap;    /* per cent; 0: gpu-proxy's default */
     uint64_t memory_bytes;
     unsigned vcpus;
 };

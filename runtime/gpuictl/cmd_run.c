@@ -243,6 +243,8 @@ const struct command cmd_run = {
         "pod could not be run. Ctrl-C stops and removes it; twice: at once, leaving it.\n\n"
         "  --gpu                   the pod may use the GPU\n"
         "  --gpu-memory SIZE       its quota of GPU memory, as 4Gi; implies --gpu\n"
+        "  --gpu-weight N          its part of GPU time beside other pods' (100); implies --gpu\n"
+        "  --gpu-cap N             the most per cent of GPU time it gets (100); implies --gpu\n"
         "  --memory SIZE           limit of the container, and of the pod\n"
         "  --cpus N                the same, in cores\n"
         "  -e, --env NAME[=VALUE]  may be repeated; without a value: the one here\n"

@@ -14,6 +14,8 @@ enum {
     OPT_NAMESPACE,
     OPT_GPU,
     OPT_GPU_MEMORY,
+    OPT_GPU_WEIGHT,
+    OPT_GPU_CAP,
     OPT_MOUNT,
     OPT_RM,
     OPT_KEEP,
@@ -33,6 +35,8 @@ static const struct option options[] = {
     {"label", required_argument, NULL, 'l'},
     {"gpu", no_argument, NULL, OPT_GPU},
     {"gpu-memory", required_argument, NULL, OPT_GPU_MEMORY},
+    {"gpu-weight", required_argument, NULL, OPT_GPU_WEIGHT},
+    {"gpu-cap", required_argument, NULL, OPT_GPU_CAP},
     {"env", required_argument, NULL, 'e'},
     {"mount", required_argument, NULL, OPT_MOUNT},
     {"rm", no_argument, NULL, OPT_RM},
@@ -262,6 +266,14 @@ static int take_option(const struct command *self, struct run_options *o, int op
         return EXIT_OK;
     case OPT_GPU_MEMORY:
         return set_gpu_memory(self, o, optarg);
+    case OPT_GPU_WEIGHT: /* the runtime knows what is sensible */
+        o->gpu = true;
+        o->gpu_weight = optarg;
+        return EXIT_OK;
+    case OPT_GPU_CAP:
+        o->gpu = true;
+        o->gpu_cap = optarg;
+        return EXIT_OK;
     case OPT_MOUNT:
         return add_mount(self, o, optarg);
     case OPT_PULL:
@@ -326,6 +338,10 @@ static void complete(struct ctl *ctl, struct run_options *o, char **command)
         add_annotation(o, "gpu-isolated.dev/gpu", "1");
     if (o->gpu_memory)
         add_annotation(o, "gpu-isolated.dev/gpu-memory", o->gpu_memory);
+    if (o->gpu_weight)
+        add_annotation(o, "gpu-isolated.dev/gpu-weight", o->gpu_weight);
+    if (o->gpu_cap)
+        add_annotation(o, "gpu-isolated.dev/gpu-cap", o->gpu_cap);
 }
 
 int run_options_parse(struct ctl *ctl, const struct command *self, int argc, char **argv,

@@ -11,6 +11,8 @@ struct run_options {
     const char *image;
     const char *handler;
     const char *gpu_memory; /* as typed, NULL: none */
+    const char *gpu_weight; /* the same */
+    const char *gpu_cap;
     enum { PULL_MISSING, PULL_ALWAYS, PULL_NEVER } pull;
     bool gpu, host_network, keep, detach, quiet;
     char uid[33];

@@ -21,13 +21,22 @@ push_demo
 start_proxy
 start_runtime 30
 gpuictl pull "$demo_image"
-gpuictl run --keep --gpu --gpu-memory 256Mi --name one "$demo_image" -- /bin/gpu-demo -n 20000 |
+gpuictl run --keep --gpu --gpu-memory 256Mi --gpu-weight 200 --gpu-cap 80 --name one "$demo_image" -- \
+    /bin/gpu-demo -n 20000 |
     tee "$NODE/one.out"
 grep -q "agree with the CPU's" "$NODE/one.out" || fail "the program did not report agreement"
 expect_equal "memory 256 MiB" "$(sed -n 's/^memory *\([0-9]* MiB\),.*/memory \1/p' "$NODE/one.out")" \
     "the pod's quota is not what cuMemGetInfo shows"
 [ "$(launches)" -ge 6 ] || fail "gpu-proxy counted $(launches) launches"
+proxy_stats --json | grep -q '"compute_weight": 200, "compute_cap": 80' ||
+    fail "the pod's share of GPU time is not what its annotations say"
 gpuictl rm -f one
+for bad in "--gpu-cap 101" "--gpu-cap 0" "--gpu-weight -1" "--gpu-weight 99999999999" "--gpu-cap 5%"; do
+    # shellcheck disable=SC2086
+    gpuictl run -q --gpu $bad "$demo_image" -- /bin/true >"$NODE/bad.out" 2>&1 && fail "$bad passed"
+    grep -q 'annotations\["gpu-isolated.dev/gpu-' "$NODE/bad.out" ||
+        fail "$bad: $(tail -n 1 "$NODE/bad.out")"
+done
 gpuictl run -q --gpu --gpu-memory 256Mi "$demo_image" -- /usr/bin/vgpu-smi >"$NODE/smi.out" 2>&1 ||
     fail "vgpu-smi: $(tail -n 1 "$NODE/smi.out")"
 grep -q " 0MiB / 256MiB" "$NODE/smi.out" || fail "vgpu-smi doesn't show the quota"

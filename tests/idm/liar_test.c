@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libvgpu and a worker that lies: no answer may harm the program or hang it. */
+/* libvgpu, or libnvidia-ml, and a worker that lies: no answer may harm the program or hang it. */
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -21,6 +22,7 @@
 #include "idm/ring.h"
 #include "idm_wire.h"
 #include "minitest.h"
+#include "nvml.h"
 
 #define ZONE 9
 #define TAG  5
@@ -381,6 +383,119 @@ static void test_unknown_error(void)
     apart(honest_hello, unknown_error, sees_errors);
 }
 
+/* --- libnvidia-ml, the same ----------------------------------------------------------- */
+
+static struct {
+    __typeof__(nvmlInit_v2) *init;
+    __typeof__(nvmlDeviceGetCount_v2) *count;
+    __typeof__(nvmlDeviceGetHandleByIndex_v2) *device;
+    __typeof__(nvmlDeviceGetName) *name;
+    __typeof__(nvmlDeviceGetPciInfo_v3) *pci;
+    __typeof__(nvmlDeviceGetMemoryInfo) *memory;
+    __typeof__(nvmlDeviceGetUtilizationRates) *rates;
+    __typeof__(nvmlDeviceGetComputeRunningProcesses_v3) *processes;
+    __typeof__(nvmlSystemGetDriverVersion) *version;
+    __typeof__(nvmlSystemGetProcessName) *process_name;
+} nv;
+
+static bool load_nvml(const char *library)
+{
+    void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+    const struct {
+        void *to;
+        const char *name;
+    } wanted[] = {
+        {&nv.init, "nvmlInit_v2"},
+        {&nv.count, "nvmlDeviceGetCount_v2"},
+        {&nv.device, "nvmlDeviceGetHandleByIndex_v2"},
+        {&nv.name, "nvmlDeviceGetName"},
+        {&nv.pci, "nvmlDeviceGetPciInfo_v3"},
+        {&nv.memory, "nvmlDeviceGetMemoryInfo"},
+        {&nv.rates, "nvmlDeviceGetUtilizationRates"},
+        {&nv.processes, "nvmlDeviceGetComputeRunningProcesses_v3"},
+        {&nv.version, "nvmlSystemGetDriverVersion"},
+        {&nv.process_name, "nvmlSystemGetProcessName"},
+    };
+    for (size_t i = 0; handle && i < GI_ARRAY_SIZE(wanted); i++) {
+        void *p = dlsym(handle, wanted[i].name);
+        memcpy(wanted[i].to, &p, sizeof(p));
+        if (!p)
+            return false;
+    }
+    return handle != NULL;
+}
+
+static void does_not_begin(void)
+{
+    EXPECT(nv.init() != NVML_SUCCESS);
+}
+
+/* Texts end, numbers stay in their places; whatever they say. */
+static void looks_around(void)
+{
+    unsigned n = 0;
+    char text[128];
+    nvmlDevice_t d;
+    nvmlPciInfo_t pci;
+    nvmlMemory_t memory;
+    nvmlUtilization_t rates;
+    static nvmlProcessInfo_t infos[1000];
+    EXPECT_EQ(nv.init(), NVML_SUCCESS);
+    EXPECT(nv.count(&n) == NVML_SUCCESS && n > 0 && n <= 8);
+    EXPECT_EQ(nv.device(0, &d), NVML_SUCCESS);
+    EXPECT_EQ(nv.name(d, text, sizeof(text)), NVML_SUCCESS);
+    nv.pci(d, &pci);
+    if (nv.memory(d, &memory) == NVML_SUCCESS)
+        EXPECT(memory.used <= memory.total && memory.free == memory.total - memory.used);
+    if (nv.rates(d, &rates) == NVML_SUCCESS)
+        EXPECT(rates.gpu <= 100);
+    n = 1000;
+    if (nv.processes(d, &n, infos) == NVML_SUCCESS)
+        EXPECT(n <= 256);
+    nv.version(text, sizeof(text));
+    nv.process_name(0xffffffff, text, sizeof(text));
+}
+
+static bool wild_report(struct liar *l)
+{
+    static uint8_t clients[300 * sizeof(struct idm_zone_client) - 5];
+    static char driver[1000];
+    memset(clients, 0xff, sizeof(clients));
+    memset(driver, '9', sizeof(driver));
+    const bool some = l->h.seq_num % 2;
+    const struct idm_zone_report_reply w = {.memory_quota = 1,
+                                            .memory_used = UINT64_MAX,
+                                            .busy_permille = UINT32_MAX,
+                                            .clients_len = some ? 1000 : 20000,
+                                            .driver_len = sizeof(driver)};
+    const struct idm_part parts[] = {
+        {&w, sizeof(w)}, {clients, w.clients_len}, {driver, sizeof(driver)}};
+    answer(l, l->h.seq_num, parts, 3);
+    return true;
+}
+
+static void loses_its_gpu(void)
+{
+    nvmlDevice_t d = NULL;
+    nvmlMemory_t memory;
+    EXPECT(nv.init() == NVML_SUCCESS && nv.device(0, &d) == NVML_SUCCESS);
+    EXPECT_EQ(nv.memory(d, &memory), NVML_ERROR_GPU_IS_LOST);
+    EXPECT_EQ(nv.memory(d, &memory), NVML_ERROR_GPU_IS_LOST);
+}
+
+static void test_nvml(void)
+{
+    lie *const hellos[] = {wrong_seq, too_short,    head_only,       facts_too_long,
+                           too_large, spoiled_head, silence_and_end, unknown_error};
+    for (size_t i = 0; i < GI_ARRAY_SIZE(hellos); i++)
+        apart(hellos[i], success, does_not_begin);
+    lie *const reports[] = {too_short, head_only, too_large, spoiled_head, silence_and_end};
+    for (size_t i = 0; i < GI_ARRAY_SIZE(reports); i++)
+        apart(honest_hello, reports[i], loses_its_gpu);
+    apart(honest_hello, wild_report, looks_around);
+    apart(boastful_hello, wild_report, looks_around);
+}
+
 static int listen_at(const char *path)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -395,7 +510,7 @@ int main(int argc, char **argv)
 {
     pthread_t thread;
     signal(SIGPIPE, SIG_IGN);
-    if (argc < 2 || !cu_load(&cu, argv[1]) || !mkdtemp(dir))
+    if (argc < 3 || !cu_load(&cu, argv[1]) || !load_nvml(argv[2]) || !mkdtemp(dir))
         return 2;
     snprintf(zone_socket, sizeof(zone_socket), "%s/zone.sock", dir);
     int listener = listen_at(zone_socket);
@@ -409,6 +524,7 @@ int main(int argc, char **argv)
     MT_RUN(test_cut_off);
     MT_RUN(test_spoiled_tail);
     MT_RUN(test_unknown_error);
+    MT_RUN(test_nvml);
     agent_stop(&agent);
     gi_remove_tree_at(AT_FDCWD, dir, NULL);
     return mt_done();

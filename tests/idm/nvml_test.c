@@ -218,6 +218,29 @@ static void test_memory(void)
     EXPECT(rates.gpu <= 100 && rates.memory == 0);
 }
 
+/* Of a busy second most was on the GPU; of an idle one nothing. */
+static void test_utilisation(void)
+{
+    CUcontext context;
+    CUdeviceptr p = 0;
+    nvmlUtilization_t rates = {999, 999};
+    nvmlDevice_t d = device();
+    REQUIRE(d && cu.cuInit(0) == CUDA_SUCCESS && cu.cuCtxCreate_v2(&context, 0, 0) == CUDA_SUCCESS);
+    REQUIRE(cu.cuMemAlloc_v2(&p, 64 * MIB) == CUDA_SUCCESS);
+    EXPECT_EQ(nv.nvmlDeviceGetUtilizationRates(d, &rates), NVML_SUCCESS);
+    EXPECT(rates.gpu <= 5);
+    bool busy = false;
+    for (int i = 0; i < 4000 && !busy; i++) {
+        for (int k = 0; k < 4; k++)
+            EXPECT_EQ(cu.cuMemsetD8Async(p, (unsigned char)i, 64 * MIB, NULL), CUDA_SUCCESS);
+        EXPECT_EQ(cu.cuCtxSynchronize(), CUDA_SUCCESS);
+        EXPECT_EQ(nv.nvmlDeviceGetUtilizationRates(d, &rates), NVML_SUCCESS);
+        busy = rates.gpu >= 40;
+    }
+    EXPECT(busy && rates.gpu <= 100);
+    EXPECT(WAIT_FOR(5000, nv.nvmlDeviceGetUtilizationRates(d, &rates) == 0 && rates.gpu <= 2));
+}
+
 /* Who only looks is no process of the GPU's; who has a context is. */
 static void test_processes(void)
 {
@@ -401,6 +424,7 @@ APART(test_order)
 APART(test_facts)
 APART(test_not_supported)
 APART(test_memory)
+APART(test_utilisation)
 APART(test_processes)
 APART(test_other_zone)
 APART(test_hostile_name)
@@ -421,6 +445,7 @@ int main(int argc, char **argv)
     MT_RUN(apart_test_facts);
     MT_RUN(apart_test_not_supported);
     MT_RUN(apart_test_memory);
+    MT_RUN(apart_test_utilisation);
     MT_RUN(apart_test_processes);
     MT_RUN(apart_test_other_zone);
     MT_RUN(apart_test_hostile_name);
