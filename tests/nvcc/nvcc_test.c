@@ -4,7 +4,7 @@
  * CUDA runtime: on the driver itself, and through libvgpu and gpu-proxy. What
  * they print must be the same, and what is expected.
  *   nvcc_test GPU-PROXY DRIVER LIBVGPU PRELOAD SOURCES PROGRAM...
- * PRELOAD: what a sanitized driver needs to be loaded first, or "".
+ * PRELOAD: what a sanitized driver needs to be loaded first, or "none".
  */
 #include <errno.h>
 #include <ftw.h>
@@ -243,7 +243,7 @@ int main(int argc, char **argv)
         return 2;
     driver = argv[2];
     libvgpu = argv[3];
-    preload = argv[4];
+    preload = strcmp(argv[4], "none") == 0 ? "" : argv[4];
     sources = argv[5];
     if (!node_has_driver(driver))
         return 77;
