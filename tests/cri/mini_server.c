@@ -23,6 +23,7 @@ struct mini_server {
     pthread_t thread;
     grpc_call *hanging[MAX_HANGING];
     size_t n_hanging;
+    bool ended; /* TAG_SHUTDOWN came */
     int closed; /* written by gRPC when a hanging call ends */
 };
 
@@ -35,7 +36,7 @@ static grpc_op make_op(grpc_op_type type)
 }
 
 /* Batches of one call at a time: the next completion is this batch's, but for
- * the ends of hanging calls. */
+ * the ends of hanging calls, and the server's own end. */
 static void batch(struct mini_server *s, grpc_call *call, grpc_op *ops, size_t n)
 {
     if (grpc_call_start_batch(call, ops, n, (void *)TAG_BATCH, NULL) != GRPC_CALL_OK)
@@ -44,6 +45,7 @@ static void batch(struct mini_server *s, grpc_call *call, grpc_op *ops, size_t n
         grpc_event ev = grpc_completion_queue_next(s->cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
         if (ev.tag == (void *)TAG_BATCH)
             return;
+        s->ended |= ev.tag == (void *)TAG_SHUTDOWN;
     }
 }
 
@@ -189,6 +191,7 @@ static void *run(void *arg)
     grpc_call *call = NULL;
     grpc_call_details details;
     grpc_metadata_array metadata;
+    bool down = false;
 
     grpc_call_details_init(&details);
     grpc_metadata_array_init(&metadata);
@@ -197,9 +200,8 @@ static void *run(void *arg)
         grpc_event ev = grpc_completion_queue_next(s->cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
         if (ev.type == GRPC_QUEUE_SHUTDOWN)
             break;
-        if (ev.tag == (void *)TAG_SHUTDOWN) {
-            grpc_completion_queue_shutdown(s->cq);
-        } else if (ev.tag == (void *)TAG_CALL && ev.success) {
+        s->ended |= ev.tag == (void *)TAG_SHUTDOWN;
+        if (ev.tag == (void *)TAG_CALL && ev.success) {
             char *path = grpc_slice_to_c_string(details.method);
             serve(s, call, path);
             gpr_free(path);
@@ -209,6 +211,10 @@ static void *run(void *arg)
             grpc_metadata_array_init(&metadata);
             grpc_server_request_call(s->server, &call, &details, &metadata, s->cq, s->cq,
                                      (void *)TAG_CALL);
+        }
+        if (s->ended && !down) {
+            grpc_completion_queue_shutdown(s->cq);
+            down = true;
         }
     }
     grpc_call_details_destroy(&details);

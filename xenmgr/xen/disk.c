@@ -33,7 +33,7 @@ extern char **environ;
  * compressing would save there it costs in every zone. */
 static int run_mkfs(const char *tree, const char *file, struct gi_error *err)
 {
-    const char *argv[] = {"mkfs.erofs", "--quiet", "-T0", file, tree, NULL};
+    const char *argv[] = {"mkfs.erofs", "--quiet", file, tree, NULL};
     posix_spawn_file_actions_t actions;
     pid_t pid;
     int status = 0;
