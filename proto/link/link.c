@@ -374,8 +374,9 @@ static void wish(const struct link *l, const struct link_stream *s, struct pollf
 static int sleep_on(struct link *l, struct pollfd *fds, int timeout, struct gi_error *err)
 {
     uint64_t count;
-    nfds_t n = 2;
+    nfds_t n = 3;
     fds[0] = (struct pollfd){.fd = l->wake, .events = POLLIN};
+    fds[2] = (struct pollfd){.fd = l->pipe.end_fd ? l->pipe.end_fd : -1, .events = POLLIN};
     fds[1] = (struct pollfd){
         .fd = l->pipe.fd,
         .events = (short)(POLLIN | (l->pipe.polls_room && l->out.len ? POLLOUT : 0)),
@@ -384,14 +385,15 @@ static int sleep_on(struct link *l, struct pollfd *fds, int timeout, struct gi_e
         wish(l, s, &fds[n++]);
     if (poll(fds, n, timeout) < 0) /* then revents say nothing */
         return errno == EINTR ? 0 : gi_fail_errno(err, errno, "poll");
-    n = 2;
+    n = 3;
     for (struct link_stream *s = l->streams; s; s = s->next, n++) {
         if (s->eof_out && (fds[n].revents & (POLLHUP | POLLERR)) && end_stream(l, s) < 0)
             return gi_fail(err, GI_RESOURCE_EXHAUSTED, "link: too much to say");
     }
     if (fds[0].revents && read(l->wake, &count, sizeof(count)) < 0 && errno != EAGAIN)
         return gi_fail_errno(err, errno, "eventfd");
-    if (fds[1].revents & (POLLIN | POLLHUP | POLLERR) && l->pipe.attend(l->pipe.data) < 0)
+    if (fds[2].revents ||
+        (fds[1].revents & (POLLIN | POLLHUP | POLLERR) && l->pipe.attend(l->pipe.data) < 0))
         return gi_fail(err, GI_UNAVAILABLE, "the other end of the link is gone");
     return 0;
 }
@@ -400,7 +402,7 @@ int link_run(struct link *l, struct gi_error *err)
 {
     uint64_t one = 1;
     int rc = 0;
-    cleanup_free struct pollfd *fds = calloc(LINK_STREAMS + 2, sizeof(*fds));
+    cleanup_free struct pollfd *fds = calloc(LINK_STREAMS + 3, sizeof(*fds));
     if (!fds)
         rc = gi_fail_errno(err, ENOMEM, "link");
     while (rc == 0 && take_orders(l)) {

@@ -48,6 +48,7 @@ struct link_pipe {
     /* FD was readable. Negative: the peer is gone. */
     int (*attend)(void *data);
     void *data;
+    int end_fd; /* readable: the peer is gone, whatever the pipe says. 0: none */
 };
 
 struct link;

@@ -65,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
         return 0;
     close(pair[1]); /* always readable: the loop does not sleep */
-    struct link_pipe pipe = {pair[0], false, feed_read, feed_write, feed_attend, &f};
+    struct link_pipe pipe = {pair[0], false, feed_read, feed_write, feed_attend, &f, 0};
     if (link_new(&pipe, data[0] & 2 ? LINK_PACKETS : LINK_BYTES, accepts ? accept_one : NULL, NULL,
                  &f.link, NULL) == 0)
         link_run(f.link, NULL);

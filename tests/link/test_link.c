@@ -73,7 +73,7 @@ static int accept_stream(void *data)
 
 static void start(struct end *e, enum link_kind kind, bool accepts)
 {
-    struct link_pipe pipe = {e->sock, true, sock_read, sock_write, sock_attend, &e->sock};
+    struct link_pipe pipe = {e->sock, true, sock_read, sock_write, sock_attend, &e->sock, 0};
     pthread_mutex_init(&e->lock, NULL);
     e->packets = kind == LINK_PACKETS;
     assert_int_equal(link_new(&pipe, kind, accepts ? accept_stream : NULL, e, &e->link, NULL), 0);

@@ -140,6 +140,8 @@ static int start(uint32_t domid, enum link_kind kind, const char *path, int deat
     int rc = h->chan ? 0 : gi_fail_errno(err, errno, "vchan of domain %u", domid);
     if (rc == 0) {
         link_over_vchan(h->chan, &pipe);
+        /* A domain that is destroyed says nothing over its ring. */
+        pipe.end_fd = death_fd;
         rc = link_new(&pipe, kind, NULL, NULL, &h->link, err);
     }
     if (rc == 0) {
