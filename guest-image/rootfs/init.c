@@ -29,6 +29,7 @@
 #define LIBEXEC        "/usr/libexec/gpu-isolated/"
 #define AGENT          LIBEXEC "gpu-isolated-agent"
 #define LINK           LIBEXEC "gpu-isolated-zone-link"
+#define GPU_FRONT      LIBEXEC "gpu-isolated-gpu-front"
 #define GPU_BACK       LIBEXEC "gpu-isolated-gpu-back"
 #define GPU_PROXY      "/usr/bin/gpu-proxy"
 #define AGENT_SOCKET   "/run/gpu-isolated/agent.sock"
@@ -130,7 +131,7 @@ static const char *const agent_args[] = {
     "--libvgpu",
     "/usr/lib/gpu-isolated/libcuda.so.1",
     "--gpu-front",
-    LIBEXEC "gpu-isolated-gpu-front",
+    GPU_FRONT,
     "--listen",
     AGENT_SOCKET,
     NULL,
