@@ -29,7 +29,7 @@
 #define LIBEXEC        "/usr/libexec/gpu-isolated/"
 #define AGENT          LIBEXEC "gpu-isolated-agent"
 #define LINK           LIBEXEC "gpu-isolated-zone-link"
-#define GPU_FRONT      LIBEXEC "gpu-isolated-gpu-front"
+#define GPU_FRONT      "/usr/libexec/gpu-isolated/gpu-isolated-gpu-front"
 #define GPU_BACK       LIBEXEC "gpu-isolated-gpu-back"
 #define GPU_PROXY      "/usr/bin/gpu-proxy"
 #define AGENT_SOCKET   "/run/gpu-isolated/agent.sock"

@@ -29,6 +29,19 @@ static const char ptx[] = ".version 6.4\n.target sm_50\n.address_size 64\n"
                           "  @%p1 bra LOOP;\n"
                           "  ret;\n}\n";
 
+/* What depends on how the machine divides its processors among us: one look may be off
+ * where something else is busy, so each such test is tried a few times (run_timed). A
+ * broker that doesn't share as it should is off every time. */
+#define TIMED(cond)                                                                                \
+    do {                                                                                           \
+        if (!(cond)) {                                                                             \
+            printf("  off: %s\n", #cond);                                                          \
+            off++;                                                                                 \
+        }                                                                                          \
+    } while (0)
+#define TRIES 4
+
+static unsigned off;
 static struct proxy proxy;
 static const char *program;
 static const char *driver;
@@ -222,9 +235,9 @@ static void race(uint32_t weight_a, uint32_t weight_b, int ms, double *ret_ratio
     }
     REQUIRE(n[0] > 0 && gpu[0] > 0);
     /* They take turns: together no more time than there was. */
-    EXPECT(gpu[0] + gpu[1] < ms * 1.15);
+    TIMED(gpu[0] + gpu[1] < ms * 1.15);
     double wanted = (double)weight_b / weight_a;
-    EXPECT(n[1] / n[0] > wanted / 2 && n[1] / n[0] < wanted * 2);
+    TIMED(n[1] / n[0] > wanted / 2 && n[1] / n[0] < wanted * 2);
     *ret_ratio = gpu[1] / gpu[0];
     printf("  ratio of GPU time %.2f, of launches %.2f; wanted %.2f\n", *ret_ratio, n[1] / n[0],
            wanted);
@@ -239,14 +252,14 @@ static void test_weights(void)
 {
     double ratio;
     race(100, 300, bench ? 5000 : 1200, &ratio);
-    EXPECT(ratio > 2 && ratio < 4.5);
+    TIMED(ratio > 2 && ratio < 4.5);
 }
 
 static void test_equal(void)
 {
     double ratio;
     race(100, 100, bench ? 5000 : 1000, &ratio);
-    EXPECT(ratio > 0.66 && ratio < 1.5);
+    TIMED(ratio > 0.66 && ratio < 1.5);
 }
 
 static int by_size(const void *a, const void *b)
@@ -271,7 +284,8 @@ static void test_neighbour_of_a_flood(void)
     uint32_t n = atomic_load(&v->n);
     stop(&a[0]);
     stop(&a[1]);
-    REQUIRE(n > 10);
+    REQUIRE(n > 0);
+    TIMED(n > 10);
     qsort(v->latency_ns, n, sizeof(v->latency_ns[0]), by_size);
     const int64_t median = v->latency_ns[n / 2], p99 = v->latency_ns[n - 1 - n / 100];
     printf("  %u visits: median %.2f ms, p99 %.2f ms, worst %.2f ms; %llu launches were in the "
@@ -279,9 +293,9 @@ static void test_neighbour_of_a_flood(void)
            n, (double)median / 1e6, (double)p99 / 1e6, (double)v->latency_ns[n - 1] / 1e6,
            (unsigned long long)waiting);
     /* A slice, what was in flight, and the machine's own troubles. */
-    EXPECT(median < 15 * 1000 * 1000);
-    EXPECT(v->latency_ns[n - 1 - n / 10] < 60 * 1000 * 1000);
-    EXPECT(waiting > 200); /* of half a millisecond each */
+    TIMED(median < 15 * 1000 * 1000);
+    TIMED(v->latency_ns[n - 1 - n / 10] < 60 * 1000 * 1000);
+    TIMED(waiting > 200); /* of half a millisecond each */
     for (uint32_t i = 0; i < 2; i++) {
         forget(&a[i]);
         drop(i + 1);
@@ -316,7 +330,7 @@ static double alone(uint32_t cap, int ms)
 static void test_cap(void)
 {
     double part = alone(25, 1000);
-    EXPECT(part > 0.15 && part < 0.33);
+    TIMED(part > 0.15 && part < 0.33);
 }
 
 /* A zone that rests leaves all of the GPU to its neighbour. */
@@ -327,7 +341,7 @@ static void test_work_conserving(void)
     REQUIRE(zone(2, 1000, 100, path, sizeof(path)));
     start(&idle, path, 10, visit);
     REQUIRE(WAIT_FOR(20000, atomic_load(&idle.told->ready))); /* has worked, and may again */
-    EXPECT(alone(100, 800) > 0.85);
+    TIMED(alone(100, 800) > 0.85);
     stop(&idle);
     forget(&idle);
     drop(2);
@@ -384,11 +398,28 @@ static void test_idle_costs_nothing(void)
         snprintf(stat, sizeof(stat), "%s used %lld us", i ? "broker" : "worker",
                  (long long)used / 1000);
         printf("  %s\n", stat);
-        EXPECT(used < 6 * 1000 * 1000);
+        TIMED(used < 6 * 1000 * 1000);
     }
     raw_stop(&r);
     drop(1);
 }
+
+static void run_timed(const char *name, void (*test)(void))
+{
+    const unsigned failed = mt_failed;
+    for (int i = 0; i < TRIES; i++) {
+        off = 0;
+        test();
+        if (!off || mt_failed != failed)
+            break;
+    }
+    mt_failed += off;
+    mt_ran++;
+    printf("%s %s\n", mt_failed == failed ? "ok  " : "FAIL", name);
+    fflush(stdout);
+}
+
+#define RUN_TIMED(test) run_timed(#test, test)
 
 int main(int argc, char **argv)
 {
@@ -408,12 +439,12 @@ int main(int argc, char **argv)
     }
     if (!proxy_start(&proxy, program, driver, NULL))
         return 1;
-    MT_RUN(test_idle_costs_nothing);
-    MT_RUN(test_work_conserving);
-    MT_RUN(test_equal);
-    MT_RUN(test_weights);
-    MT_RUN(test_neighbour_of_a_flood);
-    MT_RUN(test_cap);
+    RUN_TIMED(test_idle_costs_nothing);
+    RUN_TIMED(test_work_conserving);
+    RUN_TIMED(test_equal);
+    RUN_TIMED(test_weights);
+    RUN_TIMED(test_neighbour_of_a_flood);
+    RUN_TIMED(test_cap);
     MT_RUN(test_holder_dies);
     EXPECT_EQ(proxy_stop(&proxy), 0);
     return mt_done();

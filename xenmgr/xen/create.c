@@ -156,14 +156,14 @@ static int start(struct xen *x, struct operation *op, const struct domain_plan *
                  const struct zone_entry *e, int64_t until, struct domain *d, struct gi_error *err)
 {
     int rc = build(x, op, p, e, err);
-    if (rc == 0)
-        rc = events_watch(x->events, e->domid, &d->death, err);
-    if (rc == 0) {
-        int why = libxl_domain_unpause(op->ctx, e->domid, NULL);
-        rc = why ? operation_failed(op, err, why, "start domain %u", e->domid) : 0;
-    }
     if (rc < 0)
         return rc;
+    rc = events_watch(x->events, e->domid, &d->death, err);
+    if (rc < 0)
+        return rc;
+    int why = libxl_domain_unpause(op->ctx, e->domid, NULL);
+    if (why)
+        return operation_failed(op, err, why, "start domain %u", e->domid);
     /* A build can't be given up; the boot can. */
     int64_t left = (until - gi_monotonic_ns()) / 1000000;
     return host_link_connect(e->domid, p->link, d->death->fd, left > 0 ? (int)left : 0, &d->link,

@@ -115,7 +115,7 @@ static void carry_one(struct gpu_domain *g)
 {
     cleanup_close int fd = accept4(g->listener, NULL, NULL, SOCK_CLOEXEC);
     if (fd >= 0 && host_link_up(g->d.link) && host_link_carry(g->d.link, fd, NULL) == 0)
-        fd = -1; /* the link's */
+        (void)TAKE_FD(fd); /* the link's */
 }
 
 static bool ended(const struct gpu_domain *g)
