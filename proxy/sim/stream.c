@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/idle.h"
 #include "stream.h"
 
 #define MAX_THREADS  32
@@ -17,16 +18,14 @@
 
 static struct {
     pthread_mutex_t lock;
-    pthread_cond_t work; /* for idle threads */
+    struct gi_idle idle; /* threads with nothing to do */
     pthread_cond_t done; /* something is done */
     struct CUstream_st *first, *last;
     uint64_t seq;
-    unsigned threads, idle;
-    unsigned coming; /* idle threads that were woken, threads that start */
+    unsigned threads;
+    unsigned coming; /* threads that were woken, threads that start */
     unsigned waiters;
-} sched = {.lock = PTHREAD_MUTEX_INITIALIZER,
-           .work = PTHREAD_COND_INITIALIZER,
-           .done = PTHREAD_COND_INITIALIZER};
+} sched = {.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
 
 static void kick(unsigned more);
 
@@ -183,11 +182,8 @@ static void *executor(void *arg)
             carry_out(op, 1);
             continue;
         }
-        sched.idle++;
-        pthread_cond_wait(&sched.work, &sched.lock);
-        sched.idle--;
-        if (sched.coming)
-            sched.coming--;
+        gi_idle_sleep(&sched.idle, &sched.lock, NULL);
+        sched.coming--;
     }
     return NULL;
 }
@@ -222,12 +218,10 @@ static void kick(unsigned more)
     for (const struct CUstream_st *s = sched.first; s && ready < MAX_THREADS; s = s->after)
         ready += may_start(s->head);
     while (ready > sched.coming + more) {
-        if (sched.idle > sched.coming) {
+        if (gi_idle_wake(&sched.idle))
             sched.coming++;
-            pthread_cond_signal(&sched.work);
-        } else if (sched.threads == MAX_THREADS || !start_thread()) {
+        else if (sched.threads == MAX_THREADS || !start_thread())
             return; /* those that are busy come by */
-        }
     }
 }
 

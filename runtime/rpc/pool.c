@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/idle.h"
 #include "base/io.h"
 
 #define STACK_BYTES  (512u << 10)
@@ -22,11 +23,11 @@ struct pool {
     char name[16];
     unsigned max_threads, max_queued;
     pthread_mutex_t lock;
-    pthread_cond_t work; /* a job came, or stopping */
     pthread_cond_t gone; /* a thread ended */
     /* under lock: */
+    struct gi_idle idle; /* woken when a job came, or stopping */
     struct job *first, **last;
-    unsigned queued, threads, idle;
+    unsigned queued, threads;
     bool stopping;
 };
 
@@ -45,10 +46,7 @@ static struct job *take_job(struct pool *p)
     while (!p->first) {
         if (p->stopping)
             return NULL;
-        p->idle++;
-        int rc = pthread_cond_timedwait(&p->work, &p->lock, &until);
-        p->idle--;
-        if (rc == ETIMEDOUT && !p->first)
+        if (!gi_idle_sleep(&p->idle, &p->lock, &until))
             return NULL;
     }
     struct job *j = p->first;
@@ -105,7 +103,6 @@ int pool_new(const char *name, unsigned max_threads, unsigned max_queued, struct
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&p->work, &attr);
     pthread_cond_init(&p->gone, &attr);
     pthread_condattr_destroy(&attr);
     *ret_pool = p;
@@ -122,9 +119,8 @@ int pool_submit(struct pool *p, void (*fn)(void *arg), void *arg)
     int rc = p->stopping ? -GI_UNAVAILABLE : 0;
     if (rc == 0 && p->queued >= p->max_queued)
         rc = -GI_RESOURCE_EXHAUSTED;
-    /* The count of jobs waiting may be above that of idle threads that were
-     * woken but haven't taken theirs yet, so both are compared. */
-    if (rc == 0 && p->idle <= p->queued && p->threads < p->max_threads) {
+    /* Who was woken for an earlier job doesn't count as idle any more. */
+    if (rc == 0 && p->idle.n == 0 && p->threads < p->max_threads) {
         if (start_thread(p))
             p->threads++;
         else if (p->threads == 0)
@@ -137,7 +133,7 @@ int pool_submit(struct pool *p, void (*fn)(void *arg), void *arg)
     *p->last = j;
     p->last = &j->next;
     p->queued++;
-    pthread_cond_signal(&p->work);
+    gi_idle_wake(&p->idle);
     return 0;
 }
 
@@ -147,7 +143,8 @@ bool pool_stop(struct pool *p, int timeout_ms)
     deadline_in(&until, timeout_ms);
     GI_LOCK_SCOPE(&p->lock);
     p->stopping = true;
-    pthread_cond_broadcast(&p->work);
+    while (gi_idle_wake(&p->idle))
+        continue;
     while (p->threads > 0) {
         if (pthread_cond_timedwait(&p->gone, &p->lock, &until) == ETIMEDOUT)
             return p->threads == 0;
@@ -162,7 +159,6 @@ void pool_free(struct pool *p)
     /* The last thread may still be about to release the lock. */
     pthread_mutex_lock(&p->lock);
     pthread_mutex_unlock(&p->lock);
-    pthread_cond_destroy(&p->work);
     pthread_cond_destroy(&p->gone);
     pthread_mutex_destroy(&p->lock);
     free(p);

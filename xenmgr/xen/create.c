@@ -127,7 +127,7 @@ static void build_slot_give(struct xen *x)
 {
     GI_LOCK_SCOPE(&x->lock);
     x->builds--;
-    pthread_cond_signal(&x->build_done);
+    pthread_cond_broadcast(&x->build_done); /* not signal: see base/idle.h */
 }
 
 static int build(struct xen *x, struct operation *op, const struct domain_plan *p,
