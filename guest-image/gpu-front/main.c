@@ -24,7 +24,8 @@
 struct front {
     uint32_t domain;
     struct libxenvchan *chan;
-    struct handover_channel *ch;
+    struct xs_handle *watch; /* of the driver domain's key */
+    struct grants_news news;
 };
 
 static void close_chan(struct front *f)
@@ -32,6 +33,33 @@ static void close_chan(struct front *f)
     if (f->chan)
         libxenvchan_close(f->chan);
     f->chan = NULL;
+}
+
+/* The host says so: nothing in a zone tells a domain that was destroyed from one that
+ * has nothing to say. */
+static bool driver_gone(void *data)
+{
+    struct front *f = data;
+    char path[64];
+    unsigned len;
+    for (char **event; (event = xs_check_watch(f->watch)) != NULL;)
+        free(event);
+    snprintf(path, sizeof(path), GRANTS_DRIVERS "/%u", f->domain);
+    cleanup_free char *there = xs_read(f->watch, XBT_NULL, path, &len);
+    return !there && errno == ENOENT;
+}
+
+static int watch_driver(struct front *f, struct gi_error *err)
+{
+    char path[64];
+    snprintf(path, sizeof(path), GRANTS_DRIVERS "/%u", f->domain);
+    f->watch = xs_open(0);
+    if (!f->watch || !xs_watch(f->watch, path, "driver"))
+        return gi_fail_errno(err, errno, "xenstore %s", path);
+    f->news = (struct grants_news){.fd = xs_fileno(f->watch), .gone = driver_gone, .data = f};
+    return driver_gone(f)
+               ? gi_fail(err, GI_UNAVAILABLE, "domain %u, which had the GPU, is gone", f->domain)
+               : 0;
 }
 
 /* The client's wish, or as much of it as there are grants for. */
@@ -74,8 +102,8 @@ static int offer(struct front *f, struct handover_channel *ch, const uint32_t *r
     f->chan = libxenvchan_server_init(NULL, (int)f->domain, node, RING_BYTES, RING_BYTES);
     if (!f->chan)
         return gi_fail_errno(err, errno, "offer a vchan to domain %u", f->domain);
-    int rc = grants_send_offer(f->chan, ch, refs, STEP_MS, err);
-    return rc < 0 ? rc : grants_receive_answer(f->chan, ch, STEP_MS, err);
+    int rc = grants_send_offer(f->chan, ch, refs, STEP_MS, &f->news, err);
+    return rc < 0 ? rc : grants_receive_answer(f->chan, ch, STEP_MS, &f->news, err);
 }
 
 static int make(void *data, struct handover_channel *ch, struct gi_error *err)
@@ -89,7 +117,9 @@ static int make(void *data, struct handover_channel *ch, struct gi_error *err)
     ch->to_client = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (ch->to_proxy < 0 || ch->to_client < 0)
         return gi_fail_errno(err, errno, "eventfd");
-    int rc = grants_share(f->domain, ch->ring_bytes, refs, &ch->ring, err);
+    int rc = watch_driver(f, err);
+    if (rc == 0)
+        rc = grants_share(f->domain, ch->ring_bytes, refs, &ch->ring, err);
     if (rc == 0)
         rc = share_arena(f->domain, ch, refs + ring_pages, err);
     if (rc == 0)
@@ -115,7 +145,10 @@ int main(int argc, char **argv)
     /* The client has the memory; who keeps it here keeps it from being freed. */
     gi_cleanup_closep(&ch.ring);
     gi_cleanup_closep(&ch.arena);
-    grants_pump(f.chan, ch.to_proxy, ch.to_client, CLIENT);
+    grants_pump(
+        f.chan,
+        &(struct grants_bells){.rings = ch.to_proxy, .bell = ch.to_client, .hangup = CLIENT},
+        &f.news);
     close_chan(&f);
     return 0;
 }

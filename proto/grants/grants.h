@@ -21,14 +21,18 @@
 #define GI_GRANTS_GRANTS_H
 
 #include <libxenvchan.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
 #include "idm/handover.h"
 
 /* Below a zone's folder of xenstore; each client's has a number behind it. */
-#define GRANTS_NODE      "data/vchan/gpu"
-#define GRANTS_PAGE      4096u
+#define GRANTS_NODE "data/vchan/gpu"
+#define GRANTS_PAGE 4096u
+/* A driver domain is up while there is a key here with its number. Written by the
+ * host, readable by all domains. */
+#define GRANTS_DRIVERS   "/gpu-isolated/drivers"
 #define GRANTS_MAX_ARENA (1ull << 30)
 
 struct grants_offer {
@@ -47,10 +51,20 @@ struct grants_answer {
     char text[HANDOVER_TEXT];
 };
 
-/* ---- talk.c: whole messages, each with one deadline; UNAVAILABLE: the peer is gone ---- */
+/* A vchan tells of a process's end, not of that of a domain which is destroyed: FD is
+ * readable when there may be news, GONE with DATA says whether they are of its end. */
+struct grants_news {
+    int fd;
+    bool (*gone)(void *data);
+    void *data;
+};
+
+/* ---- talk.c: whole messages, each with one deadline; UNAVAILABLE: the peer is gone.
+ * NEWS may be NULL: the other domain's end is no matter, or known by other means. ---- */
 
 int grants_send_offer(struct libxenvchan *chan, const struct handover_channel *ch,
-                      const uint32_t *refs, int timeout_ms, struct gi_error *err);
+                      const uint32_t *refs, int timeout_ms, const struct grants_news *news,
+                      struct gi_error *err);
 /* Fills *RET's sizes; *RET_REFS is heap. Hostile input: INVALID_ARGUMENT. */
 int grants_receive_offer(struct libxenvchan *chan, struct handover_channel *ret,
                          uint32_t **ret_refs, int timeout_ms, struct gi_error *err);
@@ -58,11 +72,17 @@ int grants_receive_offer(struct libxenvchan *chan, struct handover_channel *ret,
 int grants_send_answer(struct libxenvchan *chan, const struct gi_error *why,
                        const struct handover_channel *ch, int timeout_ms, struct gi_error *err);
 int grants_receive_answer(struct libxenvchan *chan, struct handover_channel *ch, int timeout_ms,
-                          struct gi_error *err);
+                          const struct grants_news *news, struct gi_error *err);
 
-/* Carries doorbells: RINGS (an eventfd) becomes a byte, a byte rings BELL. Until
- * the peer is gone or HANGUP, a socket, has something to say. */
-void grants_pump(struct libxenvchan *chan, int rings, int bell, int hangup);
+struct grants_bells {
+    int rings;  /* an eventfd: rings here become bytes */
+    int bell;   /* an eventfd: rung for bytes */
+    int hangup; /* a socket that has nothing more to say but its end */
+};
+
+/* Carries doorbells until the peer is gone or the socket says so. */
+void grants_pump(struct libxenvchan *chan, const struct grants_bells *b,
+                 const struct grants_news *news);
 
 /* ---- share.c, in the zone ---- */
 

@@ -15,23 +15,32 @@
 
 /* ---- whole messages ---- */
 
-static int await(struct libxenvchan *chan, int64_t until, struct gi_error *err)
+static bool is_gone(const struct pollfd *p, const struct grants_news *news)
 {
-    struct pollfd p = {.fd = libxenvchan_fd_for_select(chan), .events = POLLIN};
+    return p->revents && news && news->gone(news->data);
+}
+
+static int await(struct libxenvchan *chan, int64_t until, const struct grants_news *news,
+                 struct gi_error *err)
+{
+    struct pollfd p[2] = {
+        {.fd = libxenvchan_fd_for_select(chan), .events = POLLIN},
+        {.fd = news ? news->fd : -1, .events = POLLIN},
+    };
     int64_t left = (until - gi_monotonic_ns()) / 1000000;
-    int n = left > 0 ? poll(&p, 1, (int)left) : 0;
+    int n = left > 0 ? poll(p, 2, (int)left) : 0;
     if (n < 0 && errno != EINTR)
         return gi_fail_errno(err, errno, "vchan");
     if (n == 0)
         return gi_fail(err, GI_DEADLINE_EXCEEDED, "the other domain does not answer in time");
-    if (n > 0 && libxenvchan_wait(chan) < 0)
+    if (n > 0 && (is_gone(&p[1], news) || (p[0].revents && libxenvchan_wait(chan) < 0)))
         return gi_fail(err, GI_UNAVAILABLE, "the other domain is gone");
     return 0;
 }
 
 /* OUT NULL: into IN. */
 static int transfer(struct libxenvchan *chan, const char *out, char *in, size_t len, int timeout_ms,
-                    struct gi_error *err)
+                    const struct grants_news *news, struct gi_error *err)
 {
     int64_t until = gi_monotonic_ns() + (int64_t)timeout_ms * 1000000;
     chan->blocking = 0;
@@ -41,7 +50,7 @@ static int transfer(struct libxenvchan *chan, const char *out, char *in, size_t 
         if (n < 0)
             return gi_fail(err, GI_UNAVAILABLE, "the other domain is gone");
         at += (size_t)n;
-        int rc = n == 0 ? await(chan, until, err) : 0;
+        int rc = n == 0 ? await(chan, until, news, err) : 0;
         if (rc < 0)
             return rc;
     }
@@ -56,20 +65,21 @@ static size_t pages(const struct handover_channel *ch)
 }
 
 int grants_send_offer(struct libxenvchan *chan, const struct handover_channel *ch,
-                      const uint32_t *refs, int timeout_ms, struct gi_error *err)
+                      const uint32_t *refs, int timeout_ms, const struct grants_news *news,
+                      struct gi_error *err)
 {
     const struct grants_offer o = {MAGIC, VERSION, ch->ring_bytes, ch->arena_bytes};
-    int rc = transfer(chan, (const char *)&o, NULL, sizeof(o), timeout_ms, err);
+    int rc = transfer(chan, (const char *)&o, NULL, sizeof(o), timeout_ms, news, err);
     return rc < 0 ? rc
                   : transfer(chan, (const char *)refs, NULL, pages(ch) * sizeof(*refs), timeout_ms,
-                             err);
+                             news, err);
 }
 
 int grants_receive_offer(struct libxenvchan *chan, struct handover_channel *ret,
                          uint32_t **ret_refs, int timeout_ms, struct gi_error *err)
 {
     struct grants_offer o;
-    int rc = transfer(chan, NULL, (char *)&o, sizeof(o), timeout_ms, err);
+    int rc = transfer(chan, NULL, (char *)&o, sizeof(o), timeout_ms, NULL, err);
     if (rc < 0)
         return rc;
     if (o.magic != MAGIC || o.version != VERSION)
@@ -86,7 +96,7 @@ int grants_receive_offer(struct libxenvchan *chan, struct handover_channel *ret,
     cleanup_free uint32_t *refs = calloc(pages(&ch), sizeof(*refs));
     if (!refs)
         return gi_fail_errno(err, ENOMEM, "grant references");
-    rc = transfer(chan, NULL, (char *)refs, pages(&ch) * sizeof(*refs), timeout_ms, err);
+    rc = transfer(chan, NULL, (char *)refs, pages(&ch) * sizeof(*refs), timeout_ms, NULL, err);
     if (rc < 0)
         return rc;
     *ret = ch;
@@ -107,14 +117,14 @@ int grants_send_answer(struct libxenvchan *chan, const struct gi_error *why,
         a.zone = ch->zone;
         a.tag = ch->tag;
     }
-    return transfer(chan, (const char *)&a, NULL, sizeof(a), timeout_ms, err);
+    return transfer(chan, (const char *)&a, NULL, sizeof(a), timeout_ms, NULL, err);
 }
 
 int grants_receive_answer(struct libxenvchan *chan, struct handover_channel *ch, int timeout_ms,
-                          struct gi_error *err)
+                          const struct grants_news *news, struct gi_error *err)
 {
     struct grants_answer a;
-    int rc = transfer(chan, NULL, (char *)&a, sizeof(a), timeout_ms, err);
+    int rc = transfer(chan, NULL, (char *)&a, sizeof(a), timeout_ms, news, err);
     if (rc < 0)
         return rc;
     if (a.magic != MAGIC || a.code < 0)
@@ -128,12 +138,14 @@ int grants_receive_answer(struct libxenvchan *chan, struct handover_channel *ch,
 
 /* ---- doorbells ---- */
 
-void grants_pump(struct libxenvchan *chan, int rings, int bell, int hangup)
+void grants_pump(struct libxenvchan *chan, const struct grants_bells *b,
+                 const struct grants_news *news)
 {
-    struct pollfd fds[3] = {
+    struct pollfd fds[4] = {
         {.fd = libxenvchan_fd_for_select(chan), .events = POLLIN},
-        {.fd = rings, .events = POLLIN},
-        {.fd = hangup, .events = POLLIN},
+        {.fd = b->rings, .events = POLLIN},
+        {.fd = b->hangup, .events = POLLIN},
+        {.fd = news ? news->fd : -1, .events = POLLIN},
     };
     char bytes[256];
     uint64_t count, one = 1;
@@ -143,14 +155,14 @@ void grants_pump(struct libxenvchan *chan, int rings, int bell, int hangup)
         while ((n = libxenvchan_read(chan, bytes, sizeof(bytes))) > 0)
             any = 1;
         /* How often it rang is nothing: who is woken looks at the ring itself. */
-        if (n < 0 || (any && write(bell, &one, sizeof(one)) < 0 && errno != EAGAIN))
+        if (n < 0 || (any && write(b->bell, &one, sizeof(one)) < 0 && errno != EAGAIN))
             return;
-        if (poll(fds, 3, -1) < 0 && errno != EINTR)
+        if (poll(fds, 4, -1) < 0 && errno != EINTR)
             return;
-        if (fds[2].revents)
+        if (fds[2].revents || is_gone(&fds[3], news))
             return;
         /* No room for the byte: the peer has rings it has not taken yet. */
-        if (fds[1].revents && read(rings, &count, sizeof(count)) > 0 &&
+        if (fds[1].revents && read(b->rings, &count, sizeof(count)) > 0 &&
             libxenvchan_write(chan, "r", 1) < 0)
             return;
         if (fds[0].revents && libxenvchan_wait(chan) < 0)

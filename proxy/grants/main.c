@@ -110,7 +110,10 @@ static int serve(uint32_t domid, unsigned long name, struct gi_error *err)
         gi_cleanup_closep(&ch.arena);
         ch.ring = ch.arena = -1;
         /* Whoever reads a doorbell here is the other side of the channel. */
-        grants_pump(chan, ch.to_client, ch.to_proxy, proxy);
+        grants_pump(
+            chan,
+            &(struct grants_bells){.rings = ch.to_client, .bell = ch.to_proxy, .hangup = proxy},
+            NULL);
     }
     handover_channel_close(&ch);
     libxenvchan_close(chan);

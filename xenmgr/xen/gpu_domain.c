@@ -12,7 +12,8 @@
  *
  *  G1  Its entry is that of a zone (X1, X2), under a name that no zone can have.
  *  G2  Zones are told its number at birth: those of one that died keep a number
- *      that nobody has again soon, and their clients' channels end.
+ *      that nobody has again soon, and their clients' channels end: its key in
+ *      xenstore (proto/grants), which they watch, is gone before anything else.
  */
 #include <errno.h>
 #include <poll.h>
@@ -81,6 +82,7 @@ static int find(struct gpu_domain *g, struct gi_error *err)
     if (rc == 0)
         rc = operation_begin(&op, err);
     if (rc == 0 && !zone_lives(&op, &e)) {
+        driver_withdraw(e.domid);
         zone_entry_remove(NAME, NULL);
         return gi_fail(err, GI_NOT_FOUND, "it is gone");
     }
@@ -164,6 +166,7 @@ static void bury(struct gpu_domain *g)
     gi_log(GI_LOG_ERROR, "the driver domain is dead; another is started", "reason", err.message,
            NULL);
     tell(g, 0, &err);
+    driver_withdraw(g->d.domid);
     domain_forget(g->x, &g->d);
     if (xen_end_domain(g->x, g->d.domid, 0, &err) < 0)
         gi_log(GI_LOG_ERROR, "it can't be removed", "reason", err.message, NULL);
@@ -180,6 +183,8 @@ static void *gpu_domain_main(void *arg)
         int rc = find(g, &err);
         if (rc == -GI_NOT_FOUND)
             rc = make(g, &err);
+        if (rc == 0)
+            rc = driver_announce(g->d.domid, &err);
         if (rc < 0) {
             gi_log(GI_LOG_ERROR, "the driver domain can't be started", "reason", err.message, NULL);
             tell(g, 0, &err);

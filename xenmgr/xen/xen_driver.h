@@ -14,6 +14,7 @@
  *   /gpu-isolated/zones/<id>/domid   the number it was given
  *                           /uuid    of the domain, so that a number used again is no zone
  *                           /disks/N the image that is its disk N
+ *   /gpu-isolated/drivers/<domid>    there while that driver domain is up; all may read it
  *
  * Invariants:
  *  X1  The entry is written before the domain is built and removed after it is gone.
@@ -88,6 +89,10 @@ int zone_entry_read(const char *id, struct zone_entry *ret, struct gi_error *err
 int zone_entry_remove(const char *id, struct gi_error *err);
 /* X2: whether the entry's own domain is there. */
 bool zone_lives(struct operation *op, const struct zone_entry *e);
+/* The key that tells zones of a driver domain's life; there already, or gone already, is success.
+ */
+int driver_announce(uint32_t domid, struct gi_error *err);
+void driver_withdraw(uint32_t domid);
 /* The number of the disk that is, or is to be, the image TREE: 1 (xvdb) to
  * ZONE_DISKS; calls on one zone come one at a time. */
 #define ZONE_DISKS 24u

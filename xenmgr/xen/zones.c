@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "grants/grants.h"
 #include "xen_driver.h"
 
 #define ZONES "/gpu-isolated/zones"
@@ -122,6 +123,30 @@ int zone_entry_list(char ***ret_ids, size_t *ret_n, struct gi_error *err)
     *ret_ids = ids;
     *ret_n = count;
     return 0;
+}
+
+/* ---- the driver domain ---- */
+
+int driver_announce(uint32_t domid, struct gi_error *err)
+{
+    cleanup_xs struct xs_handle *xs = open_xenstore(err);
+    char path[64];
+    struct xs_permissions all = {.id = 0, .perms = XS_PERM_READ};
+    if (!xs)
+        return -GI_UNAVAILABLE;
+    snprintf(path, sizeof(path), GRANTS_DRIVERS "/%u", domid);
+    if (!xs_write(xs, XBT_NULL, path, "up", 2) || !xs_set_permissions(xs, XBT_NULL, path, &all, 1))
+        return gi_fail_errno(err, errno, "xenstore %s", path);
+    return 0;
+}
+
+void driver_withdraw(uint32_t domid)
+{
+    cleanup_xs struct xs_handle *xs = open_xenstore(NULL);
+    char path[64];
+    snprintf(path, sizeof(path), GRANTS_DRIVERS "/%u", domid);
+    if (xs)
+        xs_rm(xs, XBT_NULL, path);
 }
 
 /* ---- disks ---- */
