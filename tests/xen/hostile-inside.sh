@@ -20,7 +20,7 @@ run -d --keep --name taken --gpu-memory 64Mi --privileged "$image" -- /bin/sh -e
 run --name beside --gpu-memory 64Mi "$image" -- /bin/gpu-demo --brief -n 2000 >/run/gi/a 2>&1 ||
     fail "a pod beside it: $(cat /run/gi/a)"
 ended() { gpuictl ps --all | grep taken | grep -qi -e exited -e notready; }
-until_ok 300 ended || fail "it did not come to its end: $(gpuictl logs taken)"
+until_ok 150 ended || fail "it did not come to its end: $(gpuictl logs taken)"
 gpuictl logs taken
 gpuictl logs taken | grep -q '^held$' || fail "it got through, or did not come to its end"
 gpuictl rm -f taken || fail "rm taken"
