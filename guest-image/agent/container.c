@@ -51,7 +51,10 @@ void container_publish(struct container *c)
         return;
     loop_disarm(c->a->loop, &c->exit_timer);
     c->published = true;
-    attach_end_all(c, NULL);
+    /* Who holds the output up has not had all of it: the output's end or the
+     * patience with him ends him. */
+    if (!attach_blocked(c))
+        attach_end_all(c, NULL);
     Gi__Agent__Exit exit = GI__AGENT__EXIT__INIT;
     exit.exit_code = (uint32_t)c->exit.exit_code;
     exit.oom_killed = c->exit.oom_killed;

@@ -2,9 +2,10 @@
 /*
  * Life of an exec: the OCI runtime starts the process detached and ends
  * (SPAWNING); the process is then our child, whose exit and output are waited
- * for (RUNNING); after the exit, output that is still in the pipes is read,
- * but a process left behind that holds them open delays the answer only for
- * DRAIN_MS (DRAINING).
+ * for (RUNNING); after the exit, its output is read to the end (DRAINING). A
+ * process left behind may hold the pipes open: after DRAIN_MS, what is in them
+ * (REST_MAX at most, should it write on) is the end. Both wait for a caller who
+ * takes his time, so that he gets everything.
  */
 #include "exec.h"
 
@@ -25,6 +26,7 @@
 #define DRAIN_MS   500
 #define GIVE_UP_MS 100
 #define READ_CHUNK 65536
+#define REST_MAX   (1u << 20)
 
 static void exec_path(const struct exec *e, const char *suffix, char *out)
 {
@@ -69,7 +71,7 @@ static void finish_if_done(struct exec *e)
 {
     struct gi_error err = GI_ERROR_INIT;
     bool eof = e->out[0].io.fd < 0 && e->out[1].io.fd < 0;
-    if (!e->exited || (!eof && !e->draining_over))
+    if (!e->exited || (!eof && !(e->given_up && e->draining_over)))
         return;
     if (!e->c)
         gi_fail(&err, GI_ABORTED, "the container was removed meanwhile");
@@ -79,30 +81,45 @@ static void finish_if_done(struct exec *e)
 
 /* ---- output ---- */
 
-static void on_readable(void *data, uint32_t events)
+/* 1: took some; 0: nothing there now, or no room for it; -1: the stream is closed. */
+static int read_some(struct exec_stream *s)
 {
     static char chunk[READ_CHUNK];
-    struct exec_stream *s = data;
     struct exec *e = s->e;
     if (!e->sink->has_room(e->owner)) {
         loop_events(e->a->loop, &s->io, 0);
-        return;
+        return 0;
     }
     ssize_t n = read(s->io.fd, chunk, sizeof(chunk));
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (n > 0) {
+    bool nothing = n < 0 && (errno == EAGAIN || errno == EINTR);
+    if (n > 0)
         e->sink->output(e->owner, s == &e->out[0] ? AGENT_STDOUT : AGENT_STDERR, chunk, (size_t)n);
-        return;
-    }
+    if (n > 0 && e->draining_over)
+        e->rest -= e->rest < (size_t)n ? e->rest : (size_t)n;
+    if (n > 0 && (!e->draining_over || e->rest))
+        return 1;
+    if (nothing && (!e->draining_over || errno == EINTR))
+        return 0;
     close_stream(s); /* a terminal says EIO */
-    finish_if_done(e);
+    return -1;
 }
+
+static void on_readable(void *data, uint32_t events)
+{
+    struct exec_stream *s = data;
+    if (read_some(s) < 0)
+        finish_if_done(s->e);
+}
+
+static void on_drain_over(void *data);
 
 void exec_read_on(struct exec *e)
 {
     for (int i = 0; i < 2 && e->spawned; i++)
         loop_events(e->a->loop, &e->out[i].io, EPOLLIN);
+    /* No event comes from an empty pipe. Not at once: E may end by it. */
+    if (e->draining_over)
+        loop_arm(e->a->loop, &e->drain, 0, on_drain_over, e);
 }
 
 static int watch_output(struct exec *e, int i, int fd, struct gi_error *err)
@@ -120,7 +137,13 @@ static int watch_output(struct exec *e, int i, int fd, struct gi_error *err)
 static void on_drain_over(void *data)
 {
     struct exec *e = data;
+    if (!e->draining_over)
+        e->rest = REST_MAX;
     e->draining_over = true;
+    for (int i = 0; i < 2; i++) {
+        while (e->spawned && e->out[i].io.fd >= 0 && read_some(&e->out[i]) > 0)
+            ;
+    }
     finish_if_done(e);
 }
 

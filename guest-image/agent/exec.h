@@ -45,7 +45,8 @@ struct exec {
     bool exited;
     bool killed;
     bool given_up;
-    bool draining_over;
+    bool draining_over; /* what is in the pipes is all */
+    size_t rest;        /* bytes that may still be read then */
     int status;
     struct exec_stream out[2];
     int in; /* non-blocking; whoever wants input written takes it over; -1 */

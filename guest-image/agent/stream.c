@@ -12,13 +12,10 @@
 
 #define READ_CHUNK 65536
 #define IN_MAX     (AGENT_RECORD_HEADER + AGENT_RECORD_MAX + READ_CHUNK)
-/* For a peer who doesn't take the last bytes. */
-#define LINGER_MS 30000
 
 struct stream {
     struct agent *a;
     struct loop_io io;
-    struct loop_timer linger;
     struct gi_buf in;
     struct gi_buf out;
     uint64_t id;
@@ -61,7 +58,6 @@ static void stream_free(struct stream *s)
     shutdown(fd, SHUT_RDWR); /* a forked worker may hold a copy */
     close(fd);
     stream_count(s->a, -1, NULL);
-    loop_disarm(s->a->loop, &s->linger);
     gi_buf_free(&s->in);
     gi_buf_free(&s->out);
     free(s);
@@ -150,16 +146,12 @@ void stream_send(struct stream *s, enum agent_record_type type, const char *data
     }
 }
 
-static void on_linger_over(void *data)
-{
-    stream_free(data);
-}
-
+/* For as long as the runtime holds the connection: whoever reads there may take
+ * his time (a pager), and gets everything. */
 static void begin_end(struct stream *s)
 {
     s->ending = true;
     s->ops = NULL;
-    loop_arm(s->a->loop, &s->linger, LINGER_MS, on_linger_over, s);
     /* Freed by an event: the caller may still look at it. */
     loop_events(s->a->loop, &s->io, EPOLLOUT | EPOLLRDHUP);
 }

@@ -244,6 +244,8 @@ static void send_status(struct remote *r, int rc, int exit_code, const struct gi
         r->s->mux->ops->send(r->s->mux, m, b.data, b.len);
 }
 
+/* The last bytes wait like all others for a client who takes his time (a pager):
+ * until he has them, goes, or is idle for too long. */
 static void finish_all(struct session *s)
 {
     for (size_t i = 0; i < MUX_MAX_STREAMS; i++) {
@@ -251,9 +253,7 @@ static void finish_all(struct session *s)
             s->mux->ops->finish(s->mux, &s->mux->streams[i]);
     }
     s->mux->ops->goodbye(s->mux);
-    int64_t until = gi_monotonic_ns() + 10000000000;
-    s->idle_timeout_ms = 10000;
-    while (session_flush(s) == 0 && s->out.len && gi_monotonic_ns() < until) {
+    while (session_flush(s) == 0 && s->out.len) {
         if (session_poll(s, NULL, 0, true) < 0)
             break;
     }

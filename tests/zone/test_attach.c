@@ -130,6 +130,28 @@ static void attach_that_never_reads(void **state)
     talk_free(&good);
 }
 
+/* The container is long gone when its last bytes are read: they come all the same. */
+static void attach_late_reader(void **state)
+{
+    enum { N = 4 };
+    struct talk t[N];
+    for (int i = 0; i < N; i++) {
+        char id[8];
+        char script[64];
+        snprintf(id, sizeof(id), "c%d", i);
+        snprintf(script, sizeof(script), "read x; exec head -c %d /dev/zero", (10 + i) * 32768);
+        run_with(id, script, (struct agent_container_spec){.stdin_open = true});
+        attach_open(&t[i], id, talk_all);
+        say(&t[i], "go\n");
+    }
+    usleep(3000000);
+    for (int i = 0; i < N; i++) {
+        talk_end(&t[i], 10000);
+        assert_int_equal(t[i].out.len, (10 + i) * 32768);
+        talk_free(&t[i]);
+    }
+}
+
 /* ---- ports ---- */
 
 static int open_port(uint16_t port)
@@ -327,6 +349,7 @@ int main(int argc, char **argv)
         T(attach_stdin_once),
         T(attach_terminal),
         T(attach_that_never_reads),
+        T(attach_late_reader),
         T(ports),
         T(port_v6),
         T(strangers),

@@ -166,6 +166,33 @@ static void exec_back_pressure(void **state)
     wait_processes("yes", 0);
 }
 
+/* The process is gone long before its last bytes are read: they come all the
+ * same. Where between pipe, agent and socket they wait depends on their number. */
+static void exec_late_reader(void **state)
+{
+    enum { N = 16 };
+    struct talk t[N];
+    run("c", "sleep 1000");
+    for (int i = 0; i < N; i++) {
+        char script[64];
+        snprintf(script, sizeof(script), "head -c %d /dev/zero; exit 3", (i + 4) * 32768);
+        exec_open(&t[i], script, talk_output);
+    }
+    usleep(1500000);
+    for (int i = 0; i < N; i++) {
+        talk_end(&t[i], 10000);
+        assert_int_equal(t[i].exit_code, 3);
+        assert_int_equal(t[i].out.len, (i + 4) * 32768);
+        talk_free(&t[i]);
+    }
+    /* One left behind that holds the pipes and talks on is not waited for. */
+    exec_open(&t[0], "yes & echo", talk_output);
+    usleep(1500000);
+    talk_end(&t[0], 10000);
+    assert_int_equal(t[0].exit_code, 0);
+    talk_free(&t[0]);
+}
+
 static void exec_ends_with_its_caller(void **state)
 {
     struct talk t;
@@ -267,9 +294,15 @@ int main(int argc, char **argv)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, zone_up, zone_down)
     const struct CMUnitTest tests[] = {
-        T(exec_pipes),        T(exec_errors),        T(exec_terminal),
-        T(exec_big_transfer), T(exec_back_pressure), T(exec_ends_with_its_caller),
-        T(exec_signal),       T(exec_descriptors),
+        T(exec_pipes),
+        T(exec_errors),
+        T(exec_terminal),
+        T(exec_big_transfer),
+        T(exec_back_pressure),
+        T(exec_late_reader),
+        T(exec_ends_with_its_caller),
+        T(exec_signal),
+        T(exec_descriptors),
     };
     return talk_tests(argc, argv, "exec-stream", tests, GI_ARRAY_SIZE(tests));
 }
