@@ -30,6 +30,11 @@ struct driver {
     int (*list)(void *driver, char ***ret_ids, size_t *ret_n, struct gi_error *err);
     int (*adopt)(void *driver, const char *id, struct machine_facts *ret_facts,
                  struct gi_error *err);
+    /* May be NULL: nothing but the driver's name is known. */
+    int (*info)(void *driver, const struct machine_facts *m, struct machine_info *ret,
+                struct gi_error *err);
+    /* Of one that is no more, for people; may be NULL. */
+    void (*why_ended)(void *driver, const struct machine_facts *m, char out[MACHINE_REASON]);
     int (*connect_agent)(void *driver, const char *id, const struct machine_facts *m,
                          int timeout_ms, int *ret_fd, struct gi_error *err);
     int (*share_image)(void *driver, const char *id, const struct machine_facts *m,

@@ -89,7 +89,10 @@ static void tell_death(struct machine *m)
     m->calling = true;
     m->refs++;
     pthread_mutex_unlock(&mgr->mu);
-    fn(data, m, "the machine ended");
+    char reason[MACHINE_REASON] = "the machine ended";
+    if (mgr->driver->why_ended)
+        mgr->driver->why_ended(mgr->state, &m->facts, reason);
+    fn(data, m, reason);
     pthread_mutex_lock(&mgr->mu);
     m->calling = false;
     pthread_cond_broadcast(&mgr->called);
@@ -382,6 +385,28 @@ int machine_destroy(struct machine *m, int grace_ms, struct gi_error *err)
 {
     GI_LOCK_SCOPE(&m->serial);
     return m->mgr->driver->destroy(m->mgr->state, m->id, &m->facts, grace_ms, err);
+}
+
+int machine_info(struct machine *m, struct machine_info *ret, struct gi_error *err)
+{
+    const struct driver *d = m->mgr->driver;
+    if (d->info)
+        return d->info(m->mgr->state, &m->facts, ret, err);
+    *ret = (struct machine_info){.kind = d->name};
+    return 0;
+}
+
+void machine_info_free(struct machine_info *info)
+{
+    free(info->console);
+    info->console = NULL;
+}
+
+struct machine *machine_ref(struct machine *m)
+{
+    GI_LOCK_SCOPE(&m->mgr->mu);
+    m->refs++;
+    return m;
 }
 
 void machine_put(struct machine *m)

@@ -23,17 +23,19 @@ struct xenmgr;
 struct machine;
 
 struct xenmgr_config {
-    const char *driver;       /* "local" or "xen" */
-    const char *run_dir;      /* volatile: sockets, pid records; 0700 */
-    const char *state_dir;    /* scratch space of containers */
-    const char *agent_path;   /* local: gpu-isolated-agent */
-    const char *libvgpu_path; /* local: libcuda.so.1 put into GPU containers */
-    const char *xen_kernel;   /* xen: a zone's kernel, as libxl boots it */
-    const char *xen_root;     /* xen: a zone's root file system, an EROFS image */
-    const char *xen_cmdline;  /* xen: the kernel's command line; " -- " and the agent's options are
-                                 put behind it */
+    const char *driver;        /* "local" or "xen" */
+    const char *run_dir;       /* volatile: sockets, pid records; 0700 */
+    const char *state_dir;     /* scratch space of containers */
+    const char *agent_path;    /* local: gpu-isolated-agent */
+    const char *libvgpu_path;  /* local: libcuda.so.1 put into GPU containers */
+    const char *xen_kernel;    /* xen: a zone's kernel, as libxl boots it */
+    const char *xen_root;      /* xen: a zone's root file system, an EROFS image */
+    const char *xen_cmdline;   /* xen: the kernel's command line; " -- " and the agent's options are
+                                  put behind it */
+    const char *xen_zone_type; /* xen: "auto" (also NULL), "pvh" or "pv" */
     const char *xen_vif_script;   /* xen: libxl's hotplug script for networks */
     const char *xen_block_script; /* xen: the same for our disks */
+    uint64_t xen_scratch_bytes;   /* xen: what a zone's containers can write; 0: into its memory */
     const char *xen_gpu_root;     /* xen: the driver domain's root file system; NULL or "": none */
     uint64_t xen_gpu_memory;      /* xen: the driver domain's memory; 0: default */
     const char *gpu_proxy_socket; /* xen: where gpu-proxy's control socket appears on this host */
@@ -99,7 +101,23 @@ int machine_pid(const struct machine *m);
 /* Path to the network namespace as the host sees it (local), NULL for xen. */
 const char *machine_netns(const struct machine *m);
 
-/* Calls FN once, on xenmgr's own thread, when the machine is no more. */
+struct machine_info {
+    const char *kind;      /* "PVH domain", "PV domain"; the driver's name where that is all */
+    uint64_t memory_bytes; /* 0, as in what follows: not known */
+    uint64_t cpu_ns;       /* all its processors, since it was made */
+    unsigned vcpus;
+    char *console; /* heap: the last of what it said on its console, printable; NULL */
+};
+
+/* What the host knows of it. May take milliseconds; never waits for the guest. */
+int machine_info(struct machine *m, struct machine_info *ret, struct gi_error *err);
+void machine_info_free(struct machine_info *info);
+
+/* "the domain crashed; on its console: ..." */
+#define MACHINE_REASON 256
+
+/* Calls FN once, on xenmgr's own thread, when the machine is no more. REASON is FN's until it
+ * returns. */
 int machine_watch(struct machine *m, void (*fn)(void *data, struct machine *m, const char *reason),
                   void *data, struct gi_error *err);
 
@@ -108,6 +126,7 @@ bool machine_alive(struct machine *m);
 /* Graceful end with GRACE_MS, then by force; all its resources (mounts,
  * namespaces, cgroups, scratch) are gone on return. Idempotent. */
 int machine_destroy(struct machine *m, int grace_ms, struct gi_error *err);
+struct machine *machine_ref(struct machine *m);
 /* Frees the handle only. */
 void machine_put(struct machine *m);
 

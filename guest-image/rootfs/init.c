@@ -106,7 +106,8 @@ static void mount_scratch(void)
         return;
     char disk[32] = "";
     sscanf(word, "zone.scratch=%31s", disk);
-    if (mount(disk, "/run/scratch", "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, NULL) < 0)
+    if (mount(disk, "/run/scratch", "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, "noinit_itable") <
+        0) /* writes what is a hole on the host */
         fail("mount the scratch disk", disk);
 }
 

@@ -37,6 +37,8 @@ struct config {
     char *xen_kernel;
     char *xen_root;
     char *xen_cmdline;
+    char *xen_zone_type;
+    uint64_t xen_scratch_size;
     char *xen_block_script;
     char *xen_vif_script;
     char *xen_gpu_root;

@@ -67,6 +67,12 @@ const struct config_key config_keys[] = {
          "A zone's root file system (driver xen), as guest-image/rootfs builds it."),
     STR(xen_cmdline, "\"console=hvc0 quiet root=/dev/xvda ro rootfstype=erofs\"",
         "The zone kernel's command line (driver xen); the agent's options are put behind it."),
+    CHOICE(xen_zone_type, "\"auto\"", "auto|pvh|pv",
+           "What Xen makes of a zone (driver xen). auto: PVH, and PV where the processor has no "
+           "virtualization with nested paging."),
+    SIZE(xen_scratch_size, "\"10Gi\"", 0, 0,
+         "What the containers of a pod can write in all (driver xen): a disk that takes space in "
+         "state_dir as it is used. 0: they write into the pod's memory."),
     PATH(xen_block_script, "\"" GI_LIBEXECDIR "/xen-block\"",
          "What libxl runs when a disk comes or goes (driver xen)."),
     PATH(xen_vif_script, "\"" GI_LIBEXECDIR "/xen-vif\"",

@@ -137,16 +137,18 @@ static void on_disconnect(void *data, const struct gi_error *why)
 {
     struct agent_ref *a = data;
     bool ours;
+    bool expected;
     {
         GI_LOCK_SCOPE(&a->pod->rt->lock);
         a->dead = true;
         ours = a->pod->agent == a;
+        expected = a->pod->ending;
         pthread_cond_broadcast(&a->pod->rt->changed);
     }
     if (!ours)
         return;
-    gi_log(GI_LOG_WARNING, "connection to an agent ended", "pod", a->pod->id, "reason",
-           why->message, NULL);
+    gi_log(expected ? GI_LOG_DEBUG : GI_LOG_WARNING, "connection to an agent ended", "pod",
+           a->pod->id, "reason", why->message, NULL);
     start_job(a->pod, link_job);
 }
 
@@ -289,12 +291,16 @@ static void death_job(void *arg)
 static void on_death(void *data, struct machine *m, const char *reason)
 {
     struct pod *p = data;
-    gi_log(GI_LOG_WARNING, "a pod's machine is no more", "pod", p->id, "reason", reason, NULL);
+    bool expected;
     {
         GI_LOCK_SCOPE(&p->rt->lock);
+        expected = p->ending;
         p->ended = true;
+        snprintf(p->why_ended, sizeof(p->why_ended), "%s", reason);
         pthread_cond_broadcast(&p->rt->changed);
     }
+    gi_log(expected ? GI_LOG_DEBUG : GI_LOG_WARNING, "a pod's machine is no more", "pod", p->id,
+           "reason", reason, NULL);
     start_job(p, death_job);
 }
 

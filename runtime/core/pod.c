@@ -334,11 +334,15 @@ static void kill_containers(struct pod *p)
 int pod_stop(struct pod *p, struct gi_error *err)
 {
     struct machine *m;
+    char end[MACHINE_REASON + 32] = "the pod was stopped";
     {
         GI_LOCK_SCOPE(&p->rt->lock);
         if (p->rec->stopped_ns && !p->machine && !p->rec->attached)
             return 0;
         m = p->machine;
+        if (p->ended)
+            snprintf(end, sizeof(end), "the pod's machine ended: %s", p->why_ended);
+        p->ending = true;
     }
     if (m && machine_alive(m))
         kill_containers(p);
@@ -351,7 +355,7 @@ int pod_stop(struct pod *p, struct gi_error *err)
             return gi_prefix(err, "stop pod %s", p->id);
     }
     pod_disconnect(p);
-    pod_mark_dead(p, m ? "the pod was stopped" : "the pod's machine was gone");
+    pod_mark_dead(p, m ? end : "the pod's machine was gone");
     {
         GI_LOCK_SCOPE(&p->rt->lock);
         p->machine = NULL;

@@ -90,6 +90,8 @@ static int open_machines(struct runtime *rt, struct gi_error *err)
         .libvgpu_path = c->libvgpu_path,
         .oci_runtime = c->oci_runtime,
         .xen_kernel = c->xen_kernel,
+        .xen_zone_type = c->xen_zone_type,
+        .xen_scratch_bytes = c->xen_scratch_size,
         .xen_root = c->xen_root,
         .xen_cmdline = c->xen_cmdline,
         .xen_block_script = c->xen_block_script,

@@ -90,7 +90,9 @@ struct pod {
     bool connecting;  /* a job is at it */
     int64_t retry_ns; /* CLOCK_MONOTONIC: not before */
     unsigned failures;
-    bool ended; /* the machine is no more, a job cleans up */
+    bool ending; /* by our own hand: what goes now was asked to */
+    bool ended;  /* the machine is no more, a job cleans up */
+    char why_ended[MACHINE_REASON];
     bool stats_busy;
     struct agent_pod_stats *figures; /* the last ones; NULL: none yet */
 };

@@ -2,7 +2,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/io.h"
+#include "base/log.h"
+#include "cri/pbjson.h"
 #include "services/services.h"
 
 HANDLER(run_pod_sandbox)
@@ -111,6 +114,32 @@ static void add_info(Runtime__V1__PodSandboxStatusResponse *r, const struct pod 
                   &runtime__v1__pod_sandbox_status_response__info_entry__descriptor, "info", text);
 }
 
+/* What the host says of the machine. Not under the lock: it is asked for. */
+static void add_machine(Runtime__V1__PodSandboxStatusResponse *r, struct machine *m)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    struct machine_info info = {0};
+    cleanup_buf struct gi_buf b = GI_BUF_INIT(256u << 10);
+    if (machine_info(m, &info, &err) < 0) {
+        gi_log(GI_LOG_INFO, "a machine can't be asked", "machine", machine_id(m), "reason",
+               err.message, NULL);
+        return;
+    }
+    int rc = gi_buf_printf(&b,
+                           "{\"kind\": \"%s\", \"vcpus\": %u, \"memoryBytes\": %llu, "
+                           "\"cpuNanos\": %llu, \"console\": ",
+                           info.kind, info.vcpus, (unsigned long long)info.memory_bytes,
+                           (unsigned long long)info.cpu_ns);
+    const char *text = info.console ? info.console : "";
+    rc |= gi_json_write_string(&b, text, strlen(text));
+    rc |= gi_buf_append(&b, "}", 1);
+    if (rc == 0)
+        pb_push_entry(&r->info, &r->n_info,
+                      &runtime__v1__pod_sandbox_status_response__info_entry__descriptor, "machine",
+                      b.data);
+    machine_info_free(&info);
+}
+
 HANDLER(pod_sandbox_status)
 {
     const Runtime__V1__PodSandboxStatusRequest *q = request;
@@ -122,13 +151,21 @@ HANDLER(pod_sandbox_status)
     int rc = pod_find(rt, q->pod_sandbox_id, &p, err);
     if (rc < 0)
         return rc;
-    GI_LOCK_SCOPE(&rt->lock);
-    if (!p->rec->ready_ns)
-        return gi_fail(err, GI_NOT_FOUND, "pod %s is being made", p->id);
-    r->status = pod_status_message(p);
-    r->timestamp = gi_now_ns();
-    if (q->verbose)
-        add_info(r, p);
+    struct machine *m = NULL;
+    {
+        GI_LOCK_SCOPE(&rt->lock);
+        if (!p->rec->ready_ns)
+            return gi_fail(err, GI_NOT_FOUND, "pod %s is being made", p->id);
+        r->status = pod_status_message(p);
+        r->timestamp = gi_now_ns();
+        if (q->verbose)
+            add_info(r, p);
+        if (q->verbose && p->machine)
+            m = machine_ref(p->machine);
+    }
+    if (m)
+        add_machine(r, m);
+    machine_put(m);
     return 0;
 }
 

@@ -18,7 +18,10 @@
 #include "base/io.h"
 #include "grants/grants.h"
 
-#define MAGIC 0x47494752u
+#define MAGIC    0x47494752u
+#define NONSENSE 12
+/* Each is a process over there, and all of it may be emulated. */
+#define ANSWER_NS 60000000000
 
 static struct xs_handle *xs;
 static uint32_t driver;
@@ -49,11 +52,28 @@ static void write_where_we_may_not(void)
     printf("xenstore refused what is not ours\n");
 }
 
+/* As gpu-front does: else the driver domain sees nothing of what we offer. */
+static void let_the_driver_read(void)
+{
+    unsigned len;
+    char *own = xs_read(xs, XBT_NULL, "domid", &len);
+    struct xs_permissions perms[2] = {
+        {.id = own ? (unsigned)strtoul(own, NULL, 10) : 0, .perms = XS_PERM_NONE},
+        {.id = driver, .perms = XS_PERM_READ},
+    };
+    free(own);
+    if (!xs_mkdir(xs, XBT_NULL, GRANTS_NODE) ||
+        !xs_set_permissions(xs, XBT_NULL, GRANTS_NODE, perms, 2)) {
+        printf("FAIL: no folder to offer in: %s\n", strerror(errno));
+        failed = 1;
+    }
+}
+
 /* Rings of our own memory that nobody granted, or somebody else's. */
 static void offer_nonsense(void)
 {
     char path[64];
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < NONSENSE; i++) {
         snprintf(path, sizeof(path), GRANTS_NODE "/%d/ring-ref", 100000 + i);
         xs_write(xs, XBT_NULL, path, i % 2 ? "4294967295" : "8", i % 2 ? 10 : 1);
         snprintf(path, sizeof(path), GRANTS_NODE "/%d/event-channel", 100000 + i);
@@ -61,7 +81,7 @@ static void offer_nonsense(void)
     }
     xs_write(xs, XBT_NULL, GRANTS_NODE "/../../x/event-channel", "1", 1);
     xs_write(xs, XBT_NULL, GRANTS_NODE "/99999999999999999999/event-channel", "1", 1);
-    printf("40 offers of rings that are none\n");
+    printf("%d offers of rings that are none\n", NONSENSE);
 }
 
 static struct libxenvchan *offer(int number)
@@ -87,15 +107,18 @@ static void send_all(struct libxenvchan *c, const void *data, size_t n)
     }
 }
 
-/* Says WHAT; the answer must be a refusal, or the end. */
+/* Says WHAT; the answer must be a refusal, or the end; silence is neither. */
 static void lie(int number, const char *what, const struct grants_offer *o, size_t refs)
 {
     struct grants_answer a = {.code = -1};
     struct libxenvchan *c = offer(number);
     uint32_t ref[256];
     size_t got = 0;
+    int n = 0;
+    int64_t until = gi_monotonic_ns() + ANSWER_NS;
     if (!c) {
-        printf("   (%s: no vchan)\n", what);
+        printf("FAIL: %s: no vchan\n", what);
+        failed = 1;
         return;
     }
     send_all(c, o, sizeof(*o));
@@ -103,19 +126,18 @@ static void lie(int number, const char *what, const struct grants_offer *o, size
         ref[i] = (uint32_t)(i * 2654435761u);
     for (size_t sent = 0; sent < refs; sent += 256)
         send_all(c, ref, sizeof(ref));
-    for (int tries = 0; got < sizeof(a) && tries < 2000; tries++) {
-        int n = libxenvchan_read(c, (char *)&a + got, sizeof(a) - got);
-        if (n < 0)
-            break;
-        got += (size_t)n;
-        if (!n)
+    while (got < sizeof(a) && n >= 0 && gi_monotonic_ns() < until) {
+        n = libxenvchan_read(c, (char *)&a + got, sizeof(a) - got);
+        got += n > 0 ? (size_t)n : 0;
+        if (n == 0)
             usleep(10000);
     }
-    if (got == sizeof(a) && a.code == 0) {
-        printf("FAIL: it took %s\n", what);
+    bool answered = got == sizeof(a);
+    if (answered ? a.code == 0 : n >= 0) {
+        printf("FAIL: %s: %s\n", what, answered ? "taken" : "no answer");
         failed = 1;
     } else {
-        printf("%s: %.*s\n", what, (int)sizeof(a.text), got == sizeof(a) ? a.text : "the end");
+        printf("%s: %.*s\n", what, (int)sizeof(a.text), answered ? a.text : "the end");
     }
     libxenvchan_close(c);
 }
@@ -130,7 +152,12 @@ static void lie_about_channels(void)
     lie(200002, "an arena of 4 EiB", &huge, 0);
     lie(200003, "a ring of 65537 bytes", &odd, 0);
     lie(200004, "another protocol", &other, 0);
-    lie(200005, "an offer without its references", &wild, 0);
+    /* One that goes before it has said all: somebody waits for the rest. */
+    struct libxenvchan *c = offer(200005);
+    if (c) {
+        send_all(c, &wild, sizeof(wild));
+        libxenvchan_close(c);
+    }
 }
 
 /* As many events as we can make, and words that nobody asked for. */
@@ -171,6 +198,7 @@ int main(int argc, char **argv)
         return 1;
     }
     write_where_we_may_not();
+    let_the_driver_read();
     offer_nonsense();
     lie_about_channels();
     storm(3);

@@ -58,6 +58,7 @@ END
   "xen_vif_script": "/node/xen-vif",
   "xen_gpu_root": "/node/driver.erofs",
   "xen_gpu_memory": "512Mi",
+  "xen_scratch_size": "64Mi",
   "gpu_proxy_socket": "/run/gi/gpu-proxy.sock",
   "network": "cni",
   "cni_conf_dir": "/run/gi/net.d",
@@ -70,6 +71,11 @@ END
     until_ok 60 gpuictl version || fail "the runtime does not answer"
     [ -n "$forwarded" ] || forward_cri
     forwarded=1
+}
+
+kill_runtime() {
+    kill -9 $runtime_pid
+    wait $runtime_pid 2>/dev/null || true
 }
 
 # The other half is test-node.sh's.

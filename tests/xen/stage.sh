@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2154,SC2034
 # A node of our own, put together to be dom0's /node in tests/xen-node/run.sh:
 # the zone's kernel and root, the driver domain's root, the runtime, gpuictl,
-# mkfs.erofs, and a registry that has the demo image, each program with all
+# mkfs.erofs, mkfs.ext4, and a registry that has the demo image, each program with all
 # libraries it loads. Sourced, not run; needs tests/e2e/lib.sh.
 #   stage_node BUILD    makes $STAGE/node
 #   stage_end           removes all it made; fails when something is left
@@ -21,7 +21,7 @@ stage_program() {
 stage_node() {
     local build=$1 here kernel name
     here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-    for name in docker-registry mkfs.erofs socat; do
+    for name in docker-registry mkfs.erofs mkfs.ext4 socat; do
         command -v "$name" >/dev/null || { echo "SKIP: needs the program $name" && exit 77; }
     done
     [ -x /usr/lib/cni/bridge ] || { echo "SKIP: needs the Debian package containernetworking-plugins" && exit 77; }
@@ -41,9 +41,11 @@ stage_node() {
     sed "s|$NODE|/node|" "$NODE/etc/registry.yml" >"$STAGE/node/registry.yml"
     echo "$demo_image" >"$STAGE/node/image"
     cp "$kernel/vmlinux" "$here/../../xenmgr/xen/xen-block" "$here/../../xenmgr/xen/xen-vif" "$here/node-lib.sh" "$STAGE/node/"
-    mkdir "$STAGE/node/cni"
+    mkdir "$STAGE/node/cni" "$STAGE/node/steps"
+    cp "$here"/steps/*.sh "$STAGE/node/steps/"
     cp /usr/lib/cni/{bridge,host-local,loopback} "$STAGE/node/cni/"
-    stage_program "$(command -v docker-registry)" "$(command -v mkfs.erofs)" "$(command -v socat)" \
+    stage_program "$(command -v docker-registry)" "$(command -v mkfs.erofs)" "$(command -v mkfs.ext4)" \
+        "$(command -v socat)" \
         "$build"/bin/{gpu-isolated-runtime,gpuictl,gpu-proxy}
 }
 

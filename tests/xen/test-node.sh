@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # A script in the dom0 of real Xen, on a node of our own (stage.sh).
-#   test-node.sh BUILD-FOLDER SCRIPT LOG [--keep] [--outside] [run.sh's options...]
+#   test-node.sh BUILD-FOLDER SCRIPT LOG [--keep] [--outside] [--steps "A B"] [run.sh's options...]
 # While it runs, the node's CRI socket is $BUILD-FOLDER/xen-node.sock.
 # --keep: it stays up when the script has succeeded, until the script is interrupted.
+# --steps: for node-inside.sh, which of tests/xen/steps, in which order.
 # --outside: fails unless gpuictl could see the node's images through that socket.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -26,15 +27,19 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 socket=$1/xen-node.sock
-options=() limit=400
-for word in "${@:4}"; do
-    case "$word" in
+build=$1 script=$2 log=$3 options=() limit=900 steps=''
+shift 3
+while [ $# -gt 0 ]; do
+    case "$1" in
     --keep) keep=1 limit=86400 ;;
     --outside) outside=1 ;;
-    *) options+=("$word") ;;
+    --steps) steps=$2 && shift ;;
+    *) options+=("$1") ;;
     esac
+    shift
 done
-stage_node "$1"
+stage_node "$build"
+echo "$steps" >"$STAGE/node/steps/order"
 [ -z "${keep:-}" ] || echo "unix://$socket" >"$STAGE/node/keep"
 # The socket's two halves: this one, and node-lib.sh's in dom0.
 port=$(free_port)
@@ -42,8 +47,8 @@ rm -f "$socket"
 socat "UNIX-LISTEN:$socket,fork,mode=0600" "TCP:127.0.0.1:$port" 2>/dev/null &
 socat_pid=$!
 [ -z "${outside:-}" ] || {
-    CONTAINER_RUNTIME_ENDPOINT=unix://$socket wait_for 300 see_image "$1" "$demo_image" && touch "$NODE/seen"
+    CONTAINER_RUNTIME_ENDPOINT=unix://$socket wait_for 300 see_image "$build" "$demo_image" && touch "$NODE/seen"
 } &
-"$here/../xen-node/run.sh" --cmd "$2" --log "$3" --timeout "$limit" --memory 3584 --add "$STAGE/node:/" \
+"$here/../xen-node/run.sh" --cmd "$script" --log "$log" --timeout "$limit" --memory 3584 --add "$STAGE/node:/" \
     --forward "$port:7000" ${options[@]+"${options[@]}"}
 [ -z "${outside:-}" ] || [ -e "$NODE/seen" ] || { echo "FAIL: the CRI socket did not answer here" && exit 1; }

@@ -38,6 +38,8 @@ static char *zone_command_line(const struct xen *x, const struct machine_config 
     int rc = gi_buf_printf(&b, "%s", x->cmdline);
     if (m->hostname && *m->hostname)
         rc |= gi_buf_printf(&b, " hostname=%s", m->hostname);
+    if (x->scratch_bytes)
+        rc |= gi_buf_printf(&b, " zone.scratch=/dev/" SCRATCH_VDEV);
     if (gpu_domain)
         rc |= gi_buf_printf(&b, " xen_gntalloc.limit=%u", GPU_GRANTS);
     rc |= gi_buf_printf(&b, " -- --zone %u", m->zone_id);
@@ -64,13 +66,19 @@ static int check_words(const struct machine_config *m, struct gi_error *err)
                            : 0;
 }
 
-static int describe_disk(const struct xen *x, const char *device, libxl_domain_config *d)
+static int describe_disks(const struct xen *x, const struct domain_plan *p, libxl_domain_config *d)
 {
-    d->disks = calloc(1, sizeof(*d->disks));
+    d->disks = calloc(2, sizeof(*d->disks));
     if (!d->disks)
         return -1;
     d->num_disks = 1;
-    return disk_describe(x, device, "xvda", &d->disks[0]);
+    int rc = disk_describe(x, p->root_device, "xvda", &d->disks[0]);
+    if (rc || !p->scratch_device)
+        return rc;
+    d->num_disks = 2;
+    rc = disk_describe(x, p->scratch_device, SCRATCH_VDEV, &d->disks[1]);
+    d->disks[1].readwrite = 1;
+    return rc;
 }
 
 static int describe_nic(const struct xen *x, const struct domain_plan *p, libxl_domain_config *d)
@@ -91,7 +99,7 @@ static int describe(const struct xen *x, struct operation *op, const struct doma
     unsigned vcpus = p->vcpus ? p->vcpus : DEFAULT_VCPUS;
     libxl_domain_create_info *c = &d->c_info;
     libxl_domain_build_info *b = &d->b_info;
-    c->type = x->pvh ? LIBXL_DOMAIN_TYPE_PVH : LIBXL_DOMAIN_TYPE_PV;
+    c->type = p->pvh ? LIBXL_DOMAIN_TYPE_PVH : LIBXL_DOMAIN_TYPE_PV;
     if (asprintf(&c->name, XEN_NAME_PREFIX "%s", p->id) < 0)
         c->name = NULL;
     c->domid = e->domid;
@@ -109,7 +117,7 @@ static int describe(const struct xen *x, struct operation *op, const struct doma
         return -1;
     /* Guests' deaths are ours to see and to clean up: libxl itself acts on none. */
     d->on_poweroff = d->on_reboot = d->on_crash = d->on_watchdog = LIBXL_ACTION_ON_SHUTDOWN_DESTROY;
-    return describe_disk(x, p->root_device, d) || describe_nic(x, p, d) ? -1 : 0;
+    return describe_disks(x, p, d) || describe_nic(x, p, d) ? -1 : 0;
 }
 
 /* ---- building ---- */
@@ -158,6 +166,7 @@ static int start(struct xen *x, struct operation *op, const struct domain_plan *
     int rc = build(x, op, p, e, err);
     if (rc < 0)
         return rc;
+    d->console = console_open(x->consoles, e->domid);
     rc = events_watch(x->events, e->domid, &d->death, err);
     if (rc < 0)
         return rc;
@@ -168,6 +177,17 @@ static int start(struct xen *x, struct operation *op, const struct domain_plan *
     int64_t left = (until - gi_monotonic_ns()) / 1000000;
     return host_link_connect(e->domid, p->link, d->death->fd, left > 0 ? (int)left : 0, &d->link,
                              err);
+}
+
+/* Why it did not come up, the guest knows best. */
+static void quote_console(struct console *c, struct gi_error *err)
+{
+    char words[CONSOLE_WORDS];
+    console_last_words(c, words);
+    if (!err || !words[0])
+        return;
+    const struct gi_error why = *err;
+    gi_fail(err, why.code, "%.320s; on its console: \"%s\"", why.message, words);
 }
 
 int domain_make(struct xen *x, const struct domain_plan *p, int timeout_ms, struct domain *ret,
@@ -186,6 +206,7 @@ int domain_make(struct xen *x, const struct domain_plan *p, int timeout_ms, stru
         return rc;
     rc = start(x, &op, p, &e, until, &d, err);
     if (rc < 0) {
+        quote_console(d.console, err);
         domain_forget(x, &d);
         if (zone_lives(&op, &e)) /* half built, or mute */
             libxl_domain_destroy(op.ctx, e.domid, NULL);
@@ -200,6 +221,7 @@ void domain_forget(struct xen *x, struct domain *d)
 {
     host_link_free(TAKE_PTR(d->link));
     events_unwatch(x->events, TAKE_PTR(d->death));
+    console_close(TAKE_PTR(d->console));
 }
 
 int xen_create(void *driver, const struct machine_config *m, int timeout_ms,
@@ -224,11 +246,20 @@ int xen_create(void *driver, const struct machine_config *m, int timeout_ms,
     cleanup_free char *cmdline = zone_command_line(x, m, m->netns_path ? &nic : NULL, gpu_domain);
     if (!cmdline)
         return gi_fail(err, GI_INVALID_ARGUMENT, "the kernel's command line gets too long");
+    /* Ours until the agent has answered: then the zone has its disk. */
+    char scratch_device[32];
+    cleanup_close int scratch = -1;
+    if (x->scratch_bytes)
+        rc = scratch_make(x, &scratch, scratch_device, err);
+    if (rc < 0)
+        return rc;
     const struct domain_plan p = {
         .id = m->id,
         .domid = m->zone_id,
         .root_device = x->root_device,
+        .scratch_device = x->scratch_bytes ? scratch_device : NULL,
         .cmdline = cmdline,
+        .pvh = x->pvh,
         .memory_bytes = m->memory_bytes,
         .vcpus = m->vcpus,
         .link = LINK_BYTES,

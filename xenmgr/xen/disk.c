@@ -29,11 +29,8 @@ extern char **environ;
 
 /* ---- the file ---- */
 
-/* The pages of an image are in dom0's cache once for all its zones: what
- * compressing would save there it costs in every zone. */
-static int run_mkfs(const char *tree, const char *file, struct gi_error *err)
+int run_program(const char *const argv[], const char *package, struct gi_error *err)
 {
-    const char *argv[] = {"mkfs.erofs", "--quiet", file, tree, NULL};
     posix_spawn_file_actions_t actions;
     pid_t pid;
     int status = 0;
@@ -42,14 +39,22 @@ static int run_mkfs(const char *tree, const char *file, struct gi_error *err)
     int why = posix_spawnp(&pid, argv[0], &actions, NULL, (char **)argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     if (why)
-        return gi_fail_errno(err, why, "mkfs.erofs (Debian package erofs-utils)");
+        return gi_fail_errno(err, why, "%s (Debian package %s)", argv[0], package);
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
-            return gi_fail_errno(err, errno, "wait for mkfs.erofs");
+            return gi_fail_errno(err, errno, "wait for %s", argv[0]);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return gi_fail(err, GI_INTERNAL, "mkfs.erofs could not make a disk of %s (status %d)", tree,
-                       status);
+        return gi_fail(err, GI_INTERNAL, "%s failed (status %d)", argv[0], status);
     return 0;
+}
+
+/* The pages of an image are in dom0's cache once for all its zones: what
+ * compressing would save there it costs in every zone. */
+static int run_mkfs(const char *tree, const char *file, struct gi_error *err)
+{
+    const char *argv[] = {"mkfs.erofs", "--quiet", file, tree, NULL};
+    int rc = run_program(argv, "erofs-utils", err);
+    return rc < 0 ? gi_prefix(err, "make a disk of %s", tree) : 0;
 }
 
 /* TREE's EROFS file; made when it is not there. */

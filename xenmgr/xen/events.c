@@ -39,7 +39,7 @@ static const char *shutdown_reason(uint8_t reason)
     case LIBXL_SHUTDOWN_REASON_REBOOT:
         return "the domain asked for a reboot";
     case LIBXL_SHUTDOWN_REASON_CRASH:
-        return "the domain crashed";
+        return DEATH_BY_CRASH;
     case LIBXL_SHUTDOWN_REASON_WATCHDOG:
         return "the domain's watchdog expired";
     default:
@@ -167,6 +167,12 @@ int events_watch(struct events *e, uint32_t domid, struct death **ret, struct gi
     }
     *ret = d;
     return 0;
+}
+
+void events_reason(struct events *e, const struct death *d, char out[64])
+{
+    GI_LOCK_SCOPE(&e->lock);
+    snprintf(out, 64, "%s", d->reason);
 }
 
 void events_unwatch(struct events *e, struct death *d)

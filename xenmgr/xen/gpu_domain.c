@@ -91,6 +91,7 @@ static int find(struct gpu_domain *g, struct gi_error *err)
     if (rc < 0)
         return rc == -GI_DATA_LOSS ? -GI_NOT_FOUND : rc;
     g->d.domid = e.domid;
+    g->d.console = console_open(g->x->consoles, e.domid);
     return 0;
 }
 
@@ -102,6 +103,7 @@ static int make(struct gpu_domain *g, struct gi_error *err)
         .id = NAME,
         .root_device = device,
         .cmdline = g->x->cmdline,
+        .pvh = g->x->can_pvh, /* whatever zones are: a PV domain could not map their grants */
         .memory_bytes = g->memory_bytes,
         .link = LINK_PACKETS,
     };

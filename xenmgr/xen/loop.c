@@ -17,6 +17,13 @@ int loop_open(const char *image, int *ret_fd, char device[32], struct gi_error *
     cleanup_close int file = open(image, O_RDONLY | O_CLOEXEC);
     if (file < 0)
         return gi_fail_errno(err, errno, "%s", image);
+    return loop_of(file, image, false, ret_fd, device, err);
+}
+
+int loop_of(int file, const char *name, bool writable, int *ret_fd, char device[32],
+            struct gi_error *err)
+{
+    unsigned flags = LO_FLAGS_AUTOCLEAR | (writable ? 0 : LO_FLAGS_READ_ONLY);
     cleanup_close int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
     if (control < 0)
         return gi_fail_errno(err, errno, "/dev/loop-control");
@@ -25,20 +32,20 @@ int loop_open(const char *image, int *ret_fd, char device[32], struct gi_error *
         if (n < 0)
             return gi_fail_errno(err, errno, "a free loop device");
         snprintf(device, 32, "/dev/loop%d", n);
-        cleanup_close int fd = open(device, O_RDONLY | O_CLOEXEC);
+        cleanup_close int fd = open(device, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
         if (fd < 0)
             return gi_fail_errno(err, errno, "%s", device);
         struct loop_config config = {
             .fd = (uint32_t)file,
-            .info = {.lo_flags = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR},
+            .info = {.lo_flags = flags},
         };
-        snprintf((char *)config.info.lo_file_name, LO_NAME_SIZE, "%.60s", image);
+        snprintf((char *)config.info.lo_file_name, LO_NAME_SIZE, "%.60s", name);
         if (ioctl(fd, LOOP_CONFIGURE, &config) == 0) {
             *ret_fd = TAKE_FD(fd);
             return 0;
         }
         if (errno != EBUSY)
-            return gi_fail_errno(err, errno, "%s over %s", device, image);
+            return gi_fail_errno(err, errno, "%s over %s", device, name);
     }
     return gi_fail(err, GI_RESOURCE_EXHAUSTED, "no free loop device");
 }

@@ -13,7 +13,8 @@
 #include "base/io.h"
 #include "base/log.h"
 
-#define MAX_BUILDS 4
+#define MAX_BUILDS    4
+#define LAST_WORDS_US 100000
 
 /* ---- open and close ---- */
 
@@ -22,7 +23,10 @@ static void xen_close(void *driver)
     struct xen *x = driver;
     gpu_domain_stop(x->gpu);
     events_stop(x->events);
+    consoles_stop(x->consoles);
     gi_cleanup_closep(&x->root_loop);
+    gi_cleanup_closep(&x->scratch_empty);
+    free(x->scratch_dir);
     pthread_mutex_destroy(&x->lock);
     pthread_cond_destroy(&x->build_done);
     free(x->run_dir);
@@ -35,7 +39,7 @@ static void xen_close(void *driver)
 }
 
 /* What the hypervisor is and can. */
-static int look(struct xen *x, struct gi_error *err)
+static int look(struct xen *x, const char *type, struct gi_error *err)
 {
     cleanup_operation struct operation op = {.ctx = NULL};
     libxl_physinfo info;
@@ -45,10 +49,14 @@ static int look(struct xen *x, struct gi_error *err)
     const libxl_version_info *v = libxl_get_version_info(op.ctx);
     libxl_physinfo_init(&info);
     rc = libxl_get_physinfo(op.ctx, &info);
+    x->can_pvh = rc == 0 && info.cap_hvm && info.cap_hap;
     if (rc || !v) {
         rc = operation_failed(&op, err, rc, "ask Xen what it can");
+    } else if (type && strcmp(type, "pvh") == 0 && !x->can_pvh) {
+        rc = gi_fail(err, GI_FAILED_PRECONDITION,
+                     "xen_zone_type pvh: this host has no virtualization with nested paging");
     } else {
-        x->pvh = info.cap_hvm && info.cap_hap;
+        x->pvh = x->can_pvh && !(type && strcmp(type, "pv") == 0);
         snprintf(x->description, sizeof(x->description), "xen: Xen %d.%d%.40s, %s domains, %u CPUs",
                  v->xen_version_major, v->xen_version_minor, v->xen_version_extra,
                  x->pvh ? "PVH" : "PV", info.nr_cpus);
@@ -80,7 +88,7 @@ static int xen_open(const struct xenmgr_config *c, void **ret_driver, struct gi_
     struct xen *x = calloc(1, sizeof(*x));
     if (!x)
         return gi_fail_errno(err, ENOMEM, "xen driver");
-    x->root_loop = -1;
+    x->root_loop = x->scratch_empty = -1;
     /* Xen gives a number again only a minute after its last domain's end. */
     if (getrandom(&x->last_zone, sizeof(x->last_zone), 0) < 0)
         x->last_zone = 0;
@@ -95,12 +103,16 @@ static int xen_open(const struct xenmgr_config *c, void **ret_driver, struct gi_
     pthread_mutex_init(&x->lock, NULL);
     pthread_cond_init(&x->build_done, NULL);
     rc = x->run_dir && x->kernel && x->root_image && x->cmdline && x->block_script && x->vif_script
-             ? look(x, err)
+             ? look(x, c->xen_zone_type, err)
              : gi_fail_errno(err, ENOMEM, "xen driver");
     if (rc == 0)
         rc = loop_open(x->root_image, &x->root_loop, x->root_device, err);
     if (rc == 0)
+        rc = scratch_open(x, c->state_dir, c->xen_scratch_bytes, err);
+    if (rc == 0)
         rc = events_start(&x->events, err);
+    if (rc == 0)
+        rc = consoles_start(&x->consoles, err);
     if (rc == 0)
         rc = gpu_domain_start(x, c, &x->gpu, err);
     if (rc < 0) {
@@ -191,6 +203,8 @@ static int xen_adopt(void *driver, const char *id, struct machine_facts *ret_fac
         rc = events_watch(x->events, e.domid, &d.death, err);
     d.domid = e.domid;
     if (rc == 0)
+        d.console = console_open(x->consoles, e.domid);
+    if (rc == 0)
         rc = zone_facts(&d, ret_facts, err);
     if (rc < 0)
         domain_forget(x, &d);
@@ -202,6 +216,48 @@ static void xen_release(void *driver, struct machine_facts *m)
     domain_forget(driver, m->state);
     free(m->state);
     m->state = NULL;
+}
+
+/* ---- what is known of one ---- */
+
+static int xen_info(void *driver, const struct machine_facts *m, struct machine_info *ret,
+                    struct gi_error *err)
+{
+    (void)driver;
+    const struct domain *z = m->state;
+    cleanup_operation struct operation op = {.ctx = NULL};
+    libxl_dominfo info;
+    int rc = operation_begin(&op, err);
+    if (rc < 0)
+        return rc;
+    libxl_dominfo_init(&info);
+    int why = libxl_domain_info(op.ctx, &info, z->domid);
+    if (why == 0)
+        *ret = (struct machine_info){
+            .kind = info.domain_type == LIBXL_DOMAIN_TYPE_PV ? "PV domain" : "PVH domain",
+            .memory_bytes = info.current_memkb * 1024,
+            .cpu_ns = info.cpu_time,
+            .vcpus = info.vcpu_online,
+            .console = console_text(z->console),
+        };
+    libxl_dominfo_dispose(&info);
+    return why ? operation_failed(&op, err, why, "ask for domain %u", z->domid) : 0;
+}
+
+/* The watch thread asks: a crash's last words may still be on their way here. */
+static void xen_why_ended(void *driver, const struct machine_facts *m, char out[MACHINE_REASON])
+{
+    const struct xen *x = driver;
+    const struct domain *z = m->state;
+    char reason[64], words[CONSOLE_WORDS];
+    events_reason(x->events, z->death, reason);
+    snprintf(out, MACHINE_REASON, "%s", reason);
+    if (strcmp(reason, DEATH_BY_CRASH) != 0)
+        return;
+    usleep(LAST_WORDS_US);
+    console_last_words(z->console, words);
+    if (words[0])
+        snprintf(out, MACHINE_REASON, "%s; on its console: \"%s\"", reason, words);
 }
 
 /* ---- the agent ---- */
@@ -304,6 +360,8 @@ const struct driver xen_driver = {
     .create = xen_create,
     .list = xen_list,
     .adopt = xen_adopt,
+    .info = xen_info,
+    .why_ended = xen_why_ended,
     .connect_agent = xen_connect_agent,
     .share_image = xen_share_image,
     .destroy = xen_destroy,

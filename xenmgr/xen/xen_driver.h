@@ -42,14 +42,19 @@ struct xen {
     char *run_dir;
     char *kernel, *root_image, *cmdline, *block_script, *vif_script;
     char description[160];
-    bool pvh;      /* else PV: no hardware virtualization */
+    bool can_pvh;  /* there is hardware virtualization */
+    bool pvh;      /* zones are PVH domains, else PV */
     int root_loop; /* keeps the root image's loop device */
     char root_device[32];
+    uint64_t scratch_bytes; /* 0: zones have no scratch disks */
+    char *scratch_dir;
+    int scratch_empty; /* the empty file system */
     pthread_mutex_t lock;
     pthread_cond_t build_done;
     unsigned builds, max_builds;
     uint32_t last_zone;
     struct events *events;
+    struct consoles *consoles;
     struct gpu_domain *gpu;
 };
 
@@ -118,6 +123,26 @@ void events_stop(struct events *e);
 int events_watch(struct events *e, uint32_t domid, struct death **ret, struct gi_error *err);
 void events_unwatch(struct events *e, struct death *d);
 
+#define DEATH_BY_CRASH "the domain crashed"
+/* Why it died; "" while it lives. */
+void events_reason(struct events *e, const struct death *d, char out[64]);
+
+/* ---- console.c; any thread ---- */
+
+struct consoles;
+struct console;
+
+int consoles_start(struct consoles **ret, struct gi_error *err);
+void consoles_stop(struct consoles *all); /* and closes each; NULL is fine */
+/* NULL: no memory; the functions below take that. */
+struct console *console_open(struct consoles *all, uint32_t domid);
+void console_close(struct console *c);
+/* The last of what it said, printable; heap, NULL: nothing known. */
+char *console_text(struct console *c);
+/* The line that tells most: that of its kernel's panic, else the last. */
+#define CONSOLE_WORDS 160
+void console_last_words(struct console *c, char out[CONSOLE_WORDS]);
+
 /* ---- host_link.c ---- */
 
 struct host_link;
@@ -139,6 +164,7 @@ void host_link_free(struct host_link *h);
 struct domain {
     uint32_t domid;
     struct death *death;
+    struct console *console;
     struct host_link *link; /* NULL: none yet, or it broke */
 };
 
@@ -163,7 +189,9 @@ struct domain_plan {
     const char *id;
     uint32_t domid;
     const char *root_device;
+    const char *scratch_device; /* NULL: none */
     const char *cmdline;
+    bool pvh;
     uint64_t memory_bytes; /* 0: default */
     unsigned vcpus;        /* 0: default */
     enum link_kind link;
@@ -186,6 +214,8 @@ int xen_end_domain(struct xen *x, uint32_t domid, int grace_ms, struct gi_error 
 
 /* Fills *D, which the caller disposes of, on failure too. */
 int disk_describe(const struct xen *x, const char *device, const char *vdev, libxl_device_disk *d);
+/* Runs a program of Debian's PACKAGE to its end; it must succeed. */
+int run_program(const char *const argv[], const char *package, struct gi_error *err);
 int disk_share_image(struct xen *x, const char *id, const struct machine_facts *m, const char *tree,
                      char **ret_name, struct gi_error *err);
 
@@ -214,5 +244,17 @@ int nic_words(const struct nic *n, struct gi_buf *b);
 
 /* A read-only loop device over IMAGE that lives while *RET_FD or a domain has it open. */
 int loop_open(const char *image, int *ret_fd, char device[32], struct gi_error *err);
+/* The same over the open FILE, NAME is for people. */
+int loop_of(int file, const char *name, bool writable, int *ret_fd, char device[32],
+            struct gi_error *err);
+
+/* ---- scratch.c ---- */
+
+#define SCRATCH_VDEV "xvdz" /* behind the last of ZONE_DISKS */
+
+/* Disks of SIZE bytes, 0: none; their files are in DIR. */
+int scratch_open(struct xen *x, const char *dir, uint64_t size, struct gi_error *err);
+/* An empty one; *RET_LOOP keeps DEVICE until a domain has it open. */
+int scratch_make(const struct xen *x, int *ret_loop, char device[32], struct gi_error *err);
 
 #endif
