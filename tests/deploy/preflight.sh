@@ -25,10 +25,12 @@ says "boot its menu entry"
 check 2 --nonsense
 
 host=$work/host
-mkdir -p "$host"/{sys/hypervisor,proc/xen,dev/xen,sys/module/{xen_blkback,xen_netback,loop,erofs}}
+mkdir -p "$host"/{sys/hypervisor,proc/xen,dev/xen,sys/module/{xen_blkback,xen_netback,loop}}
 echo xen >"$host/sys/hypervisor/type"
 echo control_d >"$host/proc/xen/capabilities"
 touch "$host"/dev/xen/{evtchn,gntdev,gntalloc,privcmd} "$work"/{kernel,root}
+printf '#!/bin/sh\n' | tee "$work/bin/mkfs.erofs" >"$work/bin/mkfs.ext4"
+chmod +x "$work"/bin/mkfs.*
 cat >"$work/bin/xl" <<'XL'
 #!/bin/sh
 case "$1" in
@@ -42,6 +44,7 @@ XL
 check 0 --kernel "$work/kernel" --root "$work/root"
 says "ok    Xen runs"
 says "grant frames per domain: 256"
+says "ok    mkfs.ext4"
 
 gpu=0000:01:00.0
 mkdir -p "$host/sys/bus/pci/devices/$gpu" "$host/sys/bus/pci/devices/0000:02:00.0" \

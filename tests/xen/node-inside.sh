@@ -1,14 +1,16 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=dash disable=SC1090,SC2154
+# shellcheck shell=dash disable=SC1090,SC2013,SC2034,SC2154
 # In dom0: one node goes through the steps of tests/xen/steps, in the order that
-# /node/steps/order names (test-node.sh). After each of them nothing is left over.
+# /node/steps/order names (test-node.sh; "step:3" gives one its number). After each of
+# them nothing is left over.
 set -e
 mkdir -p /run/gi
 # shellcheck source=tests/xen/node-lib.sh
 . /node/node-lib.sh
 start_node /run/gi/before
-for step in $(cat /node/steps/order); do
+for word in $(cat /node/steps/order); do
+    step=${word%%:*} arg=${word#"${word%%:*}"}
     began=$(now)
     echo "== $step"
     . "/node/steps/$step.sh"

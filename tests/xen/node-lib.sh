@@ -74,8 +74,8 @@ END
 }
 
 kill_runtime() {
-    kill -9 $runtime_pid
-    wait $runtime_pid 2>/dev/null || true
+    kill -9 "$runtime_pid"
+    wait "$runtime_pid" 2>/dev/null || true
 }
 
 # The other half is test-node.sh's.
