@@ -171,6 +171,29 @@ static int find_volume(void *data, const char *source, char *out, struct gi_erro
     return fd < 0 ? fd : bundle_bind(c->dir, c->n_binds++, fd, out, err);
 }
 
+/* "image:ROOTFS" or "image:ROOTFS//PATH": links in the image lead nowhere out of it. */
+static int find_image(struct container *c, const char *source, char *out, struct gi_error *err)
+{
+    char root[PATH_MAX];
+    const char *path = strstr(source, "//");
+    cleanup_free char *name = strndup(source, path ? (size_t)(path - source) : strlen(source));
+    if (!name)
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "out of memory");
+    int rc = disk_find_image(c->a, name, root, err);
+    if (rc < 0)
+        return rc;
+    cleanup_close int fd = volume_open_in(root, path ? path + 2 : NULL, err);
+    return fd < 0 ? gi_prefix(err, "image volume")
+                  : bundle_bind(c->dir, c->n_binds++, fd, out, err);
+}
+
+static int find_source(void *data, const char *source, char *out, struct gi_error *err)
+{
+    if (strncmp(source, AGENT_IMAGE_SOURCE, strlen(AGENT_IMAGE_SOURCE)) == 0)
+        return find_image(data, source + strlen(AGENT_IMAGE_SOURCE), out, err);
+    return find_volume(data, source, out, err);
+}
+
 static int write_spec(struct container *c, const Gi__Agent__CreateContainer *m, const char *image,
                       struct gi_error *err)
 {
@@ -187,7 +210,7 @@ static int write_spec(struct container *c, const Gi__Agent__CreateContainer *m, 
         .oom_score_min = c->a->oom_score_min,
         .mounts = gpu.mounts,
         .n_mounts = gpu.n,
-        .volume = find_volume,
+        .source = find_source,
         .data = c,
     };
     cleanup_free char *config = NULL;

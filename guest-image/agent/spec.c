@@ -152,17 +152,23 @@ static const char *text_of(yajl_val v)
     return s ? s : "";
 }
 
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
 static int put_mount(yajl_gen g, yajl_val mount, const struct spec_changes *ch,
                      struct gi_error *err)
 {
     static const char *const without[] = {"source", NULL};
     const char *source = text_of(member(mount, "source"));
     char path[PATH_MAX];
-    if (!ch->volume || strncmp(source, AGENT_VOLUME_SOURCE, strlen(AGENT_VOLUME_SOURCE)) != 0) {
+    if (!ch->source ||
+        !(begins(source, AGENT_VOLUME_SOURCE) || begins(source, AGENT_IMAGE_SOURCE))) {
         put_value(g, mount);
         return 0;
     }
-    int rc = ch->volume(ch->data, source, path, err);
+    int rc = ch->source(ch->data, source, path, err);
     if (rc < 0)
         return rc;
     yajl_gen_map_open(g);

@@ -44,11 +44,16 @@ int volume_open(const struct agent *a, const char *name, const char *path, struc
 {
     char folder[PATH_MAX];
     int rc = volume_path(a, name, folder, err);
-    if (rc < 0)
-        return rc;
+    if (rc == 0)
+        rc = volume_open_in(folder, path, err);
+    return rc < 0 ? gi_prefix(err, "volume %s", name) : rc;
+}
+
+int volume_open_in(const char *folder, const char *path, struct gi_error *err)
+{
     cleanup_close int root = open(folder, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     int fd = root < 0 || !path ? TAKE_FD(root) : open_in(root, path, O_PATH, RESOLVE_IN_ROOT);
-    return fd < 0 ? gi_fail_errno(err, errno, "volume %s: %s", name, path ? path : ".") : fd;
+    return fd < 0 ? gi_fail_errno(err, errno, "%.200s", path ? path : folder) : fd;
 }
 
 int volume_open_regular(int dir, const char *path, int flags)

@@ -19,6 +19,8 @@ void volume_read(struct agent *a, struct request req, const Gi__Agent__ReadFile 
 int volume_path(const struct agent *a, const char *name, char *out, struct gi_error *err);
 /* A descriptor (O_PATH) of the folder, or of PATH in it: links lead nowhere out. */
 int volume_open(const struct agent *a, const char *name, const char *path, struct gi_error *err);
+/* The same for any folder. */
+int volume_open_in(const char *folder, const char *path, struct gi_error *err);
 
 /* NAME in DIR opened with FLAGS when it is a regular file, and nothing else ever: opening a
  * pipe can block, opening a device can do more. -1 with errno; EINVAL: it is none. */

@@ -200,6 +200,9 @@ int agent_update_resources(struct agent_client *c, const char *id, const struct 
  * "volume:NAME" or "volume:NAME/PATH" means one, or what is in it; PATH is
  * resolved inside the volume, whatever links a container left there. */
 #define AGENT_VOLUME_SOURCE "volume:"
+/* "image:ROOTFS" or "image:ROOTFS//PATH": the root folder of an image, as what
+ * image_rootfs of agent_container_spec is, or what is in it. */
+#define AGENT_IMAGE_SOURCE "image:"
 struct agent_volume {
     const char *name;    /* like a container's id */
     bool memory;         /* a tmpfs */

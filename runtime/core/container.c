@@ -110,16 +110,73 @@ int container_open_log(struct container *c, struct gi_error *err)
     return 0;
 }
 
+/* The roots of images that are mounted, as the zone sees them: for each of the config's
+ * mounts one, NULL where it is no image. */
+struct image_roots {
+    char **names;
+    size_t n;
+};
+
+static void image_roots_free(struct image_roots *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        free(r->names[i]);
+    free(r->names);
+}
+#define cleanup_image_roots __attribute__((cleanup(image_roots_free)))
+
+static void note_mount_image(struct container *c, const char *id)
+{
+    GI_LOCK_SCOPE(&c->pod->rt->lock);
+    pb_push_string(&c->rec->mount_image_ids, &c->rec->n_mount_image_ids, id);
+}
+
+static int share_mounted_image(struct container *c, size_t i, char **ret_name, struct gi_error *err)
+{
+    struct images *images = c->pod->rt->images;
+    cleanup_image struct images_image *image = NULL;
+    const Runtime__V1__ImageSpec *spec = c->rec->config->mounts[i]->image;
+    int rc = images_status(images, spec->image, &image, err);
+    if (rc == 0)
+        rc = images_acquire(images, image->id, c->id, err);
+    if (rc == 0)
+        rc = machine_share_image(c->pod->machine, image->rootfs, ret_name, err);
+    if (rc < 0)
+        return gi_prefix(err, "config.mounts[%zu].image", i);
+    note_mount_image(c, image->id);
+    return 0;
+}
+
+static int share_mounted_images(struct container *c, struct image_roots *ret, struct gi_error *err)
+{
+    const Runtime__V1__ContainerConfig *config = c->rec->config;
+    ret->names = calloc(config->n_mounts + 1, sizeof(*ret->names));
+    if (!ret->names)
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "out of memory");
+    ret->n = config->n_mounts;
+    for (size_t i = 0; i < config->n_mounts; i++) {
+        const Runtime__V1__ImageSpec *image = config->mounts[i]->image;
+        int rc = image && *image->image ? share_mounted_image(c, i, &ret->names[i], err) : 0;
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
 static int write_spec(struct container *c, const struct images_image *image, struct oci_output *out,
                       struct gi_error *err)
 {
     struct pod *p = c->pod;
     char etc[PATH_MAX];
+    cleanup_image_roots struct image_roots roots = {0};
     bool shares_host = xenmgr_shares_host(p->rt->mgr);
     if (shares_host)
         pod_path(p, "etc", etc, sizeof(etc));
     else
         snprintf(etc, sizeof(etc), "%s", AGENT_VOLUME_SOURCE POD_ETC_VOLUME);
+    int rc = share_mounted_images(c, &roots, err);
+    if (rc < 0)
+        return rc;
     const struct oci_input in = {
         .container_id = c->id,
         .config = c->rec->config,
@@ -128,9 +185,10 @@ static int write_spec(struct container *c, const struct images_image *image, str
         .hostname = podconfig_hostname(p->rec->config),
         .etc_dir = etc,
         .host_paths = shares_host,
+        .image_roots = roots.names,
         .available_caps = shares_host ? oci_own_caps() : OCI_ALL_CAPS,
     };
-    int rc = oci_spec_write(&in, out, err);
+    rc = oci_spec_write(&in, out, err);
     if (rc < 0)
         return rc;
     GI_LOCK_SCOPE(&p->rt->lock);

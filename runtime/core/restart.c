@@ -440,7 +440,12 @@ static void acquire_images(struct runtime *rt)
     for (size_t i = 0; i < rt->n_pods; i++) {
         for (size_t k = 0; k < rt->pods[i]->n_containers; k++) {
             const struct container *c = rt->pods[i]->containers[k];
-            if (!c->unknown && images_acquire(rt->images, c->rec->image_id, c->id, &err) < 0)
+            if (c->unknown)
+                continue;
+            int rc = images_acquire(rt->images, c->rec->image_id, c->id, &err);
+            for (size_t m = 0; m < c->rec->n_mount_image_ids; m++)
+                rc |= images_acquire(rt->images, c->rec->mount_image_ids[m], c->id, &err);
+            if (rc < 0)
                 gi_log(GI_LOG_ERROR, "a container's image is not there", "container", c->id,
                        "reason", err.message, NULL);
         }

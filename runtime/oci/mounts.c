@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "agent/agent_client.h"
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "oci/parts.h"
@@ -116,20 +118,37 @@ static int bad(struct gi_error *err, size_t i, const char *field, const char *wh
     return gi_fail(err, GI_INVALID_ARGUMENT, "config.mounts[%zu].%s: %s", i, field, why);
 }
 
+static int check_image(const Runtime__V1__Mount *m, size_t i, struct gi_error *err)
+{
+    if (!*m->image->image)
+        return bad(err, i, "image.image", "missing");
+    if (*m->host_path)
+        return bad(err, i, "host_path", "together with image");
+    if (m->image_sub_path[0] == '/' || has_dotdot(m->image_sub_path) ||
+        strlen(m->image_sub_path) >= PATH_MAX / 2)
+        return bad(err, i, "image_sub_path", "absolute, too long, or with \"..\" in it");
+    return 0;
+}
+
 static int check_mount(const Runtime__V1__Mount *m, size_t i, struct gi_error *err)
 {
     if (!*m->container_path)
         return bad(err, i, "container_path", "missing");
     if (strlen(m->container_path) >= PATH_MAX / 2 || has_dotdot(m->container_path))
         return bad(err, i, "container_path", "too long, or with \"..\" in it");
-    if (m->image || *m->image_sub_path)
-        return bad(err, i, "image", "image volumes are not supported");
     if (m->n_uidmappings || m->n_gidmappings)
         return bad(err, i, "uidMappings", "mapped mounts are not supported");
-    if (m->recursive_read_only)
-        return bad(err, i, "recursive_read_only", "not supported by this runtime handler");
     if (m->n_mount_options)
         return bad(err, i, "mount_options", "not supported by this runtime handler");
+    if (m->image)
+        return check_image(m, i, err);
+    if (*m->image_sub_path)
+        return bad(err, i, "image_sub_path", "without image");
+    if (m->recursive_read_only && !m->readonly)
+        return bad(err, i, "recursive_read_only", "without readonly");
+    if (m->recursive_read_only &&
+        m->propagation != RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_PRIVATE)
+        return bad(err, i, "recursive_read_only", "needs private propagation");
     if (!*m->host_path)
         return bad(err, i, "host_path", "missing");
     if (m->host_path[0] != '/')
@@ -181,9 +200,43 @@ static int by_depth(const void *a, const void *b)
     return x->index < y->index ? -1 : 1;
 }
 
-static int put_requested(struct gen *g, const struct oci_context *c, struct gi_error *err)
+/* The agent finds the folder: it is a disk's, where the zone sees no files of the host. */
+static int put_image(struct gen *g, const struct oci_context *c, const struct wanted *w,
+                     struct gi_error *err)
+{
+    static const char *const options[] = {"rbind", "rprivate", "ro", "nosuid", "nodev"};
+    const char *root = c->in->image_roots ? c->in->image_roots[w->index] : NULL;
+    const char *sub = w->mount->image_sub_path;
+    cleanup_buf struct gi_buf source = GI_BUF_INIT(2 * PATH_MAX);
+    if (!root)
+        return bad(err, w->index, "image", "not prepared");
+    if (gi_buf_printf(&source, AGENT_IMAGE_SOURCE "%s%s%s", root, *sub ? "//" : "", sub) < 0)
+        return bad(err, w->index, "image_sub_path", "too long");
+    put(g, w->path, "bind", source.data, options, GI_ARRAY_SIZE(options));
+    return 0;
+}
+
+static int put_host_path(struct gen *g, const struct oci_context *c, const struct wanted *w,
+                         struct gi_error *err)
 {
     static const char *const propagation[] = {"rprivate", "rslave"};
+    const Runtime__V1__Mount *m = w->mount;
+    char source[PATH_MAX];
+    const char *const options[] = {"rbind", propagation[m->propagation],
+                                   m->recursive_read_only ? "rro"
+                                   : m->readonly          ? "ro"
+                                                          : "rw"};
+    if (!c->in->host_paths)
+        return bad(err, w->index, "host_path",
+                   "this pod is a Xen domain, which sees no files of the host");
+    int rc = real_source(m, w->index, source, err);
+    if (rc == 0)
+        put(g, w->path, "bind", source, options, GI_ARRAY_SIZE(options));
+    return rc;
+}
+
+static int put_requested(struct gen *g, const struct oci_context *c, struct gi_error *err)
+{
     const Runtime__V1__ContainerConfig *r = c->in->config;
     if (r->n_mounts > MAX_MOUNTS)
         return gi_fail(err, GI_INVALID_ARGUMENT, "config.mounts: more than %u", MAX_MOUNTS);
@@ -202,17 +255,10 @@ static int put_requested(struct gen *g, const struct oci_context *c, struct gi_e
     }
     qsort(list, r->n_mounts, sizeof(*list), by_depth);
     for (size_t i = 0; i < r->n_mounts; i++) {
-        const Runtime__V1__Mount *m = list[i].mount;
-        char source[PATH_MAX];
-        const char *const options[] = {"rbind", propagation[m->propagation],
-                                       m->readonly ? "ro" : "rw"};
-        if (!c->in->host_paths)
-            return bad(err, list[i].index, "host_path",
-                       "this pod is a Xen domain, which sees no files of the host");
-        int rc = real_source(m, list[i].index, source, err);
+        int rc = list[i].mount->image ? put_image(g, c, &list[i], err)
+                                      : put_host_path(g, c, &list[i], err);
         if (rc < 0)
             return rc;
-        put(g, list[i].path, "bind", source, options, GI_ARRAY_SIZE(options));
     }
     return 0;
 }

@@ -19,8 +19,11 @@ struct oci_input {
     const Runtime__V1__PodSandboxConfig *pod;
     const struct images_image *image;
     const char *hostname;
-    const char *etc_dir;     /* with hosts, hostname, resolv.conf of the pod */
-    bool host_paths;         /* the zone sees the host's files */
+    const char *etc_dir; /* with hosts, hostname, resolv.conf of the pod */
+    bool host_paths;     /* the zone sees the host's files */
+    /* One for each of config's mounts that is an image: what stands for its root
+     * folder in the zone; NULL for the others. NULL: no mount is one. */
+    char *const *image_roots;
     uint64_t available_caps; /* bit n: capability n can be given */
 };
 

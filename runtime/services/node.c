@@ -37,12 +37,14 @@ static void add_handlers(Runtime__V1__StatusResponse *r, const struct config *co
     if (*config->default_handler) {
         Runtime__V1__RuntimeHandler *h = pb_new(&runtime__v1__runtime_handler__descriptor);
         h->features = pb_new(&runtime__v1__runtime_handler_features__descriptor);
+        h->features->recursive_read_only_mounts = true;
         pb_push(&r->runtime_handlers, &r->n_runtime_handlers, h);
     }
     for (size_t i = 0; config->handlers[i]; i++) {
         Runtime__V1__RuntimeHandler *h = pb_new(&runtime__v1__runtime_handler__descriptor);
         pb_set(&h->name, config->handlers[i]);
         h->features = pb_new(&runtime__v1__runtime_handler_features__descriptor);
+        h->features->recursive_read_only_mounts = true;
         pb_push(&r->runtime_handlers, &r->n_runtime_handlers, h);
     }
 }

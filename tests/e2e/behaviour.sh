@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What kubelet and crictl rely on: test_behaviour.c and test_propagation.c against a node of this build.
+# What kubelet and crictl rely on: test_behaviour.c and test_mounts.c against a node of this build.
 #   behaviour.sh BUILD
 set -euo pipefail
 # shellcheck source=tests/e2e/lib.sh
@@ -15,4 +15,4 @@ start_runtime 30
 gpuictl pull "$demo_image" >/dev/null
 export TEST_IMAGE=$demo_image TEST_LOG_ROOT=$NODE/pod-logs
 "$NODE_BUILD/bin/e2e-behaviour"
-"$NODE_BUILD/bin/e2e-propagation"
+"$NODE_BUILD/bin/e2e-mounts"

@@ -11,11 +11,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static int volume(void *data, const char *source, char *out, struct gi_error *err)
+static int find_source(void *data, const char *source, char *out, struct gi_error *err)
 {
-    if (source[strlen(AGENT_VOLUME_SOURCE)] == '!')
+    const char *what = strchr(source, ':') + 1;
+    if (*what == '!')
         return gi_fail(err, GI_NOT_FOUND, "no such volume");
-    snprintf(out, PATH_MAX, "/volumes/%.20s", source + strlen(AGENT_VOLUME_SOURCE));
+    snprintf(out, PATH_MAX, "/volumes/%.20s", what);
     return 0;
 }
 
@@ -32,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                          .oom_score_min = -5,
                                          .mounts = &mount,
                                          .n_mounts = 1,
-                                         .volume = volume};
+                                         .source = find_source};
     char *config = NULL;
     char *process = NULL;
     char *exec = NULL;
