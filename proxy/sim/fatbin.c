@@ -2,14 +2,17 @@
 /*
  * The container nvcc puts code into: a header and entries, each for one
  * architecture. Of use here is PTX, plain or compressed with LZ4 (nvcc's
- * --compress-mode=speed; its default, zstd, isn't read yet). All reads are within
- * the size the header tells.
+ * --compress-mode=speed) or zstd (its default; where this was built with libzstd).
+ * All reads are within the size the header tells.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "driver.h"
 #include "lz4.h"
+#ifdef GI_HAVE_ZSTD
+#include <zstd.h>
+#endif
 
 #define WRAPPER_MAGIC  0x466243b1u
 #define FATBIN_MAGIC   0xba55ed50u
@@ -19,7 +22,12 @@
 #define FLAG_ZSTD      0x8000u
 #define FLAG_ARCH_ONLY 0x100000u /* sm_90a and the like: for that one alone */
 #define CAPABILITY     90
-#define MAX_ENTRIES    65536
+#ifdef GI_HAVE_ZSTD
+#define UNREADABLE FLAG_ARCH_ONLY
+#else
+#define UNREADABLE (FLAG_ARCH_ONLY | FLAG_ZSTD)
+#endif
+#define MAX_ENTRIES 65536
 
 struct wrapper {
     uint32_t magic, version;
@@ -56,10 +64,21 @@ struct found {
     const uint8_t *payload;
 };
 
+static bool expand(const struct found *f, uint8_t *text)
+{
+    const struct entry *e = &f->entry;
+#ifdef GI_HAVE_ZSTD
+    if (e->flags & FLAG_ZSTD)
+        return ZSTD_decompress(text, e->plain_size, f->payload, e->compressed_size) ==
+               e->plain_size;
+#endif
+    return lz4_expand(f->payload, e->compressed_size, text, e->plain_size);
+}
+
 static CUresult open_entry(const struct found *f, struct image *ret_image)
 {
     const struct entry *e = &f->entry;
-    if (!(e->flags & FLAG_LZ4)) {
+    if (!(e->flags & (FLAG_LZ4 | FLAG_ZSTD))) {
         const char *text = (const char *)f->payload;
         /* It is padded with zeros. */
         *ret_image = (struct image){text, strnlen(text, e->payload_size), NULL};
@@ -70,7 +89,7 @@ static CUresult open_entry(const struct found *f, struct image *ret_image)
     char *text = malloc(e->plain_size + 1);
     if (!text)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    if (!lz4_expand(f->payload, e->compressed_size, (uint8_t *)text, e->plain_size)) {
+    if (!expand(f, (uint8_t *)text)) {
         free(text);
         return CUDA_ERROR_INVALID_IMAGE;
     }
@@ -82,7 +101,7 @@ static CUresult open_entry(const struct found *f, struct image *ret_image)
 static bool is_better(const struct entry *e, const struct entry *best)
 {
     return e->kind == KIND_PTX && e->sm > best->sm && e->sm <= CAPABILITY &&
-           !(e->flags & (FLAG_ZSTD | FLAG_ARCH_ONLY));
+           !(e->flags & UNREADABLE);
 }
 
 CUresult fatbin_parse(const uint8_t *data, uint64_t len, struct image *ret_image)

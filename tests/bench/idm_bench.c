@@ -3,6 +3,7 @@
  * What calls and copies cost through libvgpu and gpu-proxy, as ratios to what
  * this machine can do at best, all measured in this one run:
  *   idm-bench [--quick] GPU-PROXY DRIVER LIBVGPU
+ *   idm-bench [--quick] --pod LIBVGPU      in a pod that has a GPU
  * Each figure is the median of several batches. The driver is asked for little
  * (DRIVER is best the simulated GPU): the figures are the way's, not the GPU's.
  */
@@ -23,6 +24,7 @@
 #define MAX_BATCHES 41
 
 static struct cu cu;
+static bool pod; /* somebody else's node */
 static struct node node;
 static unsigned batches = 21;
 static unsigned calls = 2000; /* per batch */
@@ -35,7 +37,8 @@ static void need(CUresult rc, const char *what)
     if (rc == CUDA_SUCCESS)
         return;
     fprintf(stderr, "%s failed: %d\n", what, (int)rc);
-    node_stop(&node);
+    if (!pod)
+        node_stop(&node);
     exit(1);
 }
 #define CU(call, ...) need(cu.call(__VA_ARGS__), #call)
@@ -210,7 +213,8 @@ static struct figures measure(const char *library)
 {
     struct figures f;
     if (!cu_load(&cu, library)) {
-        node_stop(&node);
+        if (!pod)
+            node_stop(&node);
         exit(1);
     }
     begin();
@@ -268,11 +272,12 @@ int main(int argc, char **argv)
         argv++;
         argc--;
     }
-    if (argc != 4) {
-        fprintf(stderr, "usage: idm-bench [--quick] GPU-PROXY DRIVER LIBVGPU\n");
+    pod = argc == 3 && strcmp(argv[1], "--pod") == 0;
+    if (argc != 4 && !pod) {
+        fprintf(stderr, "usage: idm-bench [--quick] GPU-PROXY DRIVER LIBVGPU | --pod LIBVGPU\n");
         return 2;
     }
-    if (!node_has_driver(argv[2]))
+    if (!pod && !node_has_driver(argv[2]))
         return 77;
     host = malloc(copy_bytes);
     other = malloc(copy_bytes);
@@ -282,17 +287,19 @@ int main(int argc, char **argv)
     memset(other, 2, copy_bytes);
     double floor = floor_us();
     double rate = (double)copy_bytes / median(plain, nothing);
-    if (!node_start(&node, argv[1], argv[2], 1ull << 30))
+    if (!pod && !node_start(&node, argv[1], argv[2], 1ull << 30))
         return 1;
     printf("%ld processors, copies of %zu MiB, medians of %u batches\n",
            sysconf(_SC_NPROCESSORS_ONLN), copy_bytes >> 20, batches);
     say("floor: two threads bounce a cache line", floor, "us", 0, NULL);
     say("memcpy", rate / 1e3, "GB/s", 0, NULL);
-    struct figures remote = measure(argv[3]);
+    struct figures remote = measure(argv[argc - 1]);
     report("through libvgpu and gpu-proxy", &remote, floor, rate);
-    int rc = node_stop(&node);
-    struct figures native = measure(argv[2]);
-    report("the driver itself, in this process", &native, floor, rate);
+    int rc = pod ? 0 : node_stop(&node);
+    if (!pod) {
+        struct figures native = measure(argv[2]);
+        report("the driver itself, in this process", &native, floor, rate);
+    }
     free(host);
     free(other);
     return rc;

@@ -16,7 +16,7 @@ until_ok 60 proxy_stats || fail "no gpu-proxy in a driver domain"
 
 # Milliseconds of the last call METHOD in the runtime's log.
 took() { sed -n "s/.*rpc method=$1 code=OK ms=\([0-9.]*\).*/\1/p" /run/gi/runtime.log | tail -n 1; }
-ms() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.0f", (b - a) * 1000 }'; }
+ms() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.0f\n", (b - a) * 1000 }'; }
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 free_kb() { awk '/^MemAvailable/ { print $2 }' /proc/meminfo; }
@@ -60,6 +60,10 @@ sandbox=$(median </run/gi/sandbox)
 echo "RunPodSandbox $sandbox ms = $(ratio "$sandbox" $((build + boot))) of xl create to its agent"
 echo "CreateContainer $(median </run/gi/create) ms (the image is a disk already; it is attached and mounted)"
 echo "StartContainer $(median </run/gi/start) ms, StopPodSandbox $(median </run/gi/stop) ms"
+
+# A core for the program, one for the worker in the driver domain.
+gpuictl run -q --name idm --gpu-memory 128Mi --cpus 2 --memory 160Mi "$image" -- \
+    /bin/idm-bench --quick --pod libcuda.so.1 || fail "idm-bench"
 
 before=$(free_kb)
 for n in 1 2 3; do

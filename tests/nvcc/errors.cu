@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nvcc: --compress-mode=speed */
 /* What goes wrong, and how it is told. */
 #include "check.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nvcc: --compress-mode=speed */
 /* Memory that host and device use by the same address. */
 #include "check.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nvcc: --compress-mode=speed */
 /* What the runtime knows of kernels, and what may be asked of them. */
 #include "check.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nvcc: --compress-mode=speed --default-stream per-thread */
+/* nvcc: --default-stream per-thread */
 /* Threads whose default streams are their own. */
 #include <thread>
 #include <vector>

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nvcc: --compress-mode=speed */
 /* Rectangles and boxes of memory; launches with attributes. */
 #include <vector>
 

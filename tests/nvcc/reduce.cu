@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nvcc: --compress-mode=speed */
 /* Blocks and warps that work together: shuffles, votes, shared memory, atomics. */
 #include "check.h"
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nvcc: --compress-mode=speed */
 /* Streams, events and asynchronous copies of pinned memory. */
 #include "check.h"
 

@@ -4,6 +4,9 @@
 #include <string.h>
 
 #include "test_kernels.h"
+#ifdef GI_HAVE_ZSTD
+#include <zstd.h>
+#endif
 
 static CUresult load_text(const char *text)
 {
@@ -97,6 +100,44 @@ static void lz4_entry(struct fatbin *f, const char *text)
     *f = saved;
 }
 
+#ifdef GI_HAVE_ZSTD
+static void zstd_entry(struct fatbin *f, const char *text)
+{
+    const struct fatbin saved = *f;
+    CUmodule m = NULL;
+    CUfunction fn = NULL;
+    size_t n = strlen(text) + 1;
+    size_t packed = ZSTD_compress(f->entry[0].text, sizeof(f->entry[0].text), text, n, 3);
+    EXPECT(!ZSTD_isError(packed));
+    f->entry[0].flags = 0x8000;
+    f->entry[0].compressed_size = (uint32_t)packed;
+    f->entry[0].plain_size = n;
+    OK(cuModuleLoadData(&m, f));
+    OK(cuModuleGetFunction(&fn, m, "high"));
+    OK(cuModuleUnload(m));
+    f->entry[0].plain_size--;
+    FAILS(INVALID_IMAGE, cuModuleLoadData(&m, f));
+    f->entry[0].plain_size = n + 1;
+    FAILS(INVALID_IMAGE, cuModuleLoadData(&m, f));
+    f->entry[0].plain_size = n;
+    f->entry[0].compressed_size--;
+    FAILS(INVALID_IMAGE, cuModuleLoadData(&m, f));
+    *f = saved;
+}
+#else
+/* Built without libzstd: the other entry is taken. */
+static void zstd_entry(struct fatbin *f, const char *text)
+{
+    CUmodule m = NULL;
+    CUfunction fn = NULL;
+    (void)text;
+    f->entry[0].flags = 0x8000;
+    OK(cuModuleLoadData(&m, f));
+    OK(cuModuleGetFunction(&fn, m, "low"));
+    OK(cuModuleUnload(m));
+}
+#endif
+
 static void fatbins(void)
 {
     static const char old[] = HEADER ".visible .entry low() { ret; }";
@@ -119,7 +160,8 @@ static void fatbins(void)
     OK(cuModuleLoadFatBinary(&m, &f));
     OK(cuModuleGetFunction(&fn, m, "high"));
     OK(cuModuleUnload(m));
-    f.entry[0].flags = 0x8000; /* compressed: the other one */
+    zstd_entry(&f, young);
+    f.entry[0].flags = 0x100000; /* for one architecture alone: the other one */
     OK(cuModuleLoadData(&m, &wrapper));
     OK(cuModuleGetFunction(&fn, m, "low"));
     OK(cuModuleUnload(m));

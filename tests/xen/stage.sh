@@ -34,6 +34,7 @@ stage_node() {
     # Pushed here, where it takes no emulated time.
     start_registry
     NODE_PROGRAMS=("$build/bin/xen-hostile")
+    [ ! -x "$build/bin/idm-bench" ] || NODE_PROGRAMS+=("$build/bin/idm-bench")
     push_demo
     end_process "$registry_pid"
     registry_pid=
