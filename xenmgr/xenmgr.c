@@ -89,7 +89,7 @@ static void tell_death(struct machine *m)
     m->calling = true;
     m->refs++;
     pthread_mutex_unlock(&mgr->mu);
-    char reason[MACHINE_REASON] = "the machine ended";
+    char reason[MACHINE_REASON] = "its first process ended";
     if (mgr->driver->why_ended)
         mgr->driver->why_ended(mgr->state, &m->facts, reason);
     fn(data, m, reason);

@@ -77,14 +77,21 @@ static void read_console(struct console *c)
     }
 }
 
-/* With the lock held. */
+static bool is_terminal(const char *path)
+{
+    static const char folder[] = "/dev/pts/";
+    const char *name = path + strlen(folder);
+    return strncmp(path, folder, strlen(folder)) == 0 && *name && !name[strspn(name, "0123456789")];
+}
+
+/* Guests can't write this key (XSA-57), but a path is a path. With the lock held. */
 static void look_for(struct console *c)
 {
     char path[64];
     unsigned len;
     snprintf(path, sizeof(path), "/local/domain/%u/console/tty", c->domid);
     cleanup_free char *tty = xs_read(c->all->xs, XBT_NULL, path, &len);
-    if (tty && strncmp(tty, "/dev/pts/", 9) == 0) {
+    if (tty && is_terminal(tty)) {
         c->fd = open(tty, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
         struct epoll_event ev = {.events = EPOLLIN};
         if (c->fd >= 0 && epoll_ctl(c->all->epoll, EPOLL_CTL_ADD, c->fd, &ev) < 0)
