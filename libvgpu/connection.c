@@ -15,6 +15,7 @@
 #include "context.h"
 #include "handles.h"
 #include "host.h"
+#include "host_function.h"
 #include "idm/export_tables.h"
 #include "memory.h"
 #include "module.h"
@@ -135,6 +136,7 @@ static void forked(void)
     handles_forked();
     memory_forked();
     host_forked();
+    host_function_forked();
     module_forked();
     vg.arena = NULL;
     release();
@@ -236,6 +238,8 @@ CUresult vg_enter(enum vg_need need)
     int state = atomic_load_explicit(&vg.state, memory_order_acquire);
     if (state != VG_OPEN)
         return state == VG_DEAD ? CUDA_ERROR_DEVICE_UNAVAILABLE : CUDA_ERROR_NOT_INITIALIZED;
+    if (host_function_is_running())
+        return CUDA_ERROR_NOT_PERMITTED;
     if (need == VG_CURRENT_CONTEXT)
         return context_check_current();
     return CUDA_SUCCESS;

@@ -47,6 +47,8 @@ struct vg_ticket {
     CUresult result;
     bool done;
     bool unwatched; /* a failure is told by the next call that synchronizes */
+    /* For an answer nobody waits for; NULL: somebody does. With vg.lock held. */
+    void (*arrived)(struct vg_ticket *ticket, const void *payload, uint32_t len);
 };
 
 enum vg_slot_state { VG_SLOT_FREE, VG_SLOT_OWNED, VG_SLOT_FLYING };
@@ -106,8 +108,8 @@ CUresult vg_open(void);
 void vg_close(void);
 
 enum vg_need { VG_ANY_CONTEXT, VG_CURRENT_CONTEXT };
-/* At the start of each call: NOT_INITIALIZED, the dead channel's error, or (if
- * needed) INVALID_CONTEXT. */
+/* At the start of each call: NOT_INITIALIZED, the dead channel's error, (if
+ * needed) INVALID_CONTEXT, or NOT_PERMITTED in a function that a stream runs. */
 CUresult vg_enter(enum vg_need need);
 
 CUresult vg_queue(uint16_t type, const struct idm_part *parts, unsigned n);
@@ -115,6 +117,8 @@ CUresult vg_ask(uint16_t type, const struct idm_part *parts, unsigned n, struct 
 
 /* Queues a request whose answer fills TICKET later. */
 CUresult vg_send(uint16_t type, const struct idm_part *parts, unsigned n, struct vg_ticket *ticket);
+/* With vg.lock held: gives up waiting for the first answer that is for ARRIVED; NULL: none is. */
+struct vg_ticket *vg_withdraw(void (*arrived)(struct vg_ticket *, const void *, uint32_t));
 /* With vg.lock held: waits until something has come in (or the channel died). */
 void vg_pump(void);
 /* Waits for TICKET, then returns its result. */

@@ -138,6 +138,8 @@ static void deliver(const struct idm_header *h)
             memcpy(t->answer->data, vg.incoming.data, h->payload_len);
         }
         t->done = true;
+        if (t->arrived)
+            t->arrived(t, vg.incoming.data, h->payload_len);
         return;
     }
     die(); /* an answer to nothing */
@@ -172,6 +174,18 @@ void vg_pump(void)
     vg.waiting++;
     pthread_cond_wait(&vg.changed, &vg.lock);
     vg.waiting--;
+}
+
+struct vg_ticket *vg_withdraw(void (*arrived)(struct vg_ticket *, const void *, uint32_t))
+{
+    for (struct vg_ticket **at = &vg.tickets; *at; at = &(*at)->next) {
+        struct vg_ticket *t = *at;
+        if (t->arrived != arrived)
+            continue;
+        *at = t->next;
+        return t;
+    }
+    return NULL;
 }
 
 static CUresult await(struct vg_ticket *ticket)

@@ -243,6 +243,18 @@ CUresult cuMemsetD2D32_v2_ptds(CUdeviceptr dst, size_t pitch, unsigned int value
 CUresult cuMemsetD2D32Async_ptsz(CUdeviceptr dst, size_t pitch, unsigned int value, size_t width,
                                  size_t height, CUstream stream);
 
+/* --- Functions of the host in a stream's order ---------------------------------------- */
+
+typedef void (*CUhostFn)(void *data);
+typedef void (*CUstreamCallback)(CUstream stream, CUresult status, void *data);
+
+CUresult cuLaunchHostFunc(CUstream stream, CUhostFn fn, void *data);
+CUresult cuStreamAddCallback(CUstream stream, CUstreamCallback callback, void *data,
+                             unsigned int flags);
+CUresult cuLaunchHostFunc_ptsz(CUstream stream, CUhostFn fn, void *data);
+CUresult cuStreamAddCallback_ptsz(CUstream stream, CUstreamCallback callback, void *data,
+                                  unsigned int flags);
+
 /* --- Managed memory ---------------------------------------------------------------- */
 
 #define CU_MEM_ATTACH_GLOBAL 0x1

@@ -202,6 +202,17 @@ CUresult cuCtxCreate_v4(CUcontext *ctx, CUctxCreateParams *params, unsigned int 
                           flags, dev);
 }
 
+CUresult cuLaunchHostFunc_ptsz(CUstream stream, CUhostFn fn, void *data)
+{
+    return cuLaunchHostFunc(own(stream), fn, data);
+}
+
+CUresult cuStreamAddCallback_ptsz(CUstream stream, CUstreamCallback callback, void *data,
+                                  unsigned int flags)
+{
+    return cuStreamAddCallback(own(stream), callback, data, flags);
+}
+
 /* NULL is the current context, as for all that takes one. */
 static CUresult enter(CUcontext ctx)
 {

@@ -59,6 +59,9 @@ struct idm_ring_page {
     /* First error of the device that outlives calls (CUresult), for calls that
      * don't wait; written by the worker. A hint, for this client only. */
     _Alignas(128) _Atomic uint32_t sticky;
+    /* How many of its functions in streams' order the client has run; streams wait for it.
+     * Written by the client: the worker's thread, which reads the ring, may be waiting. */
+    _Alignas(128) _Atomic uint64_t host_done;
 };
 _Static_assert(sizeof(struct idm_ring_page) <= IDM_CONTROL_PAGE, "control page");
 

@@ -17,6 +17,7 @@ struct thread {
 
 static __thread struct thread *self;
 static pthread_key_t key;
+static __thread bool in_callback;
 static atomic_bool forked;
 
 static void thread_free(void *data)
@@ -56,8 +57,20 @@ static struct thread *thread_self(void)
     return t;
 }
 
+void sim_callback_begins(void)
+{
+    in_callback = true;
+}
+
+void sim_callback_ends(void)
+{
+    in_callback = false;
+}
+
 CUresult sim_enter(void)
 {
+    if (in_callback)
+        return CUDA_ERROR_NOT_PERMITTED;
     return sim.ready && !forked ? CUDA_SUCCESS : CUDA_ERROR_NOT_INITIALIZED;
 }
 

@@ -150,8 +150,12 @@ PUT(CUkern_st)
 
 /* --- the calling thread (api_thread.c) ---------------------------------------- */
 
-/* NOT_INITIALIZED before cuInit, and in a fork's child. */
+/* NOT_INITIALIZED before cuInit, and in a fork's child; NOT_PERMITTED in a stream's function. */
 CUresult sim_enter(void);
+/* Between the two the calling thread runs a function of the program's in a stream: all calls
+ * are NOT_PERMITTED. */
+void sim_callback_begins(void);
+void sim_callback_ends(void);
 /* The current context, which stays while it is current; its sticky error. */
 CUresult sim_context(struct CUctx_st **ret_context);
 /* STREAM, held: NULL, legacy and per-thread ones resolved for CONTEXT. Another context's

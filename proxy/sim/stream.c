@@ -155,7 +155,7 @@ static void carry_out(struct op *op, unsigned more)
     struct CUstream_st *s = op->stream;
     struct CUctx_st *c = s->o.context;
     CUresult rc = CUDA_SUCCESS;
-    if (!c->error) {
+    if (!c->error || op->always) {
         pthread_mutex_unlock(&sched.lock);
         rc = op->run(op);
         pthread_mutex_lock(&sched.lock);

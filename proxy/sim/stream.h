@@ -24,6 +24,7 @@ struct op {
     void (*release)(struct op *op); /* NULL: nothing; then it is freed */
     struct point *point;
     bool records;
+    bool always; /* runs though its context has failed */
     /* The scheduler's own: */
     struct op *next;
     struct CUstream_st *stream;

@@ -88,10 +88,13 @@ void worker_ranges_gone(struct worker *w, uint64_t context_or_module);
 /* --- waits.c: answers that wait for the GPU -------------------------------- */
 
 /* A handler's result: the answer comes later. */
-#define WORKER_LATER   ((CUresult)0x7ffffff0)
+#define WORKER_LATER ((CUresult)0x7ffffff0)
 
-#define MAX_WAITS      4096 /* answers outstanding */
-#define MAX_WAIT_ITEMS 8192 /* events they wait for */
+/* A handler's result: another thread answers (host.c). */
+#define WORKER_ELSEWHERE ((CUresult)0x7ffffff1)
+
+#define MAX_WAITS        4096 /* answers outstanding */
+#define MAX_WAIT_ITEMS   8192 /* events they wait for */
 
 /* A wait's type when no client waits: a mark of share.c. */
 #define WAIT_MARK 0xffffu
@@ -197,6 +200,20 @@ void share_leave(struct worker *w);
 /* waits.c: puts a mark behind all of STREAMS' work; false: nothing could be marked. */
 bool worker_mark(struct worker *w, const struct share_stream *streams, uint32_t n, uint64_t covers);
 
+/* --- host.c: functions of the client's in a stream's order ------------------- */
+
+#define MAX_HOST_FUNCTIONS 4096 /* that streams have */
+
+struct host_gate;
+/* NULL: no memory. Before the first message. */
+struct host_gate *host_gate_new(struct worker *w);
+/* No stream waits for the client any more. The driver's threads may still know the gate,
+ * the worker is theirs no longer. */
+void host_gate_close(struct host_gate *g);
+/* The completion ring has several writers: hold this for an answer. */
+void host_gate_lock(struct host_gate *g);
+void host_gate_unlock(struct host_gate *g);
+
 /* --- images (calls_module.c) ---------------------------------------------- */
 
 #define MAX_IMAGES 4
@@ -277,6 +294,7 @@ struct worker {
     struct objects objects;
     struct ranges ranges;
     struct waits waits;
+    struct host_gate *host;
     struct share share;
     struct image images[MAX_IMAGES];
 
@@ -324,6 +342,9 @@ bool worker_should_stop(struct worker *w);
 int worker_serve(struct worker *w, struct gi_error *err);
 void worker_answer(struct worker *w, uint64_t seq, uint16_t type, CUresult result,
                    const struct idm_part *parts, unsigned n);
+/* An answer's record in the ring, with the gate locked; false: the channel is of no use. */
+bool worker_publish(struct worker *w, uint64_t seq, uint16_t type, const struct idm_reply *head,
+                    const struct idm_part *parts, unsigned n);
 /* A record that can't be decoded: counted; for the caller INVALID_VALUE. */
 CUresult worker_malformed(struct worker *w);
 /* Counts a refusal, notes the wire error, says it in the log now and then. */

@@ -93,27 +93,36 @@ static void *reserve(struct worker *w, uint32_t len)
     return rc == 0 ? payload : NULL;
 }
 
-void worker_answer(struct worker *w, uint64_t seq, uint16_t type, CUresult result,
-                   const struct idm_part *parts, unsigned n)
+bool worker_publish(struct worker *w, uint64_t seq, uint16_t type, const struct idm_reply *head,
+                    const struct idm_part *parts, unsigned n)
 {
-    struct idm_reply head = {
-        .result = (int32_t)result, .late = (int32_t)w->late, .error = (uint32_t)w->error};
-    struct idm_part only = {&head, sizeof(head)};
-    if (n == 0 || result != CUDA_SUCCESS) {
+    struct idm_part only = {head, sizeof(*head)};
+    if (n == 0 || head->result != CUDA_SUCCESS) {
         parts = &only;
         n = 1;
     }
     uint32_t len = idm_parts_len(parts, n, idm_max_payload(w->out.size));
-    uint8_t *payload = len && !w->dead ? reserve(w, len) : NULL;
-    if (!payload) {
-        w->dead = true;
-        return;
-    }
+    uint8_t *payload = len ? reserve(w, len) : NULL;
+    if (!payload)
+        return false;
     idm_write_parts(payload, parts, n);
-    memcpy(payload, &head, sizeof(head));
-    w->late = CUDA_SUCCESS;
-    note_sticky(w, result);
+    memcpy(payload, head, sizeof(*head));
+    note_sticky(w, (CUresult)head->result);
     idm_publish(&w->out, type, seq, IDM_FLAG_REPLY, len);
+    return true;
+}
+
+void worker_answer(struct worker *w, uint64_t seq, uint16_t type, CUresult result,
+                   const struct idm_part *parts, unsigned n)
+{
+    const struct idm_reply head = {
+        .result = (int32_t)result, .late = (int32_t)w->late, .error = (uint32_t)w->error};
+    if (w->dead)
+        return;
+    host_gate_lock(w->host);
+    w->dead = !worker_publish(w, seq, type, &head, parts, n);
+    host_gate_unlock(w->host);
+    w->late = CUDA_SUCCESS;
 }
 
 static void settle(struct worker *w, const struct worker_result *r)
@@ -122,6 +131,8 @@ static void settle(struct worker *w, const struct worker_result *r)
         worker_keep_answer(w, &r->parts[0]);
         return;
     }
+    if (r->result == WORKER_ELSEWHERE)
+        return;
     if (w->want_reply) {
         worker_answer(w, w->seq, w->type, r->result, r->parts, r->n_parts);
         return;

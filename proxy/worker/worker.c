@@ -48,7 +48,8 @@ static int allocate(struct worker *w, struct gi_error *err)
     w->ranges.max = max;
     w->record_room = idm_max_payload(w->in.size);
     w->record = aligned_alloc(64, (w->record_room + 63u) & ~63u);
-    if (!w->record || objects_init(&w->objects, max) < 0 || waits_init(&w->waits) < 0)
+    w->host = host_gate_new(w);
+    if (!w->host || !w->record || objects_init(&w->objects, max) < 0 || waits_init(&w->waits) < 0)
         return gi_fail(err, GI_RESOURCE_EXHAUSTED, "no memory for a client's tables");
     return 0;
 }
@@ -64,6 +65,8 @@ static void unpin(struct worker *w)
 
 static void close_all(struct worker *w)
 {
+    if (w->host)
+        host_gate_close(w->host);
     if (w->objects.places) {
         unpin(w);
         worker_end_contexts(w);

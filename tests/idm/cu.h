@@ -138,6 +138,10 @@
     X(cuMemAdvise)                                                                                 \
     X(cuStreamAttachMemAsync)                                                                      \
     X(cuMemAllocAsync)                                                                             \
+    X(cuLaunchHostFunc)                                                                            \
+    X(cuLaunchHostFunc_ptsz)                                                                       \
+    X(cuStreamAddCallback)                                                                         \
+    X(cuStreamAddCallback_ptsz)                                                                    \
     X(cuMemFreeAsync)                                                                              \
     X(cuLaunchKernel)                                                                              \
     X(cuStreamCreate)                                                                              \

@@ -463,6 +463,7 @@ static void fault(void)
     SHOW(cuMemsetD8_v2, p, 0, 4);
     SHOW(cuMemcpyDtoH_v2, &n, p, 4);
     SHOW(cuCtxSynchronize);
+    host_functions_after_fault();
     SHOW(cuCtxDestroy_v2, context);
 }
 
@@ -481,6 +482,7 @@ int main(int argc, char **argv)
     launches();
     libraries();
     forms();
+    host_functions();
     streams();
     SHOW(cuModuleUnload, module);
     cu.cuModuleLoadData(&module, PTX_ALL);

@@ -18,5 +18,9 @@ void show_device(CUdeviceptr p, size_t bytes);
 void libraries(void);
 /* Forms of calls for a thread's own stream, later and earlier ones. */
 void forms(void);
+/* Functions of the host in streams. */
+void host_functions(void);
+/* A context has failed before. */
+void host_functions_after_fault(void);
 
 #endif

@@ -176,7 +176,8 @@ static bool begins(const char *s, const char *with)
     return strncmp(s, with, strlen(with)) == 0;
 }
 
-/* What has a stream puts work into it, but for streams' and events' own calls. */
+/* What has a stream puts work into it, but for streams' and events' own calls and the
+ * host's functions. */
 static const char *effect_of(const struct call *c)
 {
     bool streamed = false;
@@ -187,7 +188,7 @@ static const char *effect_of(const struct call *c)
             return "ENDS";
         streamed = streamed || p->type == T_STREAM;
     }
-    if (begins(c->symbol, "cuStream") || begins(c->symbol, "cuEvent"))
+    if (begins(c->symbol, "cuStream") || begins(c->symbol, "cuEvent") || begins(c->symbol, "host_"))
         return NULL;
     if (streamed)
         return "WORK";

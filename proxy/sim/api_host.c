@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The program's functions in a stream's order, on the scheduler's threads. */
+#include <stdlib.h>
+
+#include "stream.h"
+
+struct host_call {
+    struct op op;
+    CUhostFn fn; /* or */
+    CUstreamCallback callback;
+    CUstream handle; /* as the program named it */
+    void *data;
+};
+
+static CUresult run_call(struct op *op)
+{
+    const struct host_call *h = (const struct host_call *)op;
+    sim_callback_begins();
+    if (h->fn)
+        h->fn(h->data);
+    else
+        h->callback(h->handle, op->stream->o.context->error, h->data);
+    sim_callback_ends();
+    return CUDA_SUCCESS;
+}
+
+static CUresult submit(CUstream stream, CUhostFn fn, CUstreamCallback callback, void *data)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUstream_st) *s = NULL;
+    TRY(sim_context(&c));
+    if (!fn && !callback)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(sim_stream(stream, c, &s));
+    struct host_call *h = calloc(1, sizeof(*h));
+    if (!h)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    h->op.run = run_call;
+    h->op.always = callback != NULL; /* it is told of errors */
+    h->fn = fn;
+    h->callback = callback;
+    h->handle = stream;
+    h->data = data;
+    return stream_submit(s, &h->op, SUBMIT_LATER);
+}
+
+CUresult cuLaunchHostFunc(CUstream stream, CUhostFn fn, void *data)
+{
+    return submit(stream, fn, NULL, data);
+}
+
+CUresult cuStreamAddCallback(CUstream stream, CUstreamCallback callback, void *data,
+                             unsigned int flags)
+{
+    if (flags)
+        callback = NULL; /* reserved */
+    return submit(stream, NULL, callback, data);
+}
