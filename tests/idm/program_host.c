@@ -2,6 +2,8 @@
 /* The program's own functions in streams: in order, with what the GPU does before
  * and after them; what they may and may not. */
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,24 +13,34 @@
 
 enum { STREAMS = 3, ROUNDS = 40, WORDS = 1000 };
 
-static CUstream stream_of(CUresult status, CUstream stream)
-{
-    printf("callback: %d\n", (int)status);
-    return stream;
-}
-
-static CUstream told;
 static pthread_t caller;
+
+/* What a callback saw. Said by show_told, when nothing else is said meanwhile. */
+static struct {
+    CUstream stream;
+    CUresult status, alloc, synchronize, count;
+    bool callers_thread;
+} told;
 
 static void callback(CUstream stream, CUresult status, void *data)
 {
     CUdeviceptr p = 0;
     int n = 0;
-    told = stream_of(status, stream);
-    printf("from itself: %d %d %d\n", (int)cu.cuMemAlloc_v2(&p, 16), (int)cu.cuCtxSynchronize(),
-           (int)cu.cuDeviceGetCount(&n));
-    printf("the caller's thread: %d\n", pthread_equal(pthread_self(), caller) != 0);
+    told.stream = stream;
+    told.status = status;
+    told.alloc = cu.cuMemAlloc_v2(&p, 16);
+    told.synchronize = cu.cuCtxSynchronize();
+    told.count = cu.cuDeviceGetCount(&n);
+    told.callers_thread = pthread_equal(pthread_self(), caller) != 0;
     ++*(int *)data;
+}
+
+static void show_told(CUstream expected)
+{
+    printf("callback: its stream %d, %d; from itself: %d %d %d; the caller's thread %d\n",
+           told.stream == expected, (int)told.status, (int)told.alloc, (int)told.synchronize,
+           (int)told.count, told.callers_thread);
+    memset(&told, 0xff, sizeof(told));
 }
 
 static void count(void *data)
@@ -70,15 +82,18 @@ static void simple(void)
     printf("%d\n", n);
     SHOW(cuStreamAddCallback, s, callback, &n, 0);
     SHOW(cuStreamSynchronize, s);
-    printf("%d %d\n", n, told == s);
+    printf("%d\n", n);
+    show_told(s);
     SHOW(cuLaunchHostFunc, NULL, count, &n);
     SHOW(cuLaunchHostFunc_ptsz, NULL, count, &n);
     SHOW(cuStreamAddCallback, NULL, callback, &n, 0);
     SHOW(cuCtxSynchronize);
-    printf("%d %d\n", n, told == NULL);
+    printf("%d\n", n);
+    show_told(NULL);
     SHOW(cuStreamAddCallback_ptsz, NULL, callback, &n, 0);
     SHOW(cuStreamSynchronize, CU_STREAM_PER_THREAD);
     printf("%d\n", n);
+    show_told(NULL);
     for (int i = 0; i < 200; i++)
         cu.cuLaunchHostFunc(s, count, &n);
     /* What it was given is done. */
@@ -123,8 +138,12 @@ static void in_turns(void)
     }
 }
 
+static atomic_bool may_end;
+
 static void slow(void *data)
 {
+    while (!may_end)
+        usleep(1000);
     usleep(30000);
     *(int *)data = 1;
 }
@@ -145,12 +164,14 @@ static void held(void)
     SHOW(cuMemAlloc_v2, &p, 4096);
     SHOW(cuMemAlloc_v2, &q, 4096);
     SHOW(cuMemsetD8Async, p, 1, 4096, s);
+    may_end = false;
     SHOW(cuLaunchHostFunc, s, slow, &done);
     SHOW(cuStreamQuery, s);
     SHOW(cuEventRecord, e, s);
     SHOW(cuStreamWaitEvent, t, e, 0);
     SHOW(cuMemcpyDtoDAsync_v2, q, p, 4096, t);
     SHOW(cuEventQuery, e);
+    may_end = true;
     SHOW(cuMemFree_v2, p); /* waits, in the driver */
     SHOW(cuStreamSynchronize, t);
     printf("%d\n", done);
