@@ -71,7 +71,7 @@ for n in 1 2 3; do
 done
 sleep 2
 echo "dom0: $(((before - $(free_kb)) / 3)) KiB a pod; a pod's domain: $(xl list | awk '/gi-gi-/ { print $3; exit }') MiB"
-echo "runtime: $(awk '/^VmRSS/ { print $2 }' /proc/$runtime_pid/status) KiB"
+echo "runtime: $(awk '/^VmRSS/ { print $2 }' "/proc/$(cat /run/gi/pid)/status") KiB"
 gpuictl exec idle1 -- cat /proc/meminfo | head -n 3
 echo "zone-init: $(grep -ah '^zone-init: agent ok' /var/log/xen/console/guest-gi-gi-*.log | tail -n 1)"
 gpuictl rm -f --all >/dev/null

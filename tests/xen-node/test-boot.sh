@@ -13,5 +13,5 @@ mkdir -p "$work/root"/{bin,dev}
 cp "$(command -v busybox)" "$work/root/bin/busybox"
 install -m 755 "$here/guest-init" "$work/root/init"
 (cd "$work/root" && find . | cpio --quiet -o -H newc -R 0:0) >"$work/initramfs"
-"$here/run.sh" --cmd "$here/boot-inside.sh" --log "$1" --timeout 240 \
+"$here/again.sh" "$1" "$here/run.sh" --cmd "$here/boot-inside.sh" --log "$1" --timeout 240 \
     --add "$dom0/vmlinux:/guest/vmlinux" --add "$work/initramfs:/guest/initramfs"

@@ -21,6 +21,6 @@ cp "$(command -v busybox)" "$work/features/bin/busybox"
 install -m 755 "$here/features-init" "$work/features/init"
 cp "$here/features-bundle.json" "$work/features/bundle/config.json"
 (cd "$work/features" && find . | cpio --quiet -o -H newc -R 0:0) >"$work/features.cpio"
-"$here/run.sh" --cmd "$here/zone-inside.sh" --log "$2" --timeout 240 --out "${2%.log}-guests" \
+"$here/again.sh" "$2" "$here/run.sh" --cmd "$here/zone-inside.sh" --log "$2" --timeout 240 --out "${2%.log}-guests" \
     --add "$kernel/vmlinux:/guest/vmlinux" --add "$work/zone.erofs:/guest/zone.erofs" \
     --add "$work/features.cpio:/guest/features"

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=dash disable=SC1090,SC2013,SC2034,SC2154
+# shellcheck shell=dash disable=SC2013
 # In dom0: one node goes through the steps of tests/xen/steps, in the order that
 # /node/steps/order names (test-node.sh; "step:3" gives one its number). After each of
 # them nothing is left over.
@@ -9,13 +9,21 @@ mkdir -p /run/gi
 # shellcheck source=tests/xen/node-lib.sh
 . /node/node-lib.sh
 start_node /run/gi/before
+# Guests that QEMU's emulation let down so far (tests/xen-node/again.sh).
+faults() { xl dmesg | grep -c 'Triple fault' || true; }
 for word in $(cat /node/steps/order); do
     step=${word%%:*} arg=${word#"${word%%:*}"}
     began=$(now)
     echo "== $step"
-    . "/node/steps/$step.sh"
-    gpuictl rm -f --all >/dev/null 2>&1 || fail "$step: rm"
-    until_ok 60 settle /run/gi/before || fail "$step: left over: $(diff /run/gi/before /run/gi/now)"
+    tries=1 had=$(faults)
+    until /node/attempt.sh "$step" "${arg#:}"; do
+        [ "$(faults)" != "$had" ] && [ $tries -lt 3 ] || exit 1
+        echo "== $step: an emulated processor failed; once more"
+        tries=$((tries + 1)) had=$(faults)
+        running || start_runtime
+        gpuictl rm -f --all >/dev/null 2>&1 || true
+        until_ok 90 proxy_stats || fail "no gpu-proxy after a fault"
+    done
     echo "== $step: $(awk "BEGIN { printf \"%.0f\", $(now) - $began }") s"
 done
 echo "the same as before: $(tr '\n' ';' </run/gi/now)"

@@ -4,7 +4,6 @@
 export LD_LIBRARY_PATH=/node/lib PATH=$PATH:/node/bin
 export CONTAINER_RUNTIME_ENDPOINT=unix:///run/gi/runtime.sock GPUICTL_LOG_ROOT=/run/gi/pod-logs
 image=$(cat /node/image)
-runtime_pid='' forwarded=''
 
 fail() {
     echo "FAIL: $*"
@@ -67,15 +66,19 @@ END
 }
 END
     gpu-isolated-runtime --config /run/gi/config.json >>/run/gi/runtime.log 2>&1 &
-    runtime_pid=$!
+    echo $! >/run/gi/pid
     until_ok 60 gpuictl version || fail "the runtime does not answer"
-    [ -n "$forwarded" ] || forward_cri
-    forwarded=1
+    [ -e /run/gi/forwarded ] || forward_cri
+    touch /run/gi/forwarded
 }
 
+# Of a process that is dead and not yet waited for there is no program.
+running() { [ -n "$(readlink "/proc/$(cat /run/gi/pid)/exe")" ]; }
+runtime_ended() { ! running; }
+
 kill_runtime() {
-    kill -9 "$runtime_pid"
-    wait "$runtime_pid" 2>/dev/null || true
+    kill -9 "$(cat /run/gi/pid)"
+    until_ok 10 runtime_ended || fail "the runtime does not die"
 }
 
 # The other half is test-node.sh's.
@@ -91,7 +94,7 @@ inventory() {
     echo "zones $(xenstore-list /gpu-isolated/zones | tr '\n' ' ')"
     echo "xenstore $(xenstore-ls /local/domain/0/backend | wc -l)"
     echo "loops $(losetup -a | wc -l)"
-    echo "descriptors $(ls /proc/$runtime_pid/fd | wc -l)"
+    echo "descriptors $(ls "/proc/$(cat /run/gi/pid)/fd" | wc -l)"
     echo "interfaces $(ls /sys/class/net | wc -l)"
     echo "network namespaces $(ls /run/gi/netns | wc -l)"
     echo "event channels $(lsevtchn 0 | wc -l)"

@@ -41,7 +41,7 @@ stage_node() {
     cp -a "$NODE/registry" "$STAGE/node/registry"
     sed "s|$NODE|/node|" "$NODE/etc/registry.yml" >"$STAGE/node/registry.yml"
     echo "$demo_image" >"$STAGE/node/image"
-    cp "$kernel/vmlinux" "$here/../../xenmgr/xen/xen-block" "$here/../../xenmgr/xen/xen-vif" "$here/node-lib.sh" "$STAGE/node/"
+    cp "$kernel/vmlinux" "$here/../../xenmgr/xen/xen-block" "$here/../../xenmgr/xen/xen-vif" "$here/node-lib.sh" "$here/attempt.sh" "$STAGE/node/"
     mkdir "$STAGE/node/cni" "$STAGE/node/steps"
     cp "$here"/steps/*.sh "$STAGE/node/steps/"
     cp /usr/lib/cni/{bridge,host-local,loopback} "$STAGE/node/cni/"
