@@ -44,6 +44,7 @@ struct config {
     char *xen_gpu_root;
     uint64_t xen_gpu_memory;
     char *gpu_proxy_socket;
+    char *host_files;
     char **handlers;
     char *default_handler;
     char *cgroup_driver;

@@ -84,6 +84,9 @@ const struct config_key config_keys[] = {
     PATH(gpu_proxy_socket, "\"/run/gpu-isolated/gpu-proxy.sock\"",
          "gpu-proxy's control socket. It need not exist until a pod asks for the GPU. With the "
          "driver xen it is made here, and leads into the driver domain."),
+    CHOICE(host_files, "\"auto\"", "auto|copied",
+           "How containers get mounted files and folders of the host. copied: as a pod that is a "
+           "Xen domain always does (docs/volumes.md). auto: with the driver local, mounted."),
     LIST(handlers, "[\"gpu-isolated\"]",
          "Runtime handlers (RuntimeClass.handler) whose pods are run here."),
     STR(default_handler, "\"gpu-isolated\"",

@@ -110,20 +110,33 @@ int container_open_log(struct container *c, struct gi_error *err)
     return 0;
 }
 
-/* The roots of images that are mounted, as the zone sees them: for each of the config's
- * mounts one, NULL where it is no image. */
-struct image_roots {
-    char **names;
+/* What stands for the config's mounts in the zone: for each of them a root of an
+ * image, or a copy of the host's files, or neither (NULL). */
+struct mount_sources {
+    char **images, **copies;
     size_t n;
 };
 
-static void image_roots_free(struct image_roots *r)
+static int mount_sources_init(struct mount_sources *s, size_t n, struct gi_error *err)
 {
-    for (size_t i = 0; i < r->n; i++)
-        free(r->names[i]);
-    free(r->names);
+    s->images = calloc(n + 1, sizeof(*s->images));
+    s->copies = calloc(n + 1, sizeof(*s->copies));
+    if (!s->images || !s->copies)
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "out of memory");
+    s->n = n;
+    return 0;
 }
-#define cleanup_image_roots __attribute__((cleanup(image_roots_free)))
+
+static void mount_sources_free(struct mount_sources *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        free(s->images[i]);
+        free(s->copies[i]);
+    }
+    free(s->images);
+    free(s->copies);
+}
+#define cleanup_mount_sources __attribute__((cleanup(mount_sources_free)))
 
 static void note_mount_image(struct container *c, const char *id)
 {
@@ -147,34 +160,35 @@ static int share_mounted_image(struct container *c, size_t i, char **ret_name, s
     return 0;
 }
 
-static int share_mounted_images(struct container *c, struct image_roots *ret, struct gi_error *err)
+static int share_mounted_images(struct container *c, struct mount_sources *s, struct gi_error *err)
 {
     const Runtime__V1__ContainerConfig *config = c->rec->config;
-    ret->names = calloc(config->n_mounts + 1, sizeof(*ret->names));
-    if (!ret->names)
-        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "out of memory");
-    ret->n = config->n_mounts;
-    for (size_t i = 0; i < config->n_mounts; i++) {
-        const Runtime__V1__ImageSpec *image = config->mounts[i]->image;
-        int rc = image && *image->image ? share_mounted_image(c, i, &ret->names[i], err) : 0;
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
+    int rc = 0;
+    for (size_t i = 0; i < s->n && rc == 0; i++)
+        if (config->mounts[i]->image)
+            rc = share_mounted_image(c, i, &s->images[i], err);
+    return rc;
 }
 
-static int write_spec(struct container *c, const struct images_image *image, struct oci_output *out,
-                      struct gi_error *err)
+static int write_spec(struct rpc_call *call, struct container *c, const struct images_image *image,
+                      struct agent_client *agent, struct oci_output *out, struct gi_error *err)
 {
     struct pod *p = c->pod;
     char etc[PATH_MAX];
-    cleanup_image_roots struct image_roots roots = {0};
-    bool shares_host = xenmgr_shares_host(p->rt->mgr);
-    if (shares_host)
+    cleanup_mount_sources struct mount_sources sources = {0};
+    bool copied = runtime_copies_files(p->rt);
+    if (!copied)
         pod_path(p, "etc", etc, sizeof(etc));
     else
         snprintf(etc, sizeof(etc), "%s", AGENT_VOLUME_SOURCE POD_ETC_VOLUME);
-    int rc = share_mounted_images(c, &roots, err);
+    int rc = oci_check_mounts(c->rec->config, err);
+    if (rc == 0)
+        rc = mount_sources_init(&sources, c->rec->config->n_mounts, err);
+    if (rc == 0)
+        rc = share_mounted_images(c, &sources, err);
+    if (rc == 0 && copied)
+        rc = volumes_prepare(c, agent, agent_patience(p->rt, call), sources.copies, err);
+    GI_FAILPOINT(rc, "container_volumes_prepared", err);
     if (rc < 0)
         return rc;
     const struct oci_input in = {
@@ -184,9 +198,10 @@ static int write_spec(struct container *c, const struct images_image *image, str
         .image = image,
         .hostname = podconfig_hostname(p->rec->config),
         .etc_dir = etc,
-        .host_paths = shares_host,
-        .image_roots = roots.names,
-        .available_caps = shares_host ? oci_own_caps() : OCI_ALL_CAPS,
+        .host_paths = !copied,
+        .image_roots = sources.images,
+        .zone_sources = sources.copies,
+        .available_caps = xenmgr_shares_host(p->rt->mgr) ? oci_own_caps() : OCI_ALL_CAPS,
     };
     rc = oci_spec_write(&in, out, err);
     if (rc < 0)
@@ -245,7 +260,7 @@ static int build(struct rpc_call *call, struct container *c, const struct images
     if (rc == 0)
         rc = pod_agent(c->pod, &a, err);
     if (rc == 0)
-        rc = write_spec(c, image, &spec, err);
+        rc = write_spec(call, c, image, a->client, &spec, err);
     if (rc == 0)
         rc = container_save(c, err);
     GI_FAILPOINT(rc, "container_record_saved", err);
@@ -287,10 +302,14 @@ static void unbuild(struct container *c)
 {
     cleanup_agent struct agent_ref *a = NULL;
     struct gi_error err = GI_ERROR_INIT;
-    if (pod_agent(c->pod, &a, NULL) == 0 &&
-        agent_remove_container(a->client, c->id, agent_patience(c->pod->rt, NULL), &err) < 0)
-        gi_log(GI_LOG_WARNING, "a container that could not be made can't be removed", "container",
-               c->id, "reason", err.message, NULL);
+    int ms = agent_patience(c->pod->rt, NULL);
+    if (pod_agent(c->pod, &a, NULL) == 0) {
+        if (agent_remove_container(a->client, c->id, ms, &err) < 0)
+            gi_log(GI_LOG_WARNING, "a container that could not be made can't be removed",
+                   "container", c->id, "reason", err.message, NULL);
+        else
+            volumes_release(c, a->client, ms);
+    }
     forget(c);
 }
 
@@ -501,6 +520,8 @@ int container_remove(struct rpc_call *call, struct container *c, struct gi_error
         GI_FAILPOINT(rc, "container_removed_in_zone", err);
         if (rc < 0)
             gi_prefix(err, "remove container \"%s\"", c->id);
+        else
+            volumes_release(c, a->client, agent_patience(c->pod->rt, call));
     }
     if (rc == 0)
         forget(c);

@@ -92,6 +92,29 @@ void pod_mark_dead(struct pod *p, const char *message)
 
 /* ---- callbacks; on the connection's reader thread ---- */
 
+static void end_container(struct container *c, const struct agent_exit *exit)
+{
+    {
+        GI_LOCK_SCOPE(&c->pod->rt->lock);
+        container_set_exit(c, exit, NULL);
+    }
+    container_save_or_log(c);
+}
+
+struct ending {
+    struct container *c;
+    struct agent_exit exit;
+};
+
+/* Who hears of an end looks for its termination message at once: first the files. */
+static void end_job(void *arg)
+{
+    cleanup_free struct ending *e = arg;
+    volumes_write_back(e->c);
+    end_container(e->c, &e->exit);
+    container_unref(e->c);
+}
+
 static void on_exit_event(void *data, const char *id, const struct agent_exit *exit)
 {
     struct agent_ref *a = data;
@@ -102,9 +125,16 @@ static void on_exit_event(void *data, const char *id, const struct agent_exit *e
         GI_LOCK_SCOPE(&a->pod->rt->lock);
         if (!c->rec->created_ns)
             return; /* it is CreateContainer's to say what became of it */
-        container_set_exit(c, exit, NULL);
     }
-    container_save_or_log(c);
+    struct ending *e = volumes_to_write_back(c) ? malloc(sizeof(*e)) : NULL;
+    if (e) {
+        *e = (struct ending){.c = container_ref(c), .exit = *exit};
+        if (pool_submit(c->pod->rt->jobs, end_job, e) == 0)
+            return;
+        container_unref(c);
+        free(e);
+    }
+    end_container(c, exit);
 }
 
 static void on_log(void *data, const char *id, const struct agent_log_record *records, size_t n)

@@ -35,6 +35,7 @@ static void pod_free(struct pod *p)
     pb_free(p->rec);
     free(p->containers);
     free(p->figures);
+    free(p->volumes);
     pthread_mutex_destroy(&p->op.lock);
     pthread_cond_destroy(&p->op.cond);
     pthread_mutex_destroy(&p->save_lock);

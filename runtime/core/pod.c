@@ -150,7 +150,7 @@ static int build(struct rpc_call *call, struct pod *p, const struct pod_wants *w
     if (rc == 0)
         rc = pod_connect(p, rpc_timeout_ms(call, (int)p->rt->config->machine_start_ms), err);
     GI_FAILPOINT(rc, "pod_agent_connected", err);
-    if (rc == 0 && !xenmgr_shares_host(p->rt->mgr))
+    if (rc == 0 && runtime_copies_files(p->rt))
         rc = podconfig_send_files(p, p->agent->client, agent_patience(p->rt, call), err);
     if (rc == 0)
         rc = pod_watch(p, err);

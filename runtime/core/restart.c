@@ -204,7 +204,8 @@ static void take_status(struct container *c, const struct agent_status *s)
     bool save = false;
     if (s->state == AGENT_EXITED) {
         int64_t until = gi_monotonic_ns() + 3000000000LL;
-        container_wait(c, NULL, until);
+        if (!container_wait(c, NULL, until))
+            volumes_write_back(c);
     }
     {
         GI_LOCK_SCOPE(&c->pod->rt->lock);

@@ -106,6 +106,11 @@ static int open_machines(struct runtime *rt, struct gi_error *err)
     return rc;
 }
 
+bool runtime_copies_files(const struct runtime *rt)
+{
+    return !xenmgr_shares_host(rt->mgr) || strcmp(rt->config->host_files, "copied") == 0;
+}
+
 /* ---- ticking ---- */
 
 static void *tick_main(void *arg)
@@ -114,6 +119,7 @@ static void *tick_main(void *arg)
     pthread_setname_np(pthread_self(), "ticker");
     while (!atomic_load(&rt->stopping)) {
         link_tick(rt);
+        volumes_tick(rt);
         usleep(TICK_MS * 1000);
     }
     return NULL;

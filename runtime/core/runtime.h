@@ -24,7 +24,8 @@
 #include "state/record.h"
 #include "xenmgr.h"
 
-#define ID_SIZE 80 /* of an id with its NUL; ours have 63 characters */
+#define ID_SIZE           80 /* of an id with its NUL; ours have 63 characters */
+#define AGENT_VOLUME_NAME 65 /* of a volume's name with its NUL */
 
 struct cni;
 struct streaming;
@@ -73,6 +74,12 @@ struct agent_ref {
     bool dead; /* the connection has ended */
 };
 
+/* What a zone holds of the host's files (volumes.c). */
+struct pod_volume {
+    char name[AGENT_VOLUME_NAME];
+    uint64_t print;
+};
+
 struct pod {
     struct runtime *rt;
     char id[ID_SIZE];
@@ -95,6 +102,10 @@ struct pod {
     char why_ended[MACHINE_REASON];
     bool stats_busy;
     struct agent_pod_stats *figures; /* the last ones; NULL: none yet */
+    struct pod_volume *volumes;
+    size_t n_volumes;
+    bool volumes_busy;  /* a job compares them with the host's */
+    int64_t volumes_ns; /* CLOCK_MONOTONIC of the last time */
 };
 
 struct container_stats_sample {
@@ -122,6 +133,8 @@ struct container {
 int runtime_open(const struct config *config, struct runtime **ret_rt, struct gi_error *err);
 /* Pods run on. */
 void runtime_close(struct runtime *rt);
+/* Zones get copies of the host's files: they do not see them, or are not to. */
+bool runtime_copies_files(const struct runtime *rt);
 /* The table of CRI's methods. */
 extern const struct rpc_method runtime_methods[];
 extern const size_t runtime_n_methods;
@@ -225,7 +238,7 @@ int podconfig_check(const struct config *config, const Runtime__V1__PodSandboxCo
                     const char *handler, struct pod_wants *ret_wants, struct gi_error *err);
 /* etc/hosts, etc/hostname, etc/resolv.conf below the pod's folder. */
 int podconfig_write_files(const struct pod *p, struct gi_error *err);
-/* The same into a volume of the zone (xenmgr_shares_host: not needed). */
+/* The same into a volume of the zone (runtime_copies_files). */
 #define POD_ETC_VOLUME "pod-etc"
 int podconfig_send_files(const struct pod *p, struct agent_client *agent, int timeout_ms,
                          struct gi_error *err);
@@ -246,6 +259,20 @@ int container_remove(struct rpc_call *call, struct container *c, struct gi_error
 int container_open_log(struct container *c, struct gi_error *err);
 /* Waits until the container has ended; false: it hasn't until then. */
 bool container_wait(struct container *c, const struct rpc_call *call, int64_t until_ns);
+
+/* ---- volumes.c: host's files for zones that do not see them; runtime_copies_files ---- */
+
+/* Fills SOURCES[i] (heap) for each of the config's mounts that is a host path. Needs pod_begin. */
+int volumes_prepare(struct container *c, struct agent_client *agent, int timeout_ms, char **sources,
+                    struct gi_error *err);
+/* The copies that only C had; it is out of the zone. */
+void volumes_release(struct container *c, struct agent_client *agent, int timeout_ms);
+/* Whether there are files that C, which has ended, may have changed ... */
+bool volumes_to_write_back(const struct container *c);
+/* ... and their way back to the host. What fails is logged. Not on an agent's reader thread. */
+void volumes_write_back(struct container *c);
+/* Called by the ticker: changes on the host get to the zones. */
+void volumes_tick(struct runtime *rt);
 
 /* ---- network.c ---- */
 

@@ -226,27 +226,39 @@ static int put_host_path(struct gen *g, const struct oci_context *c, const struc
                                    m->recursive_read_only ? "rro"
                                    : m->readonly          ? "ro"
                                                           : "rw"};
-    if (!c->in->host_paths)
-        return bad(err, w->index, "host_path",
-                   "this pod is a Xen domain, which sees no files of the host");
+    if (!c->in->host_paths) {
+        const char *there = c->in->zone_sources ? c->in->zone_sources[w->index] : NULL;
+        if (!there)
+            return bad(err, w->index, "host_path", "the zone sees no files of the host");
+        put(g, w->path, "bind", there, options, GI_ARRAY_SIZE(options));
+        return 0;
+    }
     int rc = real_source(m, w->index, source, err);
     if (rc == 0)
         put(g, w->path, "bind", source, options, GI_ARRAY_SIZE(options));
     return rc;
 }
 
+int oci_check_mounts(const Runtime__V1__ContainerConfig *r, struct gi_error *err)
+{
+    int rc = 0;
+    if (r->n_mounts > MAX_MOUNTS)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "config.mounts: more than %u", MAX_MOUNTS);
+    for (size_t i = 0; i < r->n_mounts && rc == 0; i++)
+        rc = check_mount(r->mounts[i], i, err);
+    return rc;
+}
+
 static int put_requested(struct gen *g, const struct oci_context *c, struct gi_error *err)
 {
     const Runtime__V1__ContainerConfig *r = c->in->config;
-    if (r->n_mounts > MAX_MOUNTS)
-        return gi_fail(err, GI_INVALID_ARGUMENT, "config.mounts: more than %u", MAX_MOUNTS);
+    int rc = oci_check_mounts(r, err);
+    if (rc < 0)
+        return rc;
     cleanup_free struct wanted *list = calloc(r->n_mounts + 1, sizeof(*list));
     if (!list)
         return gi_fail(err, GI_RESOURCE_EXHAUSTED, "out of memory");
     for (size_t i = 0; i < r->n_mounts; i++) {
-        int rc = check_mount(r->mounts[i], i, err);
-        if (rc < 0)
-            return rc;
         list[i].mount = r->mounts[i];
         list[i].index = i;
         clean_path(r->mounts[i]->container_path, list[i].path, sizeof(list[i].path));
@@ -255,8 +267,8 @@ static int put_requested(struct gen *g, const struct oci_context *c, struct gi_e
     }
     qsort(list, r->n_mounts, sizeof(*list), by_depth);
     for (size_t i = 0; i < r->n_mounts; i++) {
-        int rc = list[i].mount->image ? put_image(g, c, &list[i], err)
-                                      : put_host_path(g, c, &list[i], err);
+        rc = list[i].mount->image ? put_image(g, c, &list[i], err)
+                                  : put_host_path(g, c, &list[i], err);
         if (rc < 0)
             return rc;
     }

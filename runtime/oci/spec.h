@@ -24,6 +24,8 @@ struct oci_input {
     /* One for each of config's mounts that is an image: what stands for its root
      * folder in the zone; NULL for the others. NULL: no mount is one. */
     char *const *image_roots;
+    /* The same for those that are the host's files, where it does not see them. */
+    char *const *zone_sources;
     uint64_t available_caps; /* bit n: capability n can be given */
 };
 
@@ -44,6 +46,9 @@ void oci_output_free(struct oci_output *out);
 /* Capabilities this process could pass on. */
 uint64_t oci_own_caps(void);
 #define OCI_ALL_CAPS ((UINT64_C(1) << 41) - 1)
+
+/* What oci_spec_write would refuse of the mounts whatever there is on the host. */
+int oci_check_mounts(const Runtime__V1__ContainerConfig *config, struct gi_error *err);
 
 /* Number of CRI's Signal, 0 for the runtime's default. */
 int oci_cri_signal(Runtime__V1__Signal s);

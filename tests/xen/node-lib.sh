@@ -4,6 +4,7 @@
 export LD_LIBRARY_PATH=/node/lib PATH=$PATH:/node/bin
 export CONTAINER_RUNTIME_ENDPOINT=unix:///run/gi/runtime.sock GPUICTL_LOG_ROOT=/run/gi/pod-logs
 image=$(cat /node/image)
+scratch=/run/gi/tmp # for the steps
 
 fail() {
     echo "FAIL: $*"
