@@ -147,6 +147,22 @@ static void test_remove_running(void **state)
     FAILS(GI_NOT_FOUND, podkit_status(&kit, id, &r, err));
 }
 
+/* A program that the image does not have: CreateContainer says so, and its name is free again. */
+static void test_missing_program(void **state)
+{
+    char id[80];
+    int code = -1;
+    struct gi_error why = GI_ERROR_INIT;
+    const char *const argv[] = {"/no/such/program", NULL};
+    assert_true(podkit_create(&kit, pod, "behaviour", "missing", NULL, argv, id, &why) < 0);
+    if (!strstr(why.message, "/no/such/program"))
+        fail_msg("it does not say which: %s", why.message);
+    container("missing", SH("exit 0"), id);
+    OK(podkit_wait(&kit, id, 20000, &code, err));
+    assert_int_equal(code, 0);
+    OK(podkit_remove(&kit, id, err));
+}
+
 static void test_unknown_ids(void **state)
 {
     Runtime__V1__ContainerStatusResponse *r = NULL;
@@ -450,17 +466,12 @@ static void test_retried_run(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_life),
-        cmocka_unit_test(test_grace_and_kill),
-        cmocka_unit_test(test_remove_running),
-        cmocka_unit_test(test_unknown_ids),
-        cmocka_unit_test(test_bad_requests),
-        cmocka_unit_test(test_pod_filters),
-        cmocka_unit_test(test_container_filters),
-        cmocka_unit_test(test_exec),
-        cmocka_unit_test(test_log),
-        cmocka_unit_test(test_stats),
-        cmocka_unit_test(test_retried_run),
+        cmocka_unit_test(test_life),           cmocka_unit_test(test_grace_and_kill),
+        cmocka_unit_test(test_remove_running), cmocka_unit_test(test_missing_program),
+        cmocka_unit_test(test_unknown_ids),    cmocka_unit_test(test_bad_requests),
+        cmocka_unit_test(test_pod_filters),    cmocka_unit_test(test_container_filters),
+        cmocka_unit_test(test_exec),           cmocka_unit_test(test_log),
+        cmocka_unit_test(test_stats),          cmocka_unit_test(test_retried_run),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

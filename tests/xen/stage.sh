@@ -34,7 +34,9 @@ stage_node() {
     # Pushed here, where it takes no emulated time.
     start_registry
     NODE_PROGRAMS=("$build/bin/xen-hostile")
-    [ ! -x "$build/bin/idm-bench" ] || NODE_PROGRAMS+=("$build/bin/idm-bench")
+    for name in idm-bench vchan-bench; do # tests/bench/xen-inside.sh's
+        [ ! -x "$build/bin/$name" ] || NODE_PROGRAMS+=("$build/bin/$name")
+    done
     push_demo
     end_process "$registry_pid"
     registry_pid=
@@ -48,6 +50,7 @@ stage_node() {
     stage_program "$(command -v docker-registry)" "$(command -v mkfs.erofs)" "$(command -v mkfs.ext4)" \
         "$(command -v socat)" \
         "$build"/bin/{gpu-isolated-runtime,gpuictl,gpu-proxy}
+    [ ! -x "$build/bin/vchan-bench" ] || stage_program "$build/bin/vchan-bench"
 }
 
 stage_end() {
