@@ -4,10 +4,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/wire.h"
@@ -26,26 +28,24 @@ struct walk {
 
 /* ---- the print ---- */
 
-static void print_bytes(uint64_t *print, const void *data, size_t n)
+/* FNV-1a over words: another word at one place is always another print. */
+static void mix(uint64_t *print, uint64_t word)
 {
-    const unsigned char *b = data;
-    for (size_t i = 0; i < n; i++)
-        *print = (*print ^ b[i]) * UINT64_C(1099511628211); /* FNV-1a */
+    *print = (*print ^ word) * UINT64_C(1099511628211);
 }
 
 static void print_file(uint64_t *print, const char *name, const struct stat *st)
 {
-    const uint64_t words[] = {
-        st->st_mode,
-        st->st_uid,
-        st->st_gid,
-        (uint64_t)st->st_size,
-        st->st_ino,
-        (uint64_t)st->st_mtim.tv_sec,
-        (uint64_t)st->st_mtim.tv_nsec,
-    };
-    print_bytes(print, name, strlen(name) + 1);
-    print_bytes(print, words, sizeof(words));
+    for (const char *c = name; *c; c++)
+        mix(print, (unsigned char)*c);
+    mix(print, 0);
+    mix(print, st->st_mode);
+    mix(print, st->st_uid);
+    mix(print, st->st_gid);
+    mix(print, (uint64_t)st->st_size);
+    mix(print, st->st_ino);
+    mix(print, (uint64_t)st->st_mtim.tv_sec);
+    mix(print, (uint64_t)st->st_mtim.tv_nsec);
     if (!*print)
         *print = 1;
 }
@@ -157,6 +157,22 @@ static int walk_folder(const struct walk *w, int dir, const char *prefix, unsign
     return rc;
 }
 
+/* A folder may be one that some guest wrote to before, so its link leads to
+ * nothing outside it. */
+static int open_version(int root, const char *path, int *ret_fd, struct gi_error *err)
+{
+    struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
+    int fd = (int)syscall(SYS_openat2, root, VERSION, &how, sizeof(how));
+    if (fd < 0 && errno == ENOENT && faccessat(root, VERSION, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        fd = openat(root, ".", how.flags);
+    if (fd < 0)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "%s: %s leads to no folder in it (%s)", path,
+                       VERSION, strerror(errno));
+    *ret_fd = fd;
+    return 0;
+}
+
 /* ---- from outside ---- */
 
 int hostfiles_read_folder(const char *path, bool with_data, struct hostfiles *ret,
@@ -167,8 +183,10 @@ int hostfiles_read_folder(const char *path, bool with_data, struct hostfiles *re
     cleanup_close int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
         return gi_fail_errno(err, errno, "%s", path);
-    cleanup_close int version = openat(root, VERSION, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = walk_folder(&w, version >= 0 ? version : root, "", 0, err);
+    cleanup_close int version = -1;
+    int rc = open_version(root, path, &version, err);
+    if (rc == 0)
+        rc = walk_folder(&w, version, "", 0, err);
     if (rc < 0)
         return rc;
     *ret = h;

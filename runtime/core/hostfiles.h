@@ -21,8 +21,9 @@ struct hostfiles {
 
 /* All regular files below the folder PATH, at most as many as agent_put_files takes. Of a
  * volume that Kubernetes wrote (it has a link "..data") those of the version in
- * force. INVALID_ARGUMENT names a file that can't be copied (a link, a device),
- * RESOURCE_EXHAUSTED: too many. WITH_DATA false: the print alone. */
+ * force; the link never leads out of PATH. INVALID_ARGUMENT names a file that
+ * can't be copied (a link, a device), RESOURCE_EXHAUSTED: too many. WITH_DATA
+ * false: the print alone. */
 int hostfiles_read_folder(const char *path, bool with_data, struct hostfiles *ret,
                           struct gi_error *err);
 /* The one regular file PATH, under the name NAME. */

@@ -321,7 +321,8 @@ static void refresh(struct container *c, struct agent_client *agent)
             rc = send(c->pod, agent, &h, agent_patience(c->pod->rt, NULL), &err);
         if (rc < 0)
             gi_log(GI_LOG_WARNING, "a change of the host's files does not get to a container",
-                   "container", c->id, "path", h.path, "reason", err.message, NULL);
+                   "container", c->id, "path", config->mounts[i]->host_path, "reason", err.message,
+                   NULL);
     }
 }
 

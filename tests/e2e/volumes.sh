@@ -37,5 +37,17 @@ refused "can't write to it" --mount "$plain:/plain"
 ln -s /etc "$plain/link"
 refused "link is a link" --mount "$plain:/plain:ro"
 refused "neither a file nor a folder" --mount "/dev/null:/x:ro"
+# What can't be copied any more is said by its name, and the old text stays.
+echo good >"$plain.file"
+run -d --name late --mount "$plain.file:/x:ro" "$image" -- /bin/sleep 1000 >/dev/null
+rm "$plain.file"
+mkfifo "$plain.file"
+said() {
+    grep "does not get to a container" "$NODE/logs/runtime.log" |
+        grep -q "$plain.file.*neither a file nor a folder"
+}
+until_ok 20 said || fail "a volume that became a pipe: $(tail -3 "$NODE/logs/runtime.log")"
+[ "$(gpuictl exec late -- /bin/sh -c 'cat /x')" = good ] || fail "the old text is gone"
+gpuictl rm -f late
 rm -r "$scratch"
 echo PASS
