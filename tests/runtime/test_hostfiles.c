@@ -22,7 +22,7 @@ static char dir[32];
 
 static int setup(void **state)
 {
-    strcpy(dir, "/tmp/gi-hostfiles-XXXXXX");
+    snprintf(dir, sizeof(dir), "/tmp/gi-hostfiles-XXXXXX");
     return mkdtemp(dir) ? 0 : -1;
 }
 
@@ -158,8 +158,9 @@ static void what_is_no_file_is_refused_by_its_name(void **state)
 static void there_are_limits(void **state)
 {
     char name[256] = "";
+    size_t used = 0;
     for (int i = 0; i < 17; i++) {
-        strcat(name, i ? "/d" : "d");
+        used += (size_t)snprintf(name + used, sizeof(name) - used, i ? "/d" : "d");
         folder(name);
     }
     refused(GI_RESOURCE_EXHAUSTED, "deeper than");
