@@ -38,6 +38,11 @@ struct xenmgr_config {
     uint64_t xen_scratch_bytes;   /* xen: what a zone's containers can write; 0: into its memory */
     const char *xen_gpu_root;     /* xen: the driver domain's root file system; NULL or "": none */
     uint64_t xen_gpu_memory;      /* xen: the driver domain's memory; 0: default */
+    const char *const
+        *xen_gpu_devices;         /* xen: PCI addresses of its GPUs, NULL-terminated; or NULL */
+    const char *xen_gpu_type;     /* xen: "auto" (also NULL), "pvh" or "hvm" */
+    const char *xen_gpu_kernel;   /* xen: its kernel; NULL or "": the zones' */
+    const char *xen_gpu_cmdline;  /* xen: its kernel's command line; NULL: xen_cmdline */
     const char *gpu_proxy_socket; /* xen: where gpu-proxy's control socket appears on this host */
     const char *oci_runtime;      /* local: "auto", or a path to crun or runc */
 };

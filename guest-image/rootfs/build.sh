@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Makes the root file system of a zone: init, the agent, crun, libvgpu and the
 # libraries they load, as a read-only EROFS image that all zones of a host
-# share; or of a driver domain with the simulated GPU: init, gpu-proxy. The same
+# share; or of a driver domain: init, gpu-proxy, and the simulated GPU or, from a
+# folder that guest-image/driver has put together, NVIDIA's driver. The same
 # inputs make the same bytes.
-#   build.sh BUILD-FOLDER IMAGE [zone|driver]
+#   build.sh BUILD-FOLDER IMAGE [zone|driver [NVIDIA]]
 set -euo pipefail
-build=$1 image=$2 role=${3:-zone}
+build=$1 image=$2 role=${3:-zone} nvidia=${4:-}
 
 missing=()
 command -v mkfs.erofs >/dev/null || missing+=(erofs-utils)
@@ -44,14 +45,21 @@ if [ "$role" = zone ]; then
     take "$(command -v crun)" /usr/bin/crun
 else
     programs+=(gpu-isolated-gpu-back)
-    take "$build/lib/libcuda-sim.so" /usr/lib/gpu-isolated/libcuda-sim.so
     take "$build/bin/gpu-proxy" /usr/bin/gpu-proxy
+    [ -n "$nvidia" ] || take "$build/lib/libcuda-sim.so" /usr/lib/gpu-isolated/libcuda-sim.so
 fi
 for program in "${programs[@]}"; do
     take "$build/bin/$program" "$libexec/$program"
 done
 # Symbols are for the build machine.
 find "$root" -type f -exec strip --strip-unneeded {} +
+if [ -n "$nvidia" ]; then # as it came
+    for file in "$nvidia"/lib/*; do
+        take "$file" "/usr/lib/x86_64-linux-gnu/${file##*/}"
+    done
+    cp -r "$nvidia/modules" "$root/lib/modules"
+    cp -r "$nvidia/firmware" "$root/lib/firmware"
+fi
 
 printf 'root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n' >"$root/etc/passwd"
 printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"

@@ -26,12 +26,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "nvidia.h"
+
 #define LIBEXEC        "/usr/libexec/gpu-isolated/"
 #define AGENT          LIBEXEC "gpu-isolated-agent"
 #define LINK           LIBEXEC "gpu-isolated-zone-link"
 #define GPU_FRONT      "/usr/libexec/gpu-isolated/gpu-isolated-gpu-front"
 #define GPU_BACK       LIBEXEC "gpu-isolated-gpu-back"
 #define GPU_PROXY      "/usr/bin/gpu-proxy"
+#define SIMULATOR      "/usr/lib/gpu-isolated/libcuda-sim.so"
 #define AGENT_SOCKET   "/run/gpu-isolated/agent.sock"
 #define CONTROL_SOCKET "/run/gpu-isolated/control.sock"
 #define ZONES_FOLDER   "/run/gpu-isolated/zones"
@@ -139,9 +142,7 @@ static const char *const agent_args[] = {
     NULL,
 };
 static const char *const proxy_args[] = {
-    "gpu-proxy",  "--driver",     "/usr/lib/gpu-isolated/libcuda-sim.so",
-    "--control",  CONTROL_SOCKET, "--zones-dir",
-    ZONES_FOLDER, NULL,
+    "gpu-proxy", "--control", CONTROL_SOCKET, "--zones-dir", ZONES_FOLDER, "--driver", NULL,
 };
 
 /* The signal mask and session that a program expects, then the program. */
@@ -165,7 +166,9 @@ static _Noreturn void run_main(int argc, char **argv, int ready)
     size_t n = 0;
     for (; own[n]; n++)
         args[n] = own[n];
-    if (!driver) {
+    if (driver) {
+        args[n++] = nvidia_here() ? "libcuda.so.1" : SIMULATOR;
+    } else {
         snprintf(fd, sizeof(fd), "%d", ready);
         fcntl(ready, F_SETFD, 0); /* the agent sets it again */
         args[n++] = "--ready-fd";
@@ -262,6 +265,8 @@ int main(int argc, char **argv)
     if (mkdir("/run/gpu-isolated", 0700) < 0 ||
         (is_driver_domain() && mkdir(ZONES_FOLDER, 0700) < 0))
         fail("mkdir", "/run/gpu-isolated");
+    if (nvidia_here())
+        nvidia_start();
     int ready[2];
     if (pipe2(ready, O_CLOEXEC) < 0)
         fail("pipe", "");

@@ -43,6 +43,8 @@ struct config {
     char *xen_vif_script;
     char *xen_gpu_root;
     uint64_t xen_gpu_memory;
+    char **xen_gpu_devices;
+    char *xen_gpu_type, *xen_gpu_kernel, *xen_gpu_cmdline;
     char *gpu_proxy_socket;
     char *host_files;
     char **handlers;

@@ -78,9 +78,21 @@ const struct config_key config_keys[] = {
     PATH(xen_vif_script, "\"" GI_LIBEXECDIR "/xen-vif\"",
          "What libxl runs when a pod's network comes or goes (driver xen)."),
     STR(xen_gpu_root, "\"\"",
-        "The driver domain's root file system (driver xen), as guest-image/rootfs builds it with "
-        "the simulated GPU; \"\": no driver domain, pods with a GPU are refused."),
+        "The driver domain's root file system (driver xen), as guest-image/driver builds it, or "
+        "guest-image/rootfs with the simulated GPU; \"\": no driver domain, pods with a GPU are "
+        "refused."),
     SIZE(xen_gpu_memory, "\"1Gi\"", 128 << 20, 0, "The driver domain's memory (driver xen)."),
+    LIST(xen_gpu_devices, "[]",
+         "PCI addresses as \"0000:01:00.0\" of the GPUs that the driver domain gets (driver xen). "
+         "They must be assignable (xl pci-assignable-add), and there must be an IOMMU."),
+    CHOICE(xen_gpu_type, "\"auto\"", "auto|pvh|hvm",
+           "What Xen makes of the driver domain (driver xen). auto: HVM when it gets GPUs, else "
+           "PVH. HVM needs the Debian package qemu-system-xen."),
+    STR(xen_gpu_kernel, "\"\"",
+        "The driver domain's kernel (driver xen), for HVM a vmlinuz; \"\": the zones'."),
+    STR(xen_gpu_cmdline, "\"console=hvc0 quiet root=/dev/xvde ro rootfstype=erofs\"",
+        "Its kernel's command line (driver xen). Words nvidia.KEY=VALUE are options of that "
+        "kernel module."),
     PATH(gpu_proxy_socket, "\"/run/gpu-isolated/gpu-proxy.sock\"",
          "gpu-proxy's control socket. It need not exist until a pod asks for the GPU. With the "
          "driver xen it is made here, and leads into the driver domain."),

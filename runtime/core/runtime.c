@@ -98,6 +98,10 @@ static int open_machines(struct runtime *rt, struct gi_error *err)
         .xen_vif_script = c->xen_vif_script,
         .xen_gpu_root = c->xen_gpu_root,
         .xen_gpu_memory = c->xen_gpu_memory,
+        .xen_gpu_devices = (const char *const *)c->xen_gpu_devices,
+        .xen_gpu_type = c->xen_gpu_type,
+        .xen_gpu_kernel = c->xen_gpu_kernel,
+        .xen_gpu_cmdline = c->xen_gpu_cmdline,
         .gpu_proxy_socket = c->gpu_proxy_socket,
     };
     int rc = xenmgr_open(&xc, &rt->mgr, err);

@@ -95,8 +95,8 @@ static void call(int domid, char *buffer)
     /* Read, so that it is not left out. */
     if (to[BULK_BYTES / 2] != 2)
         die("memcpy");
-    printf("bare vchan: round trip %.2f ms; %u MiB at %.2f x memcpy\n",
-           (double)trips / ROUNDS / 1e6, BULK_BYTES >> 20, (double)copy / (double)bulk);
+    printf("bare vchan: round trip %.2f ms; %u MiB in %.1f ms, memcpy in %.1f ms\n",
+           (double)trips / ROUNDS / 1e6, BULK_BYTES >> 20, (double)bulk / 1e6, (double)copy / 1e6);
     free(to);
     free(from);
     libxenvchan_close(chan);

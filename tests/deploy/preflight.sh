@@ -51,12 +51,29 @@ mkdir -p "$host/sys/bus/pci/devices/$gpu" "$host/sys/bus/pci/devices/0000:02:00.
     "$host/sys/kernel/iommu_groups/7/devices/$gpu" "$host/sys/bus/pci/drivers/pciback"
 ln -s ../../../../kernel/iommu_groups/7 "$host/sys/bus/pci/devices/$gpu/iommu_group"
 ln -s ../../drivers/pciback "$host/sys/bus/pci/devices/$gpu/driver"
-check 0 --kernel "$work/kernel" --root "$work/root" --gpu $gpu
-says "kept for domains"
+files=(--kernel "$work/kernel" --root "$work/root" --driver-kernel "$work/kernel" --driver-root "$work/root")
+check 1 "${files[@]}" --gpu $gpu
+says "there is no qemu-system-xen"
+mkdir -p "$host/usr/libexec"
+printf '#!/bin/sh\n' >"$host/usr/libexec/xen-qemu-system-i386"
+chmod +x "$host/usr/libexec/xen-qemu-system-i386"
+check 0 "${files[@]}" --gpu $gpu
+says "ok    $gpu is kept for domains"
+# Its sound function is driven by dom0.
+mkdir -p "$host/sys/bus/pci/devices/${gpu%.0}.1" "$host/sys/bus/pci/drivers/snd_hda_intel"
+ln -s ../../drivers/snd_hda_intel "$host/sys/bus/pci/devices/${gpu%.0}.1/driver"
+check 1 "${files[@]}" --gpu $gpu
+says "WRONG ${gpu%.0}.1 is bound to snd_hda_intel"
+rm -r "$host/sys/bus/pci/devices/${gpu%.0}.1"
 mkdir "$host/sys/kernel/iommu_groups/7/devices/0000:02:00.0"
 echo 0x020000 >"$host/sys/bus/pci/devices/0000:02:00.0/class"
-check 1 --kernel "$work/kernel" --root "$work/root" --gpu $gpu
+check 1 "${files[@]}" --gpu $gpu
 says "0000:02:00.0 shares the GPU's IOMMU group 7"
-check 1 --kernel "$work/kernel" --root "$work/root" --gpu 0000:09:00.0
+rm "$host/sys/bus/pci/devices/$gpu/iommu_group"
+check 0 "${files[@]}" --gpu $gpu
+says "boot this host without Xen once"
+check 1 "${files[@]}" --gpu 0000:09:00.0
 says "there is no PCI device"
+check 1 --kernel "$work/kernel" --root "$work/root" --gpu $gpu --driver-root "$work/none"
+says "none is not there"
 echo "ok"

@@ -9,7 +9,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/xen-node/debs.sh
 . "$here/debs.sh"
 
-need_commands apt-get:apt cpio:cpio depmod:kmod busybox:busybox-static xz:xz-utils flock:util-linux
+need_commands apt-get:apt cpio:cpio depmod:kmod busybox:busybox-static xz:xz-utils flock:util-linux \
+    /usr/libexec/xen-qemu-system-i386:qemu-system-xen
 [ -e /usr/include/libxl.h ] || skip "needs the Debian package libxen-dev"
 
 kernel=$(deb_dependency linux-image-amd64 'linux-image-6\.1\.0-[0-9]*-amd64')
@@ -23,7 +24,7 @@ done
 # What comes from this machine: busybox, bash, tools and the libraries they load.
 tools=(/bin/busybox /bin/bash /sbin/losetup /sbin/ip /usr/bin/flock /usr/bin/stat /sbin/tc /usr/bin/nsenter)
 host=$(dpkg-query -W -f '${Package}=${Version}\n' libc6 libxenmisc4.17 busybox-static bash mount \
-    iproute2 util-linux coreutils)
+    iproute2 util-linux coreutils qemu-system-xen qemu-system-data seabios)
 key=$({
     printf '%s\n' "${packages[@]}" "$host"
     cat "$here/make-dom0.sh" "$here/debs.sh" "$here/dom0-init"
@@ -74,6 +75,13 @@ done
 for file in "$work"/debs/usr/bin/xenstore*; do
     take "$(readlink -f "$file")" "/usr/bin/${file##*/}"
 done
+# What an HVM domain has of QEMU, and of firmware.
+take /usr/libexec/xen-qemu-system-i386
+for file in /usr/share/seabios/bios-256k.bin /usr/share/qemu/linuxboot.bin /usr/share/qemu/kvmvapic.bin \
+    /usr/share/qemu/keymaps/en-us; do
+    take "$file"
+done
+take "$work/debs/usr/lib/xen-4.17/boot/hvmloader" /usr/lib/xen-4.17/boot/hvmloader
 # Hotplug scripts libxl runs for disks and network interfaces.
 cp -a "$work/debs/etc/xen/scripts" "$root/etc/xen/"
 [ ! -d "$work/debs/usr/lib/xen-common" ] || cp -a "$work/debs/usr/lib/xen-common" "$root/usr/lib/"

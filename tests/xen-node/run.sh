@@ -10,6 +10,7 @@
 #     --memory MB      of the machine (3072); dom0 has a third, at least 1024
 #     --cpus N         of the machine (2)
 #     --qemu ARG       one more argument for QEMU; repeatable
+#     --xen WORDS      more of Xen's own command line, as guest_loglvl=all
 #     --forward H:D    127.0.0.1:H here is port D of dom0 (10.0.2.15); repeatable.
 #                      The only way in or out; dom0 reaches nothing else
 #     --verbose        shows the console while it runs
@@ -22,7 +23,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/xen-node/debs.sh
 . "$here/debs.sh"
 
-cmd='' out='' log='' limit=300 memory=3072 cpus=2 verbose='' forward='' add=() qemu_more=() stream=''
+cmd='' out='' log='' limit=300 memory=3072 cpus=2 verbose='' forward='' add=() qemu_more=() stream='' xen_words=''
 while [ $# -gt 0 ]; do
     case "$1" in
     --cmd) cmd=$2 && shift ;;
@@ -34,10 +35,11 @@ while [ $# -gt 0 ]; do
     --cpus) cpus=$2 && shift ;;
     --qemu) qemu_more+=("$2") && shift ;;
     --forward) forward+=",hostfwd=tcp:127.0.0.1:${2%%:*}-:${2#*:}" && shift ;;
+    --xen) xen_words=$2 && shift ;;
     --verbose) verbose=1 ;;
     --stream) stream=1 ;;
     *)
-        sed -n '3,21s/^# \{0,1\}//p' "$0"
+        sed -n '3,22s/^# \{0,1\}//p' "$0"
         [ "$1" = --help ] && exit 0
         exit 2
         ;;
@@ -107,7 +109,7 @@ start_qemu() { # ACCEL
         -nodefaults -display none -monitor none -no-reboot \
         -serial "file:$log" -serial "file:$work/out" \
         -kernel "$dom0/xen" \
-        -append "console=com1 com1=115200,8n1 dom0_mem=${dom0_memory}M" \
+        -append "console=com1 com1=115200,8n1 dom0_mem=${dom0_memory}M $xen_words" \
         -initrd "$dom0/vmlinux console=hvc0 quiet panic=1 node.nonce=$nonce node.limit=$limit,$work/initrd" \
         ${qemu_more[@]+"${qemu_more[@]}"} </dev/null >"$work/qemu.log" 2>&1 &
     qemu_pid=$!

@@ -9,7 +9,8 @@ scratch=/run/gi/tmp # for the steps
 fail() {
     echo "FAIL: $*"
     tail -n 40 /run/gi/runtime.log
-    for log in /var/log/xen/console/guest-*.log; do
+    for log in /var/log/xen/console/guest-*.log /var/log/xen/qemu-dm-*.log; do
+        [ -e "$log" ] || continue
         echo "== $log"
         tail -n 25 "$log"
     done

@@ -6,4 +6,4 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 cmake --preset release >/dev/null
 cmake --build --preset release -j "$(nproc)" --target gpu-isolated-runtime gpu-proxy gpuictl gi-push gpu-demo \
-    zone-rootfs xen-hostile -- --no-print-directory -s
+    zone-rootfs xen-hostile xen-liar -- --no-print-directory -s

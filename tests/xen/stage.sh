@@ -18,6 +18,16 @@ stage_program() {
     done
 }
 
+# A zone whose agent is not ours (tests/xen/liar.c).
+stage_liar() { # BUILD ROOTFS-SCRIPT
+    [ -x "$1/bin/xen-liar" ] || return 0
+    mkdir -p "$STAGE/liar/bin"
+    ln -s "$(realpath "$1")"/bin/* "$STAGE/liar/bin/"
+    ln -s "$(realpath "$1")/lib" "$STAGE/liar/lib"
+    ln -sf xen-liar "$STAGE/liar/bin/gpu-isolated-agent"
+    "$2" "$STAGE/liar" "$STAGE/node/liar.erofs"
+}
+
 stage_node() {
     local build=$1 here kernel name
     here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -30,6 +40,7 @@ stage_node() {
     mkdir -p "$STAGE/node/bin" "$STAGE/node/lib"
     "$here/../../guest-image/rootfs/build.sh" "$build" "$STAGE/node/zone.erofs"
     "$here/../../guest-image/rootfs/build.sh" "$build" "$STAGE/node/driver.erofs" driver
+    stage_liar "$build" "$here/../../guest-image/rootfs/build.sh"
     node_begin "$build"
     # Pushed here, where it takes no emulated time.
     start_registry
@@ -43,7 +54,7 @@ stage_node() {
     cp -a "$NODE/registry" "$STAGE/node/registry"
     sed "s|$NODE|/node|" "$NODE/etc/registry.yml" >"$STAGE/node/registry.yml"
     echo "$demo_image" >"$STAGE/node/image"
-    cp "$kernel/vmlinux" "$here/../../xenmgr/xen/xen-block" "$here/../../xenmgr/xen/xen-vif" "$here/node-lib.sh" "$here/attempt.sh" "$STAGE/node/"
+    cp "$kernel/vmlinux" "$here"/../../xenmgr/xen/xen-{block,vif} "$here/node-lib.sh" "$here/attempt.sh" "$STAGE/node/"
     mkdir "$STAGE/node/cni" "$STAGE/node/steps"
     cp "$here"/steps/*.sh "$STAGE/node/steps/"
     cp /usr/lib/cni/{bridge,host-local,loopback} "$STAGE/node/cni/"

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # A script in the dom0 of real Xen, on a node of our own (stage.sh).
-#   test-node.sh BUILD-FOLDER SCRIPT LOG [--keep] [--outside] [--steps "A B"] [run.sh's options...]
+#   test-node.sh BUILD-FOLDER SCRIPT LOG [--keep] [--outside] [--hvm] [--steps "A B"] [run.sh's options...]
 # While it runs, the node's CRI socket is $BUILD-FOLDER/xen-node.sock.
 # --keep: it stays up when the script has succeeded, until the script is interrupted.
 # --steps: for node-inside.sh, which of tests/xen/steps, in which order.
+# --hvm: with the kernel of a driver domain that is an HVM domain, which is built first if need be.
 # --outside: fails unless gpuictl could see the node's images through that socket.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -33,12 +34,14 @@ while [ $# -gt 0 ]; do
     case "$1" in
     --keep) keep=1 limit=86400 ;;
     --outside) outside=1 ;;
+    --hvm) hvm=1 ;;
     --steps) steps=$2 && shift ;;
     *) options+=("$1") ;;
     esac
     shift
 done
 stage_node "$build"
+[ -z "${hvm:-}" ] || cp "$("$here/../../guest-image/kernel/build.sh" --driver)/vmlinuz" "$STAGE/node/"
 echo "$steps" >"$STAGE/node/steps/order"
 [ -z "${keep:-}" ] || echo "unix://$socket" >"$STAGE/node/keep"
 # The socket's two halves: this one, and node-lib.sh's in dom0.

@@ -13,6 +13,7 @@
 #include "agent/wire.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "fake.h"
 #include "zone_util.h"
 
 struct fake {
@@ -26,41 +27,11 @@ struct fake {
 
 /* ---- the fake's tools ---- */
 
-static Gi__Agent__ToAgent *next_request(struct fake *f)
-{
-    uint8_t head[4];
-    if (gi_read_full(f->fd, head, 4) < 0)
-        return NULL;
-    uint32_t len = head[0] | head[1] << 8 | head[2] << 16 | (uint32_t)head[3] << 24;
-    uint8_t *data = malloc(len);
-    Gi__Agent__ToAgent *msg = NULL;
-    if (gi_read_full(f->fd, data, len) == 0)
-        msg = gi__agent__to_agent__unpack(NULL, len, data);
-    free(data);
-    return msg;
-}
-
-static void send_msg(struct fake *f, const Gi__Agent__FromAgent *msg)
-{
-    struct gi_buf b = GI_BUF_INIT(2u << 20);
-    if (agent_frame_append(&b, &msg->base, NULL) == 0)
-        send(f->fd, b.data, b.len, MSG_NOSIGNAL);
-    gi_buf_free(&b);
-}
-
-static void send_reply(struct fake *f, Gi__Agent__Reply *r)
-{
-    Gi__Agent__FromAgent msg = GI__AGENT__FROM_AGENT__INIT;
-    msg.kind_case = GI__AGENT__FROM_AGENT__KIND_REPLY;
-    msg.reply = r;
-    send_msg(f, &msg);
-}
-
 static void send_ok(struct fake *f, uint64_t id)
 {
     Gi__Agent__Reply r = GI__AGENT__REPLY__INIT;
     r.id = id;
-    send_reply(f, &r);
+    fake_reply(f->fd, &r);
 }
 
 static void send_error(struct fake *f, uint64_t id, uint32_t code, const char *text)
@@ -69,20 +40,7 @@ static void send_error(struct fake *f, uint64_t id, uint32_t code, const char *t
     r.id = id;
     r.code = code;
     r.message = (char *)text;
-    send_reply(f, &r);
-}
-
-static void send_exit(struct fake *f, const char *id, uint32_t code)
-{
-    Gi__Agent__Exit exit = GI__AGENT__EXIT__INIT;
-    exit.exit_code = code;
-    Gi__Agent__ContainerExit event = GI__AGENT__CONTAINER_EXIT__INIT;
-    event.container_id = (char *)id;
-    event.exit = &exit;
-    Gi__Agent__FromAgent msg = GI__AGENT__FROM_AGENT__INIT;
-    msg.kind_case = GI__AGENT__FROM_AGENT__KIND_EXIT;
-    msg.exit = &event;
-    send_msg(f, &msg);
+    fake_reply(f->fd, &r);
 }
 
 static void send_log(struct fake *f, const char *id, int64_t time_ns, const char *text)
@@ -100,7 +58,7 @@ static void send_log(struct fake *f, const char *id, int64_t time_ns, const char
     Gi__Agent__FromAgent msg = GI__AGENT__FROM_AGENT__INIT;
     msg.kind_case = GI__AGENT__FROM_AGENT__KIND_LOGS;
     msg.logs = &batch;
-    send_msg(f, &msg);
+    fake_send(f->fd, &msg);
 }
 
 static void send_exec_output(struct fake *f, uint64_t id, size_t len)
@@ -114,31 +72,7 @@ static void send_exec_output(struct fake *f, uint64_t id, size_t len)
     Gi__Agent__FromAgent msg = GI__AGENT__FROM_AGENT__INIT;
     msg.kind_case = GI__AGENT__FROM_AGENT__KIND_EXEC_OUTPUT;
     msg.exec_output = &o;
-    send_msg(f, &msg);
-}
-
-static void greet(struct fake *f)
-{
-    Gi__Agent__ToAgent *msg = next_request(f);
-    if (!msg)
-        return;
-    Gi__Agent__HelloReply hello = GI__AGENT__HELLO_REPLY__INIT;
-    hello.version = AGENT_PROTOCOL_VERSION;
-    Gi__Agent__Reply r = GI__AGENT__REPLY__INIT;
-    r.id = msg->id;
-    r.result_case = GI__AGENT__REPLY__RESULT_HELLO;
-    r.hello = &hello;
-    send_reply(f, &r);
-    gi__agent__to_agent__free_unpacked(msg, NULL);
-}
-
-static uint64_t next_id(struct fake *f)
-{
-    Gi__Agent__ToAgent *msg = next_request(f);
-    uint64_t id = msg ? msg->id : 0;
-    if (msg)
-        gi__agent__to_agent__free_unpacked(msg, NULL);
-    return id;
+    fake_send(f->fd, &msg);
 }
 
 static void until_closed(struct fake *f)
@@ -211,10 +145,10 @@ static void play_old_version(struct fake *f)
     Gi__Agent__HelloReply hello = GI__AGENT__HELLO_REPLY__INIT;
     hello.version = 99;
     Gi__Agent__Reply r = GI__AGENT__REPLY__INIT;
-    r.id = next_id(f);
+    r.id = fake_next_id(f->fd);
     r.result_case = GI__AGENT__REPLY__RESULT_HELLO;
     r.hello = &hello;
-    send_reply(f, &r);
+    fake_reply(f->fd, &r);
     until_closed(f);
 }
 
@@ -226,13 +160,13 @@ static void play_garbage(struct fake *f)
 
 static void play_hang_up(struct fake *f)
 {
-    next_id(f);
+    fake_next_id(f->fd);
     shutdown(f->fd, SHUT_RDWR);
 }
 
 static void play_event_first(struct fake *f)
 {
-    send_exit(f, "c", 0);
+    fake_exit(f->fd, "c", 0);
     until_closed(f);
 }
 
@@ -262,15 +196,15 @@ static void handshakes(void **state)
 
 static void play_unasked_reply(struct fake *f)
 {
-    greet(f);
+    fake_greet(f->fd);
     send_ok(f, 4711);
     until_closed(f);
 }
 
 static void play_double_reply(struct fake *f)
 {
-    greet(f);
-    uint64_t id = next_id(f);
+    fake_greet(f->fd);
+    uint64_t id = fake_next_id(f->fd);
     send_ok(f, id);
     send_ok(f, id);
     until_closed(f);
@@ -278,54 +212,54 @@ static void play_double_reply(struct fake *f)
 
 static void play_wrong_kind(struct fake *f)
 {
-    greet(f);
+    fake_greet(f->fd);
     Gi__Agent__StatsReply stats = GI__AGENT__STATS_REPLY__INIT;
     Gi__Agent__Reply r = GI__AGENT__REPLY__INIT;
-    r.id = next_id(f);
+    r.id = fake_next_id(f->fd);
     r.result_case = GI__AGENT__REPLY__RESULT_STATS;
     r.stats = &stats;
-    send_reply(f, &r);
+    fake_reply(f->fd, &r);
     until_closed(f);
 }
 
 static void play_huge_frame(struct fake *f)
 {
-    greet(f);
+    fake_greet(f->fd);
     send(f->fd, "\xff\xff\xff\x7f....", 8, MSG_NOSIGNAL);
     until_closed(f);
 }
 
 static void play_empty_frame(struct fake *f)
 {
-    greet(f);
+    fake_greet(f->fd);
     send(f->fd, "\0\0\0\0", 4, MSG_NOSIGNAL);
     until_closed(f);
 }
 
 static void play_cut_frame(struct fake *f)
 {
-    greet(f);
+    fake_greet(f->fd);
     send(f->fd, "\x40\0\0\0abc", 7, MSG_NOSIGNAL);
     shutdown(f->fd, SHUT_RDWR);
 }
 
 static void play_bad_exit_code(struct fake *f)
 {
-    greet(f);
-    send_exit(f, "c", 256);
+    fake_greet(f->fd);
+    fake_exit(f->fd, "c", 256);
     until_closed(f);
 }
 
 static void play_bad_exit_id(struct fake *f)
 {
-    greet(f);
-    send_exit(f, "../../etc", 0);
+    fake_greet(f->fd);
+    fake_exit(f->fd, "../../etc", 0);
     until_closed(f);
 }
 
 static void play_unfollowed_log(struct fake *f)
 {
-    greet(f);
+    fake_greet(f->fd);
     send_log(f, "c", 5, "x");
     until_closed(f);
 }
@@ -333,7 +267,7 @@ static void play_unfollowed_log(struct fake *f)
 /* A frame of 1 MiB full of empty records: 350 000 structures if allowed. */
 static void play_bomb(struct fake *f)
 {
-    greet(f);
+    fake_greet(f->fd);
     size_t inner = AGENT_FRAME_MAX - 16;
     cleanup_free uint8_t *frame = calloc(1, inner + 16);
     uint8_t *p = frame + 4;
@@ -384,8 +318,8 @@ static void lies(void **state)
 
 static void follow_then(struct fake *f)
 {
-    greet(f);
-    send_ok(f, next_id(f));
+    fake_greet(f->fd);
+    send_ok(f, fake_next_id(f->fd));
 }
 
 static void play_log_goes_back(struct fake *f)
@@ -454,8 +388,8 @@ static void log_lies(void **state)
 
 static void play_exec_too_much(struct fake *f)
 {
-    greet(f);
-    uint64_t id = next_id(f);
+    fake_greet(f->fd);
+    uint64_t id = fake_next_id(f->fd);
     for (int i = 0; i < 11; i++)
         send_exec_output(f, id, 100);
     until_closed(f);
@@ -463,8 +397,8 @@ static void play_exec_too_much(struct fake *f)
 
 static void play_exec_of_ping(struct fake *f)
 {
-    greet(f);
-    send_exec_output(f, next_id(f), 1);
+    fake_greet(f->fd);
+    send_exec_output(f, fake_next_id(f->fd), 1);
     until_closed(f);
 }
 
@@ -490,16 +424,16 @@ static void exec_lies(void **state)
 
 static void play_bad_status(struct fake *f)
 {
-    greet(f);
+    fake_greet(f->fd);
     Gi__Agent__Exit exit = GI__AGENT__EXIT__INIT;
     Gi__Agent__StatusReply st = GI__AGENT__STATUS_REPLY__INIT;
     st.state = 99;
     st.exit = &exit;
     Gi__Agent__Reply r = GI__AGENT__REPLY__INIT;
-    r.id = next_id(f);
+    r.id = fake_next_id(f->fd);
     r.result_case = GI__AGENT__REPLY__RESULT_STATUS;
     r.status = &st;
-    send_reply(f, &r);
+    fake_reply(f->fd, &r);
     until_closed(f);
 }
 
@@ -507,23 +441,23 @@ static void play_bad_list(struct fake *f)
 {
     static char id[] = "a/../b";
     char *ids[] = {id};
-    greet(f);
+    fake_greet(f->fd);
     Gi__Agent__ListReply list = GI__AGENT__LIST_REPLY__INIT;
     list.container_ids = ids;
     list.n_container_ids = 1;
     Gi__Agent__Reply r = GI__AGENT__REPLY__INIT;
-    r.id = next_id(f);
+    r.id = fake_next_id(f->fd);
     r.result_case = GI__AGENT__REPLY__RESULT_LIST;
     r.list = &list;
-    send_reply(f, &r);
+    fake_reply(f->fd, &r);
     until_closed(f);
 }
 
 static void play_forged_message(struct fake *f)
 {
-    greet(f);
-    send_error(f, next_id(f), GI_NOT_FOUND, "gone\n2026 error: forged \xff\x1b[31m");
-    send_error(f, next_id(f), 77, "");
+    fake_greet(f->fd);
+    send_error(f, fake_next_id(f->fd), GI_NOT_FOUND, "gone\n2026 error: forged \xff\x1b[31m");
+    send_error(f, fake_next_id(f->fd), 77, "");
     until_closed(f);
 }
 
@@ -557,7 +491,7 @@ static void bad_values(void **state)
 
 static void play_deaf(struct fake *f)
 {
-    greet(f);
+    fake_greet(f->fd);
     usleep(2500000); /* reads nothing */
 }
 
@@ -584,9 +518,9 @@ static void never_reads(void **state)
 
 static void play_late(struct fake *f)
 {
-    greet(f);
-    uint64_t first = next_id(f);
-    uint64_t second = next_id(f);
+    fake_greet(f->fd);
+    uint64_t first = fake_next_id(f->fd);
+    uint64_t second = fake_next_id(f->fd);
     send_ok(f, first); /* its caller has given up */
     send_ok(f, second);
     send_ok(f, first); /* once is late, twice is a lie */
@@ -607,10 +541,10 @@ static void late_replies(void **state)
 
 static void play_flood(struct fake *f)
 {
-    greet(f);
+    fake_greet(f->fd);
     for (int i = 0; i < 20000; i++)
-        send_exit(f, "c", 1);
-    uint64_t id = next_id(f);
+        fake_exit(f->fd, "c", 1);
+    uint64_t id = fake_next_id(f->fd);
     send_ok(f, id);
     until_closed(f);
 }
@@ -655,11 +589,11 @@ static void *call_many(void *data)
  * answers from the last to the first. */
 static void play_reorder(struct fake *f)
 {
-    greet(f);
+    fake_greet(f->fd);
     for (int round = 0; round < ROUNDS; round++) {
         uint64_t ids[CALLERS];
         for (int i = 0; i < CALLERS;) {
-            Gi__Agent__ToAgent *msg = next_request(f);
+            Gi__Agent__ToAgent *msg = fake_next(f->fd);
             if (!msg)
                 return;
             if (msg->op_case == GI__AGENT__TO_AGENT__OP_PING)
@@ -696,7 +630,7 @@ static void many_callers(void **state)
 
 static void play_greeting(struct fake *f)
 {
-    greet(f);
+    fake_greet(f->fd);
     until_closed(f);
 }
 

@@ -72,7 +72,7 @@ static int describe_disks(const struct xen *x, const struct domain_plan *p, libx
     if (!d->disks)
         return -1;
     d->num_disks = 1;
-    int rc = disk_describe(x, p->root_device, "xvda", &d->disks[0]);
+    int rc = disk_describe(x, p->root_device, p->root_vdev, &d->disks[0]);
     if (rc || !p->scratch_device)
         return rc;
     d->num_disks = 2;
@@ -92,6 +92,30 @@ static int describe_nic(const struct xen *x, const struct domain_plan *p, libxl_
     return nic_describe(p->nic, p->netns, x->vif_script, &d->nics[0]);
 }
 
+static int describe_pci(const struct domain_plan *p, libxl_domain_config *d)
+{
+    if (!p->n_pci)
+        return 0;
+    d->pcidevs = calloc(p->n_pci, sizeof(*d->pcidevs));
+    if (!d->pcidevs)
+        return -1;
+    d->num_pcidevs = (int)p->n_pci;
+    for (size_t i = 0; i < p->n_pci; i++)
+        d->pcidevs[i] = p->pci[i];
+    return 0;
+}
+
+/* An HVM domain's QEMU shows it nothing but what has to be there to boot. */
+static void describe_emulation(libxl_domain_build_info *b)
+{
+    b->device_model_version = LIBXL_DEVICE_MODEL_VERSION_QEMU_XEN;
+    b->u.hvm.vga.kind = LIBXL_VGA_INTERFACE_TYPE_NONE;
+    libxl_defbool_set(&b->u.hvm.nographic, true);
+    libxl_defbool_set(&b->u.hvm.vnc.enable, false);
+    libxl_defbool_set(&b->u.hvm.sdl.enable, false);
+    libxl_defbool_set(&b->u.hvm.usb, false);
+}
+
 static int describe(const struct xen *x, struct operation *op, const struct domain_plan *p,
                     const struct zone_entry *e, libxl_domain_config *d)
 {
@@ -99,25 +123,27 @@ static int describe(const struct xen *x, struct operation *op, const struct doma
     unsigned vcpus = p->vcpus ? p->vcpus : DEFAULT_VCPUS;
     libxl_domain_create_info *c = &d->c_info;
     libxl_domain_build_info *b = &d->b_info;
-    c->type = p->pvh ? LIBXL_DOMAIN_TYPE_PVH : LIBXL_DOMAIN_TYPE_PV;
+    c->type = p->type;
     if (asprintf(&c->name, XEN_NAME_PREFIX "%s", p->id) < 0)
         c->name = NULL;
     c->domid = e->domid;
     libxl_uuid_copy(op->ctx, &c->uuid, &e->uuid);
     libxl_domain_build_info_init_type(b, c->type);
+    if (c->type == LIBXL_DOMAIN_TYPE_HVM)
+        describe_emulation(b);
     b->max_vcpus = (int)vcpus;
     if (libxl_cpu_bitmap_alloc(op->ctx, &b->avail_vcpus, (int)vcpus))
         return -1;
     for (unsigned i = 0; i < vcpus; i++)
         libxl_bitmap_set(&b->avail_vcpus, (int)i);
     b->max_memkb = b->target_memkb = (memory < MIN_MEMORY ? MIN_MEMORY : memory) / 1024;
-    b->kernel = strdup(x->kernel);
+    b->kernel = strdup(p->kernel);
     b->cmdline = strdup(p->cmdline);
     if (!c->name || !b->kernel || !b->cmdline)
         return -1;
     /* Guests' deaths are ours to see and to clean up: libxl itself acts on none. */
     d->on_poweroff = d->on_reboot = d->on_crash = d->on_watchdog = LIBXL_ACTION_ON_SHUTDOWN_DESTROY;
-    return describe_disks(x, p, d) || describe_nic(x, p, d) ? -1 : 0;
+    return describe_disks(x, p, d) || describe_nic(x, p, d) || describe_pci(p, d) ? -1 : 0;
 }
 
 /* ---- building ---- */
@@ -256,10 +282,12 @@ int xen_create(void *driver, const struct machine_config *m, int timeout_ms,
     const struct domain_plan p = {
         .id = m->id,
         .domid = m->zone_id,
+        .type = x->pvh ? LIBXL_DOMAIN_TYPE_PVH : LIBXL_DOMAIN_TYPE_PV,
+        .kernel = x->kernel,
         .root_device = x->root_device,
+        .root_vdev = ROOT_VDEV,
         .scratch_device = x->scratch_bytes ? scratch_device : NULL,
         .cmdline = cmdline,
-        .pvh = x->pvh,
         .memory_bytes = m->memory_bytes,
         .vcpus = m->vcpus,
         .link = LINK_BYTES,

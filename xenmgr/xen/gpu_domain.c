@@ -31,16 +31,22 @@
 #include "base/log.h"
 #include "xen_driver.h"
 
-#define NAME         "@gpu" /* machine_id_valid() refuses it */
-#define START_MS     120000
-#define LINK_MS      30000
-#define CHECK_MS     1000
-#define RETRY_MIN_MS 1000
-#define RETRY_MAX_MS 60000
+#define NAME "@gpu" /* machine_id_valid() refuses it */
+/* Not among the first four: those an HVM domain has as emulated disks, too,
+ * which can't be read-only. */
+#define DRIVER_ROOT_VDEV "xvde"
+#define START_MS         120000
+#define LINK_MS          30000
+#define CHECK_MS         1000
+#define RETRY_MIN_MS     1000
+#define RETRY_MAX_MS     60000
 
 struct gpu_domain {
     struct xen *x;
-    char *socket, *root_image;
+    char *socket, *root_image, *kernel, *cmdline;
+    libxl_domain_type type;
+    libxl_device_pci pci[PCI_DEVICES_MAX];
+    size_t n_pci;
     int listener;
     int stop; /* eventfd */
     uint64_t memory_bytes;
@@ -101,9 +107,13 @@ static int make(struct gpu_domain *g, struct gi_error *err)
     cleanup_close int loop = -1; /* a domain that is linked has its root open */
     struct domain_plan p = {
         .id = NAME,
+        .type = g->type,
+        .kernel = g->kernel,
         .root_device = device,
-        .cmdline = g->x->cmdline,
-        .pvh = g->x->can_pvh, /* whatever zones are: a PV domain could not map their grants */
+        .root_vdev = DRIVER_ROOT_VDEV,
+        .cmdline = g->cmdline,
+        .pci = g->pci,
+        .n_pci = g->n_pci,
         .memory_bytes = g->memory_bytes,
         .link = LINK_PACKETS,
     };
@@ -220,6 +230,67 @@ static int listen_here(struct gpu_domain *g, struct gi_error *err)
     return 0;
 }
 
+static int choose_devices(struct gpu_domain *g, const char *const *addresses, struct gi_error *err)
+{
+    for (; addresses && *addresses; addresses++, g->n_pci++) {
+        if (g->n_pci == PCI_DEVICES_MAX)
+            return gi_fail(err, GI_INVALID_ARGUMENT, "xen_gpu_devices: more than %u",
+                           PCI_DEVICES_MAX);
+        if (pci_parse(*addresses, &g->pci[g->n_pci], err) < 0)
+            return gi_prefix(err, "xen_gpu_devices");
+    }
+    return 0;
+}
+
+static int choose_type(struct gpu_domain *g, const struct xenmgr_config *c, struct gi_error *err)
+{
+    const char *type = c->xen_gpu_type ? c->xen_gpu_type : "auto";
+    bool hvm = strcmp(type, "hvm") == 0 || (g->n_pci && strcmp(type, "auto") == 0);
+    if (!hvm && g->n_pci)
+        return gi_fail(err, GI_INVALID_ARGUMENT,
+                       "xen_gpu_type %s: only an HVM domain gets xen_gpu_devices", type);
+    if (hvm && !(c->xen_gpu_kernel && *c->xen_gpu_kernel))
+        return gi_fail(err, GI_INVALID_ARGUMENT,
+                       "xen_gpu_kernel: an HVM driver domain needs one (a vmlinuz)");
+    /* Whatever zones are: a PV domain could not map their grants. */
+    if (!g->x->can_pvh)
+        return gi_fail(err, GI_FAILED_PRECONDITION,
+                       "xen_gpu_root: a driver domain needs a host that has virtualization with "
+                       "nested paging");
+    g->type = hvm ? LIBXL_DOMAIN_TYPE_HVM : LIBXL_DOMAIN_TYPE_PVH;
+    return 0;
+}
+
+static int choose(struct gpu_domain *g, const struct xenmgr_config *c, struct gi_error *err)
+{
+    bool own_kernel = c->xen_gpu_kernel && *c->xen_gpu_kernel;
+    g->memory_bytes = c->xen_gpu_memory;
+    g->socket = strdup(c->gpu_proxy_socket);
+    g->root_image = strdup(c->xen_gpu_root);
+    g->kernel = strdup(own_kernel ? c->xen_gpu_kernel : g->x->kernel);
+    g->cmdline = strdup(c->xen_gpu_cmdline ? c->xen_gpu_cmdline : g->x->cmdline);
+    if (!g->socket || !g->root_image || !g->kernel || !g->cmdline)
+        return gi_fail_errno(err, ENOMEM, "driver domain");
+    int rc = xen_check_file("xen_gpu_root", g->root_image, err);
+    if (rc == 0 && own_kernel)
+        rc = xen_check_file("xen_gpu_kernel", g->kernel, err);
+    if (rc == 0)
+        rc = choose_devices(g, c->xen_gpu_devices, err);
+    return rc < 0 ? rc : choose_type(g, c, err);
+}
+
+static void gpu_domain_free(struct gpu_domain *g)
+{
+    gi_cleanup_closep(&g->listener);
+    gi_cleanup_closep(&g->stop);
+    pthread_mutex_destroy(&g->lock);
+    free(g->socket);
+    free(g->root_image);
+    free(g->kernel);
+    free(g->cmdline);
+    free(g);
+}
+
 int gpu_domain_start(struct xen *x, const struct xenmgr_config *c, struct gpu_domain **ret,
                      struct gi_error *err)
 {
@@ -229,15 +300,10 @@ int gpu_domain_start(struct xen *x, const struct xenmgr_config *c, struct gpu_do
     if (!g)
         return gi_fail_errno(err, ENOMEM, "driver domain");
     g->x = x;
-    g->memory_bytes = c->xen_gpu_memory;
     g->listener = -1;
     pthread_mutex_init(&g->lock, NULL);
     g->stop = eventfd(0, EFD_CLOEXEC);
-    g->socket = strdup(c->gpu_proxy_socket);
-    g->root_image = strdup(c->xen_gpu_root);
-    int rc = g->stop < 0 || !g->socket || !g->root_image
-                 ? gi_fail_errno(err, ENOMEM, "driver domain")
-                 : xen_check_file("xen_gpu_root", g->root_image, err);
+    int rc = g->stop < 0 ? gi_fail_errno(err, errno, "driver domain") : choose(g, c, err);
     if (rc == 0)
         rc = listen_here(g, err);
     if (rc == 0) {
@@ -245,11 +311,7 @@ int gpu_domain_start(struct xen *x, const struct xenmgr_config *c, struct gpu_do
         rc = why ? gi_fail_errno(err, why, "thread for the driver domain") : 0;
     }
     if (rc < 0) {
-        gi_cleanup_closep(&g->listener);
-        gi_cleanup_closep(&g->stop);
-        free(g->socket);
-        free(g->root_image);
-        free(g);
+        gpu_domain_free(g);
         return rc;
     }
     *ret = g;
@@ -264,10 +326,5 @@ void gpu_domain_stop(struct gpu_domain *g)
     pthread_join(g->thread, NULL);
     domain_forget(g->x, &g->d);
     unlink(g->socket);
-    close(g->listener);
-    close(g->stop);
-    pthread_mutex_destroy(&g->lock);
-    free(g->socket);
-    free(g->root_image);
-    free(g);
+    gpu_domain_free(g);
 }

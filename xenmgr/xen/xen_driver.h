@@ -188,10 +188,12 @@ int gpu_domain_get(struct gpu_domain *g, uint32_t *ret_domid, struct gi_error *e
 struct domain_plan {
     const char *id;
     uint32_t domid;
-    const char *root_device;
+    libxl_domain_type type;
+    const char *kernel, *cmdline;
+    const char *root_device, *root_vdev;
     const char *scratch_device; /* NULL: none */
-    const char *cmdline;
-    bool pvh;
+    const libxl_device_pci *pci;
+    size_t n_pci;
     uint64_t memory_bytes; /* 0: default */
     unsigned vcpus;        /* 0: default */
     enum link_kind link;
@@ -210,7 +212,16 @@ int xen_create(void *driver, const struct machine_config *config, int timeout_ms
 /* Gone already: success. */
 int xen_end_domain(struct xen *x, uint32_t domid, int grace_ms, struct gi_error *err);
 
+/* ---- pci.c ---- */
+
+#define PCI_DEVICES_MAX 16u
+
+/* Reads "0000:01:00.0" into *RET, which needs no disposal. INVALID_ARGUMENT: it is none. */
+int pci_parse(const char *text, libxl_device_pci *ret, struct gi_error *err);
+
 /* ---- disk.c ---- */
+
+#define ROOT_VDEV "xvda"
 
 /* Fills *D, which the caller disposes of, on failure too. */
 int disk_describe(const struct xen *x, const char *device, const char *vdev, libxl_device_disk *d);
