@@ -236,6 +236,12 @@ struct pod_wants {
 };
 int podconfig_check(const struct config *config, const Runtime__V1__PodSandboxConfig *pod,
                     const char *handler, struct pod_wants *ret_wants, struct gi_error *err);
+/* What a pod's machine is to become; 0 in memory_bytes and vcpus: what it is. Without
+ * an OVERHEAD (NULL) it is the one the pod was made with. */
+void podconfig_resize(const struct config *config, const Runtime__V1__PodSandboxConfig *pod,
+                      const Runtime__V1__LinuxContainerResources *resources,
+                      const Runtime__V1__LinuxContainerResources *overhead,
+                      struct pod_wants *ret_wants);
 /* etc/hosts, etc/hostname, etc/resolv.conf below the pod's folder. */
 int podconfig_write_files(const struct pod *p, struct gi_error *err);
 /* The same into a volume of the zone (runtime_copies_files). */
