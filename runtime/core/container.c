@@ -14,6 +14,7 @@
 #include "core/events.h"
 #include "core/runtime.h"
 #include "oci/spec.h"
+#include "ref.h"
 #include "rpc/pb.h"
 
 #define EXIT_START_ERROR 128
@@ -48,6 +49,23 @@ static void set_log_path(Gi__State__ContainerRecord *r, const Runtime__V1__PodSa
         return;
     snprintf(path, sizeof(path), "%s/%s", pod->log_directory, r->config->log_path);
     pb_set(&r->log_path, path);
+}
+
+/* Of an image's names the one that was asked for, if it has that, else its first. */
+static const char *shown_name(const struct images_image *image, const Runtime__V1__ImageSpec *spec)
+{
+    const char *const asked[] = {spec->user_specified_image, spec->image};
+    for (size_t i = 0; i < GI_ARRAY_SIZE(asked); i++) {
+        struct image_ref ref;
+        char text[REF_TEXT_SIZE];
+        if (!*asked[i] || image_ref_parse(asked[i], &ref, NULL) < 0)
+            continue;
+        image_ref_format(&ref, text);
+        for (char *const *tag = image->repo_tags; tag && *tag; tag++)
+            if (strcmp(*tag, text) == 0)
+                return *tag;
+    }
+    return image->repo_tags && image->repo_tags[0] ? image->repo_tags[0] : spec->image;
 }
 
 /* Reserves the name. *ret_c has a reference; *ret_new: it was made. */
@@ -87,8 +105,7 @@ static int reserve(struct pod *p, const Runtime__V1__ContainerConfig *config,
     pb_set(&r->image_id, image->id);
     pb_set(&r->image_ref,
            image->repo_digests && image->repo_digests[0] ? image->repo_digests[0] : image->id);
-    pb_set(&r->image_name,
-           image->repo_tags && image->repo_tags[0] ? image->repo_tags[0] : config->image->image);
+    pb_set(&r->image_name, shown_name(image, config->image));
     set_log_path(r, p->rec->config);
     r->recorded_ns = gi_now_ns();
     *ret_c = container_add(p, r);
@@ -374,7 +391,6 @@ static void after_failed_start(struct container *c, struct agent_client *agent,
             const struct agent_exit failed = {.exit_code = EXIT_START_ERROR,
                                               .finished_ns = gi_now_ns()};
             container_set_exit(c, &failed, why->message);
-            pb_set(&r->reason, "StartError");
         }
     }
     container_save_or_log(c);

@@ -286,9 +286,8 @@ int network_open(struct runtime *rt, struct gi_error *err);
 void network_close(struct runtime *rt);
 /* 0, or why pods can't have networks now. */
 int network_ready(struct runtime *rt, struct gi_error *err);
-/* INVALID_ARGUMENT naming what of the pod's wishes can't be. */
-int network_check(const struct pod *p, struct gi_error *err);
-/* Makes the pod's namespace and attaches it. On failure network_down() is owed. */
+/* Makes the pod's namespace and attaches it. On failure network_down() is owed.
+ * INVALID_ARGUMENT names what of the pod's wishes can't be. */
 int network_up(struct pod *p, struct gi_error *err);
 /* Detaches it; to be tried again when it fails. Idempotent. The record is the caller's to save. */
 int network_down(struct pod *p, struct gi_error *err);
