@@ -155,10 +155,13 @@ static void mount_sources_free(struct mount_sources *s)
 }
 #define cleanup_mount_sources __attribute__((cleanup(mount_sources_free)))
 
-static void note_mount_image(struct container *c, const char *id)
+/* For a restart; and in status, what the name meant. */
+static void note_mount_image(struct container *c, size_t i, const struct images_image *image)
 {
     GI_LOCK_SCOPE(&c->pod->rt->lock);
-    pb_push_string(&c->rec->mount_image_ids, &c->rec->n_mount_image_ids, id);
+    pb_push_string(&c->rec->mount_image_ids, &c->rec->n_mount_image_ids, image->id);
+    pb_set(&c->rec->config->mounts[i]->image->image_ref,
+           image->repo_digests && image->repo_digests[0] ? image->repo_digests[0] : image->id);
 }
 
 static int share_mounted_image(struct container *c, size_t i, char **ret_name, struct gi_error *err)
@@ -173,7 +176,7 @@ static int share_mounted_image(struct container *c, size_t i, char **ret_name, s
         rc = machine_share_image(c->pod->machine, image->rootfs, ret_name, err);
     if (rc < 0)
         return gi_prefix(err, "config.mounts[%zu].image", i);
-    note_mount_image(c, image->id);
+    note_mount_image(c, i, image);
     return 0;
 }
 

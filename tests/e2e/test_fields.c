@@ -202,12 +202,15 @@ static void the_pods_status(void **state)
     podkit_free(r);
 }
 
-/* The file of a cgroup of the pod, by the end of its path, in whichever hierarchy. */
-static void assert_cgroup(const char *path, const char *v1, const char *v2, const char *want)
+/* The file of a cgroup of the pod ("") or of a container below it, in whichever hierarchy. */
+static void assert_cgroup(const char *id, const char *v1, const char *v2, const char *want)
 {
+    char path[100] = "";
+    if (*id)
+        snprintf(path, sizeof(path), "/%s*", id);
     char command[512], got[64] = "";
     snprintf(command, sizeof(command),
-             "find /sys/fs/cgroup -path '*%s/%s/%s*/%s' -o -path '*%s/%s/%s*/%s' | head -n 1 | "
+             "find /sys/fs/cgroup -path '*%s/%s%s/%s' -o -path '*%s/%s%s/%s' | head -n 1 | "
              "xargs -r cut -d ' ' -f 1",
              parent, pod, path, v1, parent, pod, path, v2);
     FILE *f = popen(command, "re");
@@ -222,6 +225,8 @@ static void assert_cgroup(const char *path, const char *v1, const char *v2, cons
 static void limits(void **state)
 {
     char id[80];
+    assert_cgroup("", "memory.limit_in_bytes", "memory.max", "1024000000");
+    assert_cgroup("", "cpu.cfs_quota_us", "cpu.max", "200000");
     start("limits",
           SLEEPS "linux { resources { memory_limit_in_bytes: 67108864 cpu_period: 50000 "
                  "cpu_quota: 25000 cpu_shares: 512 oom_score_adj: 500 } }",
@@ -421,7 +426,11 @@ static void a_containers_status(void **state)
              second, second);
     start("status", fields, id);
     Runtime__V1__ContainerStatusResponse *r = NULL;
-    OK(podkit_status(&kit, id, &r, err));
+    OK(call("ContainerStatus",
+            textpb(&runtime__v1__container_status_request__descriptor,
+                   "container_id: %s verbose: true", id),
+            &r, err));
+    assert_true(r->n_info > 0);
     const Runtime__V1__ContainerStatus *s = r->status;
     assert_string_equal(s->metadata->name, "status");
     assert_string_equal(gi_cri_map_get(s->labels, s->n_labels, "l"), "1");
@@ -435,6 +444,21 @@ static void a_containers_status(void **state)
     OK(podkit_remove(&kit, id, err));
 }
 
+/* Of a mounted image status says which it was. */
+static void a_mounted_images_digest(void **state)
+{
+    char id[80], fields[512];
+    snprintf(fields, sizeof(fields),
+             SLEEPS "mounts { container_path: /image image { image: '%s' } }", kit.image);
+    start("mounted", fields, id);
+    Runtime__V1__ContainerStatusResponse *r = NULL;
+    OK(podkit_status(&kit, id, &r, err));
+    assert_int_equal(r->status->n_mounts, 1);
+    assert_non_null(strstr(r->status->mounts[0]->image->image_ref, "@sha256:"));
+    podkit_free(r);
+    OK(podkit_remove(&kit, id, err));
+}
+
 /* One id in all answers, whichever name is asked for. */
 static void names_of_one_image(void **state)
 {
@@ -444,11 +468,13 @@ static void names_of_one_image(void **state)
     for (int i = 0; i < 2; i++) {
         Runtime__V1__ImageStatusResponse *r = NULL;
         OK(call("ImageStatus",
-                textpb(&runtime__v1__image_status_request__descriptor, "image { image: '%s' }",
-                       names[i]),
+                textpb(&runtime__v1__image_status_request__descriptor,
+                       "image { image: '%s' } verbose: true", names[i]),
                 &r, err));
         assert_non_null(r->image);
         assert_int_equal(r->image->n_repo_tags, 2);
+        assert_int_equal(r->n_info, 1);
+        assert_non_null(strstr(r->info[0]->value, "imageSpec"));
         snprintf(id[i], sizeof(id[i]), "%s", r->image->id);
         podkit_free(r);
     }
@@ -470,6 +496,96 @@ static void names_of_one_image(void **state)
     assert_string_equal(l->containers[0]->image_id, id[0]);
     podkit_free(l);
     OK(podkit_remove(&kit, container, err));
+}
+
+/* ---- filters ---- */
+
+#define COUNT(method, type, text, Response, n_field, want)                                         \
+    do {                                                                                           \
+        Response *count_r_ = NULL;                                                                 \
+        OK(call(method, textpb(&type, "%s", text), &count_r_, err));                               \
+        if (count_r_->n_field != (want))                                                           \
+            fail_msg("%s %s: %zu", method, text, count_r_->n_field);                               \
+        podkit_free(count_r_);                                                                     \
+    } while (0)
+#define CONTAINER_STATS(text, want)                                                                \
+    COUNT("ListContainerStats", runtime__v1__list_container_stats_request__descriptor, text,       \
+          Runtime__V1__ListContainerStatsResponse, n_stats, want)
+#define POD_STATS(text, want)                                                                      \
+    COUNT("ListPodSandboxStats", runtime__v1__list_pod_sandbox_stats_request__descriptor, text,    \
+          Runtime__V1__ListPodSandboxStatsResponse, n_stats, want)
+#define IMAGES(text, want)                                                                         \
+    COUNT("ListImages", runtime__v1__list_images_request__descriptor, text,                        \
+          Runtime__V1__ListImagesResponse, n_images, want)
+
+static void lists_of_some(void **state)
+{
+    char id[80], by_pod[128], image[512];
+    start("listed", SLEEPS "labels { key: which value: one }", id);
+    snprintf(by_pod, sizeof(by_pod), "filter { pod_sandbox_id: %s }", pod);
+    CONTAINER_STATS(by_pod, 1);
+    CONTAINER_STATS("filter { pod_sandbox_id: gi-none }", 0);
+    CONTAINER_STATS("filter { label_selector { key: which value: one } }", 1);
+    CONTAINER_STATS("filter { label_selector { key: which value: two } }", 0);
+    snprintf(by_pod, sizeof(by_pod), "filter { id: %s }", pod);
+    POD_STATS(by_pod, 1);
+    POD_STATS("filter { id: gi-none }", 0);
+    POD_STATS("filter { label_selector { key: app value: web } }", 1);
+    POD_STATS("filter { label_selector { key: app value: db } }", 0);
+    snprintf(image, sizeof(image), "filter { image { image: '%s' } }", kit.image);
+    IMAGES(image, 1);
+    IMAGES("filter { image { image: '127.0.0.1:1/never/pulled:1' } }", 0);
+    OK(podkit_remove(&kit, id, err));
+}
+
+/* ---- logs ---- */
+
+static bool has_lines(const char *path)
+{
+    char *text = NULL;
+    size_t len = 0;
+    bool is = gi_read_file(path, 1 << 20, &text, &len, NULL) == 0 && len > 0;
+    free(text);
+    return is;
+}
+
+static void await_lines(const char *path)
+{
+    for (int i = 0; i < 400; i++) {
+        if (has_lines(path))
+            return;
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    }
+    fail_msg("nothing is written to %s", path);
+}
+
+/* As the kubelet rotates: the file gets another name, then the runtime is told. */
+static void a_log_goes_on_in_a_new_file(void **state)
+{
+    char id[80], path[300], old[320];
+    struct gi_error why = GI_ERROR_INIT;
+    snprintf(path, sizeof(path), "%s/fields/rotated.log", kit.log_root);
+    snprintf(old, sizeof(old), "%s.1", path);
+    OK(gi_mkdir_p(kit.log_root, 0755, err));
+    start("rotated",
+          "command: /bin/sh command: -c args: 'while :; do echo line; sleep 0.1; done' log_path: "
+          "rotated.log",
+          id);
+    await_lines(path);
+    assert_int_equal(rename(path, old), 0);
+    void *r = NULL;
+    OK(call("ReopenContainerLog",
+            textpb(&runtime__v1__reopen_container_log_request__descriptor, "container_id: %s", id),
+            &r, err));
+    podkit_free(r);
+    await_lines(path);
+    OK(podkit_stop(&kit, id, 0, err));
+    assert_int_equal(
+        call("ReopenContainerLog",
+             textpb(&runtime__v1__reopen_container_log_request__descriptor, "container_id: %s", id),
+             &r, &why),
+        -GI_FAILED_PRECONDITION);
+    OK(podkit_remove(&kit, id, err));
 }
 
 /* What the kernel does not run has an exit code; what dies before its start has the
@@ -521,7 +637,10 @@ int main(void)
         cmocka_unit_test(system_calls),
         cmocka_unit_test(what_a_container_can_not_have),
         cmocka_unit_test(a_containers_status),
+        cmocka_unit_test(a_mounted_images_digest),
         cmocka_unit_test(names_of_one_image),
+        cmocka_unit_test(lists_of_some),
+        cmocka_unit_test(a_log_goes_on_in_a_new_file),
         cmocka_unit_test(what_can_not_be_started),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
