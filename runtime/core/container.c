@@ -206,6 +206,7 @@ static int write_spec(struct rpc_call *call, struct container *c, const struct i
         rc = mount_sources_init(&sources, c->rec->config->n_mounts, err);
     if (rc == 0)
         rc = share_mounted_images(c, &sources, err);
+    GI_FAILPOINT(rc, "container_mounted_images_shared", err);
     if (rc == 0 && copied)
         rc = volumes_prepare(c, agent, agent_patience(p->rt, call), sources.copies, err);
     GI_FAILPOINT(rc, "container_volumes_prepared", err);
