@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -156,19 +157,68 @@ static int make_path(const char *point, const char *path, bool v2)
     }
 }
 
+/* 0 or -errno: EBUSY when the machine uses more. v1's limit reclaims and then refuses;
+ * v2's would kill, so memory.high does the reclaiming there. */
+static int set_memory(const struct cgroup_host *h, unsigned i, const char *path, uint64_t memory)
+{
+    char value[32];
+    const char *point = h->h[i].point;
+    snprintf(value, sizeof(value), "%llu", (unsigned long long)memory);
+    if (h->version != 2)
+        return set(point, path, "memory.limit_in_bytes", value) ? 0 : -errno;
+    char current[PATH_MAX + 256];
+    cleanup_free char *text = NULL;
+    snprintf(current, sizeof(current), "%s%s/memory.current", point, path);
+    int rc = set(point, path, "memory.high", value) ? 0 : -errno;
+    if (rc == 0 && gi_read_file(current, 64, &text, NULL, NULL) == 0 &&
+        strtoull(text, NULL, 10) > memory)
+        rc = -EBUSY;
+    if (rc == 0 && !set(point, path, "memory.max", value))
+        rc = -errno;
+    set(point, path, "memory.high", "max");
+    return rc;
+}
+
+/* 0 or -errno; v1: EINVAL when a container of it may use more. */
+static int set_cpus(const struct cgroup_host *h, unsigned i, const char *path, unsigned vcpus)
+{
+    char value[64];
+    snprintf(value, sizeof(value), h->version == 2 ? "%u 100000" : "%u", vcpus * 100000u);
+    return set(h->h[i].point, path, h->version == 2 ? "cpu.max" : "cpu.cfs_quota_us", value)
+               ? 0
+               : -errno;
+}
+
+/* What the kernel does not offer, a machine does without. */
 static void set_limits(const struct cgroup_host *h, unsigned i, const char *path, uint64_t memory,
                        unsigned vcpus)
 {
-    char value[64];
-    const char *point = h->h[i].point;
-    if (memory && h->h[i].memory) {
-        snprintf(value, sizeof(value), "%llu", (unsigned long long)memory);
-        set(point, path, h->version == 2 ? "memory.max" : "memory.limit_in_bytes", value);
+    if (memory && h->h[i].memory)
+        (void)set_memory(h, i, path, memory);
+    if (vcpus && h->h[i].cpu)
+        (void)set_cpus(h, i, path, vcpus);
+}
+
+int cgroup_resize(const struct cgroup_host *h, const char *path, uint64_t memory_bytes,
+                  unsigned vcpus, struct gi_error *err)
+{
+    if (!h->version)
+        return gi_fail(err, GI_FAILED_PRECONDITION, "machines have no cgroups on this host");
+    for (unsigned i = 0; i < h->n; i++) {
+        int rc = memory_bytes && h->h[i].memory ? set_memory(h, i, path, memory_bytes) : 0;
+        if (rc == -EBUSY)
+            return gi_fail(err, GI_FAILED_PRECONDITION, "it uses more than %llu bytes of memory",
+                           (unsigned long long)memory_bytes);
+        if (rc < 0)
+            return gi_fail_errno(err, -rc, "memory limit of %s%s", h->h[i].point, path);
+        rc = vcpus && h->h[i].cpu ? set_cpus(h, i, path, vcpus) : 0;
+        if (rc == -EINVAL)
+            return gi_fail(err, GI_FAILED_PRECONDITION,
+                           "one of its containers may use more than %u cpus", vcpus);
+        if (rc < 0)
+            return gi_fail_errno(err, -rc, "cpu limit of %s%s", h->h[i].point, path);
     }
-    if (vcpus && h->h[i].cpu) {
-        snprintf(value, sizeof(value), h->version == 2 ? "%u 100000" : "%u", vcpus * 100000u);
-        set(point, path, h->version == 2 ? "cpu.max" : "cpu.cfs_quota_us", value);
-    }
+    return 0;
 }
 
 int cgroup_make(const struct cgroup_host *h, const char *path, uint64_t memory_bytes,

@@ -667,6 +667,17 @@ static int local_share_image(void *driver, const char *id, const struct machine_
     return 0;
 }
 
+static int local_resize(void *driver, const char *id, uint64_t memory_bytes, unsigned vcpus,
+                        struct gi_error *err)
+{
+    const struct local *l = driver;
+    char dir[PATH_MAX];
+    struct record r;
+    zone_dir(l, id, dir);
+    int rc = record_read(dir, &r, err);
+    return rc < 0 ? rc : cgroup_resize(&l->cgroups, r.cgroup, memory_bytes, vcpus, err);
+}
+
 static int local_destroy(void *driver, const char *id, const struct machine_facts *m, int grace_ms,
                          struct gi_error *err)
 {
@@ -751,6 +762,7 @@ const struct driver local_driver = {
     .adopt = local_adopt,
     .connect_agent = local_connect,
     .share_image = local_share_image,
+    .resize = local_resize,
     .destroy = local_destroy,
     .release = local_release,
     .sweep = local_sweep,

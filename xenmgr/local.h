@@ -43,6 +43,9 @@ int cgroup_machine_path(const char *parent, const char *id, char *out, size_t si
  * cgroup.procs that its init joins by writing "0". */
 int cgroup_make(const struct cgroup_host *h, const char *path, uint64_t memory_bytes,
                 unsigned vcpus, int *ret_fds, unsigned *ret_n, struct gi_error *err);
+/* New limits (0: as they are); FAILED_PRECONDITION, see machine_resize(). */
+int cgroup_resize(const struct cgroup_host *h, const char *path, uint64_t memory_bytes,
+                  unsigned vcpus, struct gi_error *err);
 /* Removes the machine's cgroups with all below, waiting for dying processes. */
 int cgroup_remove(const struct cgroup_host *h, const char *path, struct gi_error *err);
 

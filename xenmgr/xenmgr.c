@@ -396,6 +396,18 @@ int machine_info(struct machine *m, struct machine_info *ret, struct gi_error *e
     return 0;
 }
 
+int machine_resize(struct machine *m, uint64_t memory_bytes, unsigned vcpus, struct gi_error *err)
+{
+    const struct driver *d = m->mgr->driver;
+    if (!d->resize)
+        return gi_fail(err, GI_UNIMPLEMENTED,
+                       "a machine of driver \"%s\" keeps the size it was made with; containers' "
+                       "limits can change",
+                       d->name);
+    GI_LOCK_SCOPE(&m->serial);
+    return d->resize(m->mgr->state, m->id, memory_bytes, vcpus, err);
+}
+
 void machine_info_free(struct machine_info *info)
 {
     free(info->console);

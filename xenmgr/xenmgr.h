@@ -118,6 +118,11 @@ struct machine_info {
 int machine_info(struct machine *m, struct machine_info *ret, struct gi_error *err);
 void machine_info_free(struct machine_info *info);
 
+/* New limits of a machine that runs; 0: stays as it is. FAILED_PRECONDITION: it uses
+ * more now, or one of its containers may; what was not refused is set. UNIMPLEMENTED:
+ * the driver can't. */
+int machine_resize(struct machine *m, uint64_t memory_bytes, unsigned vcpus, struct gi_error *err);
+
 /* "the domain crashed; on its console: ..." */
 #define MACHINE_REASON 256
 

@@ -44,7 +44,8 @@ struct container *container_find_made(struct agent *a, struct request req, const
 
 void container_publish(struct container *c)
 {
-    if (!c->dead || c->published || c->phase == PHASE_REMOVING)
+    /* Whether it began at all is known when its start is over. */
+    if (!c->dead || c->published || c->starting || c->phase == PHASE_REMOVING)
         return;
     bool waited = c->exit_timer.at_ns == 0;
     if (!waited && !logs_drained(&c->logs))
@@ -119,6 +120,7 @@ static void on_started(void *data, int status)
         c->phase = PHASE_RUNNING;
     }
     conn_done(c->a, req, &err);
+    container_publish(c);
 }
 
 void container_start(struct agent *a, struct request req, const char *id)

@@ -14,6 +14,7 @@
 #include "core/events.h"
 #include "core/runtime.h"
 #include "oci/spec.h"
+#include "ref.h"
 #include "rpc/pb.h"
 
 #define EXIT_START_ERROR 128
@@ -48,6 +49,23 @@ static void set_log_path(Gi__State__ContainerRecord *r, const Runtime__V1__PodSa
         return;
     snprintf(path, sizeof(path), "%s/%s", pod->log_directory, r->config->log_path);
     pb_set(&r->log_path, path);
+}
+
+/* Of an image's names the one that was asked for, if it has that, else its first. */
+static const char *shown_name(const struct images_image *image, const Runtime__V1__ImageSpec *spec)
+{
+    const char *const asked[] = {spec->user_specified_image, spec->image};
+    for (size_t i = 0; i < GI_ARRAY_SIZE(asked); i++) {
+        struct image_ref ref;
+        char text[REF_TEXT_SIZE];
+        if (!*asked[i] || image_ref_parse(asked[i], &ref, NULL) < 0)
+            continue;
+        image_ref_format(&ref, text);
+        for (char *const *tag = image->repo_tags; tag && *tag; tag++)
+            if (strcmp(*tag, text) == 0)
+                return *tag;
+    }
+    return image->repo_tags && image->repo_tags[0] ? image->repo_tags[0] : spec->image;
 }
 
 /* Reserves the name. *ret_c has a reference; *ret_new: it was made. */
@@ -87,8 +105,7 @@ static int reserve(struct pod *p, const Runtime__V1__ContainerConfig *config,
     pb_set(&r->image_id, image->id);
     pb_set(&r->image_ref,
            image->repo_digests && image->repo_digests[0] ? image->repo_digests[0] : image->id);
-    pb_set(&r->image_name,
-           image->repo_tags && image->repo_tags[0] ? image->repo_tags[0] : config->image->image);
+    pb_set(&r->image_name, shown_name(image, config->image));
     set_log_path(r, p->rec->config);
     r->recorded_ns = gi_now_ns();
     *ret_c = container_add(p, r);
@@ -138,10 +155,13 @@ static void mount_sources_free(struct mount_sources *s)
 }
 #define cleanup_mount_sources __attribute__((cleanup(mount_sources_free)))
 
-static void note_mount_image(struct container *c, const char *id)
+/* For a restart; and in status, what the name meant. */
+static void note_mount_image(struct container *c, size_t i, const struct images_image *image)
 {
     GI_LOCK_SCOPE(&c->pod->rt->lock);
-    pb_push_string(&c->rec->mount_image_ids, &c->rec->n_mount_image_ids, id);
+    pb_push_string(&c->rec->mount_image_ids, &c->rec->n_mount_image_ids, image->id);
+    pb_set(&c->rec->config->mounts[i]->image->image_ref,
+           image->repo_digests && image->repo_digests[0] ? image->repo_digests[0] : image->id);
 }
 
 static int share_mounted_image(struct container *c, size_t i, char **ret_name, struct gi_error *err)
@@ -156,7 +176,7 @@ static int share_mounted_image(struct container *c, size_t i, char **ret_name, s
         rc = machine_share_image(c->pod->machine, image->rootfs, ret_name, err);
     if (rc < 0)
         return gi_prefix(err, "config.mounts[%zu].image", i);
-    note_mount_image(c, image->id);
+    note_mount_image(c, i, image);
     return 0;
 }
 
@@ -186,6 +206,7 @@ static int write_spec(struct rpc_call *call, struct container *c, const struct i
         rc = mount_sources_init(&sources, c->rec->config->n_mounts, err);
     if (rc == 0)
         rc = share_mounted_images(c, &sources, err);
+    GI_FAILPOINT(rc, "container_mounted_images_shared", err);
     if (rc == 0 && copied)
         rc = volumes_prepare(c, agent, agent_patience(p->rt, call), sources.copies, err);
     GI_FAILPOINT(rc, "container_volumes_prepared", err);
@@ -374,7 +395,6 @@ static void after_failed_start(struct container *c, struct agent_client *agent,
             const struct agent_exit failed = {.exit_code = EXIT_START_ERROR,
                                               .finished_ns = gi_now_ns()};
             container_set_exit(c, &failed, why->message);
-            pb_set(&r->reason, "StartError");
         }
     }
     container_save_or_log(c);

@@ -49,6 +49,7 @@ void container_set_exit(struct container *c, const struct agent_exit *exit, cons
     r->exit_code = exit->exit_code;
     r->oom_killed = exit->oom_killed;
     pb_set(&r->reason, exit->oom_killed       ? "OOMKilled"
+                       : !r->started_ns       ? "StartError"
                        : exit->exit_code == 0 ? "Completed"
                                               : "Error");
     pb_set(&r->message, message ? message : "");

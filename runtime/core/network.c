@@ -143,7 +143,8 @@ static int fill(struct wishes *w, const struct pod *p, struct gi_error *err)
     return rc;
 }
 
-int network_check(const struct pod *p, struct gi_error *err)
+/* What of the pod's wishes can't be, by its field. */
+static int check(const struct pod *p, struct gi_error *err)
 {
     cleanup_wishes struct wishes w = {.ports = NULL};
     return fill(&w, p, err);
@@ -156,9 +157,10 @@ int network_up(struct pod *p, struct gi_error *err)
     cleanup_wishes struct wishes w = {.ports = NULL};
     cleanup_free struct cni_result *result = NULL;
     char path[PATH_MAX];
-    if (!p->rt->cni)
-        return 0;
-    int rc = cni_ready(p->rt->cni, err);
+    int rc = check(p, err); /* before there is anything that only good wishes take down */
+    if (rc < 0 || !p->rt->cni)
+        return rc;
+    rc = cni_ready(p->rt->cni, err);
     if (rc < 0)
         return gi_prefix(err, "the network is not ready");
     snprintf(path, sizeof(path), "%s/%s", p->rt->netns_dir, p->id);

@@ -152,6 +152,7 @@ static int build(struct rpc_call *call, struct pod *p, const struct pod_wants *w
     GI_FAILPOINT(rc, "pod_agent_connected", err);
     if (rc == 0 && runtime_copies_files(p->rt))
         rc = podconfig_send_files(p, p->agent->client, agent_patience(p->rt, call), err);
+    GI_FAILPOINT(rc, "pod_files_sent", err);
     if (rc == 0)
         rc = pod_watch(p, err);
     GI_FAILPOINT(rc, "pod_watched", err);

@@ -143,14 +143,11 @@ static int64_t own_overhead(const struct config *config)
     return strcmp(config->machine_driver, "xen") == 0 ? DOMAIN_OVERHEAD : 0;
 }
 
-/* A machine's size: the pod's limits and the overhead of its RuntimeClass. */
-static void size_machine(const struct config *config, const Runtime__V1__LinuxPodSandboxConfig *l,
-                         struct pod_wants *w)
+/* A machine's size: the pod's limits and the overhead of its RuntimeClass. What has no
+ * limit stays as it is in W. */
+static void size_machine(const struct config *config, const Runtime__V1__LinuxContainerResources *r,
+                         const Runtime__V1__LinuxContainerResources *o, struct pod_wants *w)
 {
-    const Runtime__V1__LinuxContainerResources *r = l ? l->resources : NULL;
-    const Runtime__V1__LinuxContainerResources *o = l ? l->overhead : NULL;
-    w->memory_bytes = config->default_memory;
-    w->vcpus = (unsigned)config->default_vcpus;
     if (r && r->memory_limit_in_bytes > 0)
         w->memory_bytes = (uint64_t)sum(r->memory_limit_in_bytes, o && o->memory_limit_in_bytes
                                                                       ? o->memory_limit_in_bytes
@@ -158,6 +155,18 @@ static void size_machine(const struct config *config, const Runtime__V1__LinuxPo
     unsigned n = cpus_of(r);
     if (n > 0)
         w->vcpus = n + cpus_of(o);
+}
+
+void podconfig_resize(const struct config *config, const Runtime__V1__PodSandboxConfig *pod,
+                      const Runtime__V1__LinuxContainerResources *resources,
+                      const Runtime__V1__LinuxContainerResources *overhead,
+                      struct pod_wants *ret_wants)
+{
+    struct pod_wants w = {.memory_bytes = 0};
+    if (!overhead && pod->linux)
+        overhead = pod->linux->overhead;
+    size_machine(config, resources, overhead, &w);
+    *ret_wants = w;
 }
 
 int podconfig_check(const struct config *config, const Runtime__V1__PodSandboxConfig *pod,
@@ -184,7 +193,10 @@ int podconfig_check(const struct config *config, const Runtime__V1__PodSandboxCo
     rc = check_gpu(config, pod, &w, err);
     if (rc < 0)
         return rc;
-    size_machine(config, pod->linux, &w);
+    w.memory_bytes = config->default_memory;
+    w.vcpus = (unsigned)config->default_vcpus;
+    if (pod->linux)
+        size_machine(config, pod->linux->resources, pod->linux->overhead, &w);
     *ret_wants = w;
     return 0;
 }

@@ -236,6 +236,12 @@ struct pod_wants {
 };
 int podconfig_check(const struct config *config, const Runtime__V1__PodSandboxConfig *pod,
                     const char *handler, struct pod_wants *ret_wants, struct gi_error *err);
+/* What a pod's machine is to become; 0 in memory_bytes and vcpus: what it is. Without
+ * an OVERHEAD (NULL) it is the one the pod was made with. */
+void podconfig_resize(const struct config *config, const Runtime__V1__PodSandboxConfig *pod,
+                      const Runtime__V1__LinuxContainerResources *resources,
+                      const Runtime__V1__LinuxContainerResources *overhead,
+                      struct pod_wants *ret_wants);
 /* etc/hosts, etc/hostname, etc/resolv.conf below the pod's folder. */
 int podconfig_write_files(const struct pod *p, struct gi_error *err);
 /* The same into a volume of the zone (runtime_copies_files). */
@@ -280,9 +286,8 @@ int network_open(struct runtime *rt, struct gi_error *err);
 void network_close(struct runtime *rt);
 /* 0, or why pods can't have networks now. */
 int network_ready(struct runtime *rt, struct gi_error *err);
-/* INVALID_ARGUMENT naming what of the pod's wishes can't be. */
-int network_check(const struct pod *p, struct gi_error *err);
-/* Makes the pod's namespace and attaches it. On failure network_down() is owed. */
+/* Makes the pod's namespace and attaches it. On failure network_down() is owed.
+ * INVALID_ARGUMENT names what of the pod's wishes can't be. */
 int network_up(struct pod *p, struct gi_error *err);
 /* Detaches it; to be tried again when it fails. Idempotent. The record is the caller's to save. */
 int network_down(struct pod *p, struct gi_error *err);

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "agent/wire.h"
+#include "base/failpoint.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "core/hostfiles.h"
@@ -177,7 +178,11 @@ static int make(struct pod *p, struct agent_client *agent, const struct host_mou
         v.size_bytes = (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize;
     }
     int rc = agent_make_volume(agent, &v, ms, err);
-    return rc < 0 ? rc : send(p, agent, h, ms, err);
+    GI_FAILPOINT(rc, "volume_made", err);
+    if (rc == 0)
+        rc = send(p, agent, h, ms, err);
+    GI_FAILPOINT(rc, "volume_filled", err);
+    return rc;
 }
 
 /* ---- for a container that is made ---- */
@@ -233,6 +238,7 @@ void volumes_release(struct container *c, struct agent_client *agent, int timeou
         if (agent_remove_volume(agent, name, timeout_ms, &err) < 0)
             gi_log(GI_LOG_WARNING, "a copy of the host's files stays in its pod", "container",
                    c->id, "path", path, "reason", err.message, NULL);
+        GI_FAILPOINT_HERE("volume_removed");
     }
 }
 
@@ -278,6 +284,7 @@ static int write_back(struct container *c, struct agent_client *agent, const str
     if (host.n == 1 && host.files[0].len == len && memcmp(host.files[0].data, data, len) == 0)
         return 0;
     rc = write_host(h->path, data, len, err);
+    GI_FAILPOINT(rc, "volume_written_back", err);
     if (rc == 0)
         rc = read_host(h, false, &after, err);
     if (rc == 0) /* it holds what it wrote */

@@ -225,6 +225,35 @@ static int make_image(struct pull_job *job, struct registry *registry, struct ht
     return rc;
 }
 
+/* Whether the image came from this repository before. Lock held. */
+static bool came_from(const struct images *s, const struct image_ref *ref, const char *id)
+{
+    char repository[2 * REF_NAME_SIZE];
+    int n = snprintf(repository, sizeof(repository), "%s/%s", ref->host, ref->path);
+    for (size_t i = 0; i < s->n_refs; i++) {
+        const char *text = s->refs[i]->text;
+        if (strcmp(s->refs[i]->id, id) == 0 && strncmp(text, repository, (size_t)n) == 0 &&
+            (text[n] == ':' || text[n] == '@'))
+            return true;
+    }
+    return false;
+}
+
+/* Ids are no secret. A repository that names one which is here already must have its
+ * configuration, else a manifest made up of an id would get others' images. */
+static int check_owns(struct pull_job *job, struct registry *registry, struct http *h,
+                      const struct document_descriptor *config, struct gi_error *err)
+{
+    cleanup_free char *text = NULL;
+    {
+        GI_LOCK_SCOPE(&job->store->lock);
+        if (!store_find_image(job->store, config->digest) ||
+            came_from(job->store, &job->ref, config->digest))
+            return 0;
+    }
+    return get_config(registry, h, config, &text, err);
+}
+
 /* *ret_present: the image is here already, and stays. */
 static int take_present(struct images *s, const char *id, bool *ret_present, struct gi_error *err)
 {
@@ -280,7 +309,9 @@ int pull_run(struct pull_job *job, struct gi_error *err)
     if (rc < 0)
         return rc;
     bool present = false;
-    rc = take_present(s, id, &present, err);
+    rc = check_owns(job, registry, h, &manifest.config, err);
+    if (rc == 0)
+        rc = take_present(s, id, &present, err);
     if (rc == 0 && !present)
         rc = make_image(job, registry, h, &manifest, err);
     if (rc == 0) {

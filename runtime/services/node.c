@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the node is: version, readiness, configuration. */
+#include <arpa/inet.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cri/pbjson.h"
@@ -107,6 +109,33 @@ HANDLER(runtime_config)
     return 0;
 }
 
+/* "10.88.0.0/16,fd00:88::/64": one of each family at most is the kubelet's business. */
+static bool are_cidrs(const char *list)
+{
+    char text[256];
+    if (!*list || strlen(list) >= sizeof(text))
+        return false;
+    for (const char *at = list;; at++) {
+        size_t len = strcspn(at, ",");
+        unsigned char address[16];
+        memcpy(text, at, len);
+        text[len] = '\0';
+        char *slash = strchr(text, '/');
+        if (!slash)
+            return false;
+        *slash++ = '\0';
+        size_t digits = strspn(slash, "0123456789");
+        long bits = digits > 0 && digits <= 3 && !slash[digits] ? strtol(slash, NULL, 10) : 999;
+        if (!(bits <= 32 && inet_pton(AF_INET, text, address) == 1) &&
+            !(bits <= 128 && inet_pton(AF_INET6, text, address) == 1))
+            return false;
+        at += len;
+        if (!*at)
+            return true;
+    }
+}
+
+/* Kept and shown. Where pods get their addresses from is CNI's configuration alone. */
 HANDLER(update_runtime_config)
 {
     const Runtime__V1__UpdateRuntimeConfigRequest *q = request;
@@ -114,6 +143,10 @@ HANDLER(update_runtime_config)
     if (!q->runtime_config || !q->runtime_config->network_config)
         return 0;
     const char *cidr = q->runtime_config->network_config->pod_cidr;
+    if (*cidr && !are_cidrs(cidr))
+        return gi_fail(err, GI_INVALID_ARGUMENT,
+                       "runtime_config.network_config.pod_cidr: \"%.100s\" is no list of networks",
+                       cidr);
     GI_LOCK_SCOPE(&rt->lock);
     free(rt->pod_cidr);
     rt->pod_cidr = *cidr ? pb_strdup(cidr) : NULL;

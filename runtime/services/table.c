@@ -38,7 +38,7 @@ const struct rpc_method runtime_methods[] = {
     {"ListPodSandboxMetrics", cri_list_pod_sandbox_metrics, RPC_READ},
     {"GetContainerEvents", cri_get_container_events, RPC_READ},
     {"UpdateContainerResources", cri_update_container_resources, 0},
-    {"UpdatePodSandboxResources", cri_update_pod_sandbox_resources, RPC_FAST},
+    {"UpdatePodSandboxResources", cri_update_pod_sandbox_resources, 0},
     {"CheckpointContainer", cri_checkpoint_container, RPC_FAST},
     {"CheckpointPod", cri_checkpoint_pod, RPC_FAST},
     {"RestorePod", cri_restore_pod, RPC_FAST},

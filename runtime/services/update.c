@@ -4,8 +4,12 @@
 
 #include "services/services.h"
 
-static int check(const Runtime__V1__LinuxContainerResources *r, struct gi_error *err)
+static int check(const char *of, const Runtime__V1__LinuxContainerResources *r,
+                 struct gi_error *err)
 {
+    const Runtime__V1__LinuxContainerResources none = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
+    if (!r)
+        r = &none;
     const struct {
         const char *field;
         int64_t value, least;
@@ -18,7 +22,7 @@ static int check(const Runtime__V1__LinuxContainerResources *r, struct gi_error 
     };
     for (size_t i = 0; i < GI_ARRAY_SIZE(all); i++)
         if (all[i].value < all[i].least)
-            return gi_fail(err, GI_INVALID_ARGUMENT, "linux.%s: %lld is less than %lld",
+            return gi_fail(err, GI_INVALID_ARGUMENT, "%s.%s: %lld is less than %lld", of,
                            all[i].field, (long long)all[i].value, (long long)all[i].least);
     return 0;
 }
@@ -58,7 +62,7 @@ HANDLER(update_container_resources)
         return gi_fail(err, GI_INVALID_ARGUMENT, "container_id: missing");
     if (!q->linux)
         return gi_fail(err, GI_INVALID_ARGUMENT, "linux: missing");
-    int rc = check(q->linux, err);
+    int rc = check("linux", q->linux, err);
     if (rc == 0)
         rc = container_find(rt, q->container_id, &c, err);
     if (rc < 0 || !c)
@@ -96,14 +100,34 @@ HANDLER(update_container_resources)
     return container_save(c, err);
 }
 
+/* Of the machine's limits the kubelet keeps the record: a pod made anew has them in its config. */
 HANDLER(update_pod_sandbox_resources)
 {
-    (void)call;
-    (void)request;
+    const Runtime__V1__UpdatePodSandboxResourcesRequest *q = request;
+    struct runtime *rt = rpc_app(call);
+    cleanup_pod struct pod *p = NULL;
+    struct pod_wants w;
     (void)response;
-    return gi_fail(
-        err, GI_UNIMPLEMENTED,
-        "a pod's machine keeps the size it was made with; containers' limits can change");
+    if (!*q->pod_sandbox_id)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "pod_sandbox_id: missing");
+    int rc = check("resources", q->resources, err);
+    if (rc == 0)
+        rc = check("overhead", q->overhead, err);
+    if (rc == 0)
+        rc = pod_find(rt, q->pod_sandbox_id, &p, err);
+    if (rc == 0)
+        rc = pod_begin(p, call, err);
+    if (rc < 0)
+        return rc;
+    cleanup_op struct pod *op = p;
+    {
+        GI_LOCK_SCOPE(&rt->lock);
+        if (p->gone || !p->machine || pod_state(p) != RUNTIME__V1__POD_SANDBOX_STATE__SANDBOX_READY)
+            return gi_fail(err, GI_FAILED_PRECONDITION, "sandbox \"%s\" is not running", p->id);
+        podconfig_resize(rt->config, p->rec->config, q->resources, q->overhead, &w);
+    }
+    rc = machine_resize(p->machine, w.memory_bytes, w.vcpus, err);
+    return rc < 0 ? gi_prefix(err, "resize pod %s", p->id) : 0;
 }
 
 /* The state of a zone's memory is the zone's: nobody on the host may have it. */

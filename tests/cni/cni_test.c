@@ -126,7 +126,8 @@ static void plugins_run_in_order_and_back(void **state)
         0644);
     struct cni *c = open_cni(0);
     struct gi_error err = GI_ERROR_INIT;
-    struct cni_port_mapping port = {.protocol = "tcp", .container_port = 80, .host_port = 8080};
+    struct cni_port_mapping port = {
+        .protocol = "udp", .container_port = 80, .host_port = 8080, .host_ip = "10.9.8.7"};
     struct cni_attachment a = attachment("/x");
     a.ports = &port;
     a.n_ports = 1;
@@ -155,6 +156,8 @@ static void plugins_run_in_order_and_back(void **state)
     }
     assert_non_null(strstr(trace, "\"x\":{\"y\":[1,2.5,true,null]}"));
     assert_non_null(strstr(trace, "\"portMappings\":[{\"hostPort\":8080,\"containerPort\":80,"));
+    assert_non_null(strstr(trace, "\"hostIP\":\"10.9.8.7\""));
+    assert_non_null(strstr(trace, "\"protocol\":\"udp\""));
     assert_non_null(strstr(trace, "K8S_POD_NAMESPACE=default;K8S_POD_NAME=p"));
     assert_null(strstr(trace, "EVIL"));
     cni_close(c);

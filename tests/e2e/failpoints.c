@@ -11,7 +11,8 @@
  *   lists             the list calls answer within two seconds
  *
  * STATE has the calls that were begun and those acknowledged. Environment:
- * podkit's and leaks'.
+ * podkit's and leaks'; FP_VOLUME, a folder of the host's files that the container
+ * has: `folder` read-only, `file` to write to, and its image mounted once more.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include "base/io.h"
 #include "leaks.h"
 #include "podkit.h"
+#include "textpb.h"
 
 #define POD "failpoint"
 
@@ -135,20 +137,76 @@ static int check_container(struct podkit *k, const struct state *s)
     return rc;
 }
 
+/* What the container wrote is on the host when its end is told. */
+static int check_file(const struct state *s)
+{
+    char path[300];
+    char *text = NULL;
+    size_t len = 0;
+    snprintf(path, sizeof(path), "%s/file", getenv("FP_VOLUME"));
+    if (s->done != STOP + 1)
+        return 0;
+    bool is = gi_read_file(path, 4096, &text, &len, NULL) == 0 && strcmp(text, "written\n") == 0;
+    free(text);
+    return is ? 0 : complain("a file that the container wrote", "it did not come back");
+}
+
 /* ---- a life ---- */
+
+static int create(struct podkit *k, struct state *s, struct gi_error *err)
+{
+    const struct gi_cri_call_options o = {.timeout_ms = 120000};
+    const char *volume = getenv("FP_VOLUME");
+    char path[300];
+    Runtime__V1__CreateContainerResponse *r = NULL;
+    snprintf(path, sizeof(path), "%s/file", volume);
+    int rc = gi_write_file_atomic(path, "empty\n", 6, 0644, err);
+    if (rc < 0)
+        return rc;
+    Runtime__V1__CreateContainerRequest *q = textpb(
+        &runtime__v1__create_container_request__descriptor,
+        "pod_sandbox_id: %s config { metadata { name: main } image { image: '%s' }"
+        " log_path: main.log command: /bin/sh command: -c"
+        " args: 'trap \"exit 3\" TERM; cat /folder/a >/file; while :; do /bin/sleep 0.02; done'"
+        " mounts { host_path: '%s/folder' container_path: /folder readonly: true }"
+        " mounts { host_path: '%s' container_path: /file }"
+        " mounts { container_path: /image image { image: '%s' } } }"
+        " sandbox_config { metadata { name: %s } }",
+        s->pod, k->image, volume, path, k->image, POD);
+    rc = gi_cri_call(k->client, "CreateContainer", &q->base, &o, (ProtobufCMessage **)&r, err);
+    if (rc == 0)
+        snprintf(s->container, sizeof(s->container), "%s", r->container_id);
+    podkit_free(q);
+    podkit_free(r);
+    return rc;
+}
+
+/* Until it has written its file. It may have ended already: that is seen elsewhere. */
+static void await_file(struct podkit *k, const struct state *s)
+{
+    const struct gi_cri_call_options o = {.timeout_ms = 30000};
+    ProtobufCMessage *r = NULL;
+    Runtime__V1__ExecSyncRequest *q =
+        textpb(&runtime__v1__exec_sync_request__descriptor,
+               "container_id: %s timeout: 20 cmd: /bin/sh cmd: -c"
+               " cmd: 'until [ \"$(cat /file)\" = written ]; do /bin/sleep 0.02; done'",
+               s->container);
+    gi_cri_call(k->client, "ExecSync", &q->base, &o, &r, NULL);
+    podkit_free(q);
+    podkit_free(r);
+}
 
 static int one_step(struct podkit *k, enum step step, struct state *s, struct gi_error *err)
 {
-    static const char *const argv[] = {
-        "/bin/sh", "-c", "trap 'exit 3' TERM; while :; do /bin/sleep 0.02; done", NULL};
     switch (step) {
     case RUN_POD:
         return podkit_run_pod(k, POD, NULL, s->pod, err);
     case CREATE:
-        return podkit_create(k, s->pod, POD, "main", NULL, argv, s->container, err);
+        return create(k, s, err);
     case START:
         return podkit_start(k, s->container, err);
     case STOP:
+        await_file(k, s);
         return podkit_stop(k, s->container, getenv("FP_KILL") ? 0 : 5, err);
     case REMOVE:
         return podkit_remove(k, s->container, err);
@@ -190,6 +248,8 @@ static int live(struct podkit *k, const char *path, struct state *s, int tries)
         if (rc < 0)
             return complain(step_names[step], err.message);
         s->done = step + 1;
+        if (check_file(s) < 0)
+            return -1;
         if (save_state(path, s) < 0)
             return complain("state", "can't be written");
     }
@@ -239,6 +299,8 @@ int main(int argc, char **argv)
     int rc = -2;
     if (podkit_open(&k) < 0)
         return 2;
+    if (!getenv("FP_VOLUME"))
+        return complain("failpoints", "needs FP_VOLUME"), 2;
     if (argc == 3 && strcmp(argv[1], "life") == 0)
         rc = life(&k, argv[2]);
     else if (argc >= 3 && strcmp(argv[1], "errors") == 0)

@@ -50,6 +50,12 @@ CONF
 start_registry
 push_demo
 start_proxy
+# As on Xen: the zone has copies of the host's files.
+write_config
+sed -i 's/"machine_driver": "local",/&\n  "host_files": "copied",/' "$NODE/etc/config.json"
+export FP_VOLUME=$NODE/volume
+mkdir -p "$FP_VOLUME/folder"
+echo written >"$FP_VOLUME/folder/a"
 plan=$NODE/plan
 export GI_FAILPOINT=@$plan
 begin_runtime

@@ -146,14 +146,17 @@ add_program() {
     done
 }
 
-# push_demo: the demo image in the registry; its name in $demo_image.
+# push_demo [TAG...]: the demo image in the registry, its name in $demo_image; under these tags, too.
 push_demo() {
+    local tag
     demo_image=$registry_host/gpu-demo:1
     make_rootfs "$NODE/rootfs"
     add_program "$NODE/rootfs" ${NODE_PROGRAMS[@]+"${NODE_PROGRAMS[@]}"}
-    "$NODE_BUILD/bin/gi-push" --root-owned --cmd /bin/gpu-demo --env PATH=/bin \
-        "http://$demo_image" "$NODE/rootfs" >"$NODE/logs/push.log" 2>&1 ||
-        { node_fail "the demo image could not be pushed" "$NODE/logs/push.log"; return 1; }
+    for tag in 1 "$@"; do
+        "$NODE_BUILD/bin/gi-push" --root-owned --cmd /bin/gpu-demo --env PATH=/bin \
+            "http://${demo_image%:1}:$tag" "$NODE/rootfs" >"$NODE/logs/push.log" 2>&1 ||
+            { node_fail "the demo image could not be pushed" "$NODE/logs/push.log"; return 1; }
+    done
     rm -rf "$NODE/rootfs"
 }
 

@@ -135,6 +135,13 @@ static void *maker(void *arg)
     return NULL;
 }
 
+/* Lists alone. */
+static void *idle(void *arg)
+{
+    nanosleep(&(struct timespec){.tv_sec = 5}, NULL);
+    return NULL;
+}
+
 static void *remover(void *arg)
 {
     int i;
@@ -277,6 +284,7 @@ static void many(int threads)
     with_lists("while pods are made", maker, threads);
     printf("%d pods made in %.1f s\n", atomic_load(&made),
            (double)(gi_monotonic_ns() - begin) / 1e9);
+    with_lists("with all pods at rest", idle, 1);
     if (!atomic_load(&failures))
         with_lists("beside a stuck guest", NULL, 0);
     atomic_store(&next, 0);

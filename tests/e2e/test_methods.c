@@ -289,6 +289,120 @@ static void limits_change_while_it_runs(void **state)
     OK(podkit_remove(&kit, id, err));
 }
 
+/* Of the machine's cgroup, whichever of the two the host has. */
+static void assert_limit(const char *v1, const char *v2, const char *want)
+{
+    char path[256], text[64] = "";
+    snprintf(path, sizeof(path), "/sys/fs/cgroup/%.*s/gpu-isolated/%s/%s", (int)strcspn(v1, "."),
+             v1, pod, v1);
+    FILE *f = fopen(path, "re");
+    if (!f) {
+        snprintf(path, sizeof(path), "/sys/fs/cgroup/gpu-isolated/%s/%s", pod, v2);
+        f = fopen(path, "re");
+    }
+    if (!f || !fgets(text, sizeof(text), f))
+        fail_msg("can't read %s", path);
+    fclose(f);
+    text[strcspn(text, " \n")] = '\0';
+    assert_string_equal(text, want);
+}
+
+static int resize(char *id, Runtime__V1__LinuxContainerResources *resources,
+                  Runtime__V1__LinuxContainerResources *overhead, struct gi_error *err)
+{
+    Runtime__V1__UpdatePodSandboxResourcesRequest q =
+        RUNTIME__V1__UPDATE_POD_SANDBOX_RESOURCES_REQUEST__INIT;
+    void *response = NULL;
+    q.pod_sandbox_id = id;
+    q.resources = resources;
+    q.overhead = overhead;
+    int rc = call("UpdatePodSandboxResources", &q.base, &response, err);
+    podkit_free(response);
+    return rc;
+}
+
+static void a_pod_is_resized_while_it_runs(void **state)
+{
+    struct gi_error why = GI_ERROR_INIT;
+    Runtime__V1__LinuxContainerResources r = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
+    Runtime__V1__LinuxContainerResources o = RUNTIME__V1__LINUX_CONTAINER_RESOURCES__INIT;
+    r.memory_limit_in_bytes = 900 << 20;
+    r.cpu_period = 100000;
+    r.cpu_quota = 150000;
+    o.memory_limit_in_bytes = 100 << 20;
+    OK(resize(pod, &r, &o, err));
+    assert_limit("memory.limit_in_bytes", "memory.max", "1048576000");
+    assert_limit("cpu.cfs_quota_us", "cpu.max", "200000");
+    /* What is not given stays. */
+    r.memory_limit_in_bytes = 0;
+    r.cpu_quota = 300000;
+    OK(resize(pod, &r, NULL, err));
+    assert_limit("memory.limit_in_bytes", "memory.max", "1048576000");
+    assert_limit("cpu.cfs_quota_us", "cpu.max", "300000");
+    OK(resize(pod, NULL, NULL, err));
+    /* Less than it uses is refused, nobody is killed. */
+    r.memory_limit_in_bytes = 4096;
+    assert_int_equal(resize(pod, &r, NULL, &why), -GI_FAILED_PRECONDITION);
+    assert_limit("memory.limit_in_bytes", "memory.max", "1048576000");
+    r.memory_limit_in_bytes = -7;
+    assert_int_equal(resize(pod, &r, NULL, &why), -GI_INVALID_ARGUMENT);
+    assert_non_null(strstr(why.message, "resources.memory_limit_in_bytes"));
+    assert_int_equal(resize((char *)"", NULL, NULL, &why), -GI_INVALID_ARGUMENT);
+    assert_int_equal(resize((char *)"gi-none", NULL, NULL, &why), -GI_NOT_FOUND);
+}
+
+/* ---- the node's ---- */
+
+static int configure(char *cidr, struct gi_error *err)
+{
+    Runtime__V1__NetworkConfig n = RUNTIME__V1__NETWORK_CONFIG__INIT;
+    Runtime__V1__RuntimeConfig c = RUNTIME__V1__RUNTIME_CONFIG__INIT;
+    Runtime__V1__UpdateRuntimeConfigRequest q = RUNTIME__V1__UPDATE_RUNTIME_CONFIG_REQUEST__INIT;
+    void *response = NULL;
+    n.pod_cidr = cidr;
+    c.network_config = cidr ? &n : NULL;
+    q.runtime_config = &c;
+    int rc = call("UpdateRuntimeConfig", &q.base, &response, err);
+    podkit_free(response);
+    return rc;
+}
+
+/* WANT: JSON; NULL: nothing is said. */
+static void assert_cidr(const char *want)
+{
+    Runtime__V1__StatusRequest q = RUNTIME__V1__STATUS_REQUEST__INIT;
+    Runtime__V1__StatusResponse *r = NULL;
+    const char *got = NULL;
+    q.verbose = 1;
+    OK(call("Status", &q.base, &r, err));
+    for (size_t i = 0; i < r->n_info; i++)
+        if (strcmp(r->info[i]->key, "podCidr") == 0)
+            got = r->info[i]->value;
+    if (want && got)
+        assert_string_equal(got, want);
+    else
+        assert_ptr_equal(got, want);
+    podkit_free(r);
+}
+
+static void the_kubelets_pod_cidr_is_kept(void **state)
+{
+    struct gi_error why = GI_ERROR_INIT;
+    assert_cidr(NULL);
+    OK(configure((char *)"10.88.0.0/16,fd00:88::/64", err));
+    assert_cidr("\"10.88.0.0/16,fd00:88::/64\"");
+    char *wrong[] = {(char *)"10.88.0.0",  (char *)"10.88.0.0/33",  (char *)"10.88/16",
+                     (char *)"fd00::/129", (char *)"10.88.0.0/16,", (char *)"10.88.0.0/x"};
+    for (size_t i = 0; i < GI_ARRAY_SIZE(wrong); i++) {
+        assert_int_equal(configure(wrong[i], &why), -GI_INVALID_ARGUMENT);
+        assert_non_null(strstr(why.message, "network_config.pod_cidr"));
+    }
+    OK(configure(NULL, err)); /* nothing said, nothing changed */
+    assert_cidr("\"10.88.0.0/16,fd00:88::/64\"");
+    OK(configure((char *)"", err));
+    assert_cidr(NULL);
+}
+
 /* ---- what is not done ---- */
 
 static void refusals_say_why(void **state)
@@ -296,16 +410,13 @@ static void refusals_say_why(void **state)
     Runtime__V1__CheckpointContainerRequest c = RUNTIME__V1__CHECKPOINT_CONTAINER_REQUEST__INIT;
     Runtime__V1__CheckpointPodRequest p = RUNTIME__V1__CHECKPOINT_POD_REQUEST__INIT;
     Runtime__V1__RestorePodRequest r = RUNTIME__V1__RESTORE_POD_REQUEST__INIT;
-    Runtime__V1__UpdatePodSandboxResourcesRequest u =
-        RUNTIME__V1__UPDATE_POD_SANDBOX_RESOURCES_REQUEST__INIT;
     const struct {
         const char *method;
         const ProtobufCMessage *request;
         const char *why;
     } all[] = {{"CheckpointContainer", &c.base, "checkpoint"},
                {"CheckpointPod", &p.base, "checkpoint"},
-               {"RestorePod", &r.base, "checkpoint"},
-               {"UpdatePodSandboxResources", &u.base, "size"}};
+               {"RestorePod", &r.base, "checkpoint"}};
     for (size_t i = 0; i < GI_ARRAY_SIZE(all); i++) {
         struct gi_error err = GI_ERROR_INIT;
         void *response = NULL;
@@ -350,6 +461,8 @@ int main(void)
         cmocka_unit_test(streams_have_what_lists_have),
         cmocka_unit_test(metrics_have_descriptors_and_values),
         cmocka_unit_test(limits_change_while_it_runs),
+        cmocka_unit_test(a_pod_is_resized_while_it_runs),
+        cmocka_unit_test(the_kubelets_pod_cidr_is_kept),
         cmocka_unit_test(refusals_say_why),
         cmocka_unit_test(the_nodes_own_figures),
     };

@@ -28,7 +28,7 @@
 #define OCI        "application/vnd.oci.image.manifest.v1+json"
 #define OCI_INDEX  "application/vnd.oci.image.index.v1+json"
 
-enum auth_mode { AUTH_NONE, AUTH_BASIC, AUTH_BEARER, AUTH_IDENTITY };
+enum auth_mode { AUTH_NONE, AUTH_BASIC, AUTH_BEARER, AUTH_IDENTITY, AUTH_TOKEN };
 
 struct fake {
     struct server *server;
@@ -48,6 +48,7 @@ struct fake {
     size_t cut_after; /* each answer of a layer ends after so many bytes ... */
     bool cut_cleanly; /* ... as if that were all */
     bool ignore_range, wrong_range, flip_byte, extra_bytes, redirect, redirect_loop;
+    bool thief_has_it;
     bool endless_manifest, endless_headers, lying_digest_header, stall;
     int token_lifetime; /* requests a token is good for; 0: all */
     /* what was seen */
@@ -163,6 +164,8 @@ static bool check_login(struct fake *f, int fd, const struct server_request *q)
                           "Content-Length: 0\r\nConnection: close\r\n\r\n");
         return false;
     }
+    if (f->auth == AUTH_TOKEN && strcmp(got, "Bearer given") == 0)
+        return true;
     char want[64];
     pthread_mutex_lock(&f->lock);
     snprintf(want, sizeof(want), "Bearer token-%d", f->token_requests);
@@ -230,12 +233,26 @@ static void serve_manifest(struct fake *f, int fd)
         answer(fd, 200, f->manifest_type, f->manifest.data, f->manifest.len);
 }
 
+/* A repository with the same manifest, that may lack what it names. */
+static void serve_thief(struct fake *f, int fd, const struct server_request *q)
+{
+    const char *blob = strstr(q->target, "/blobs/");
+    if (strstr(q->target, "/manifests/"))
+        serve_manifest(f, fd);
+    else if (blob && f->thief_has_it)
+        serve_blob(f, fd, q, blob + strlen("/blobs/"));
+    else
+        answer(fd, 404, "text/plain", "", 0);
+}
+
 static void handle(void *data, int fd, const struct server_request *q)
 {
     static const char manifests[] = "/v2/team/app/manifests/";
     static const char blobs[] = "/v2/team/app/blobs/";
     struct fake *f = data;
-    if (strncmp(q->target, "/token", 6) == 0)
+    if (strncmp(q->target, "/v2/thief/", 10) == 0)
+        serve_thief(f, fd, q);
+    else if (strncmp(q->target, "/token", 6) == 0)
         serve_token(f, fd, q);
     else if (!check_login(f, fd, q))
         return;
@@ -676,6 +693,80 @@ static void test_redirect_drops_credentials(void **state)
     assert_fails(f, &auth, GI_INVALID_ARGUMENT, "redirects");
 }
 
+static void test_registry_token(void **state)
+{
+    struct fixture *f = *state;
+    f->fake.auth = AUTH_TOKEN;
+    struct images_auth wrong = {.registry_token = "taken"};
+    assert_fails(f, &wrong, GI_UNAUTHENTICATED, "");
+    struct images_auth right = {.registry_token = "given"};
+    assert_pulled(f, &right);
+    assert_int_equal(pull(f, &wrong), -GI_UNAUTHENTICATED);
+}
+
+/* Ids are seen in every pod's status. Who makes a manifest of one has not got the image. */
+static void test_an_id_is_no_licence(void **state)
+{
+    struct fixture *f = *state;
+    char ref[128], *id = NULL;
+    struct images_image *image;
+    struct images_auth auth = {.username = "user", .password = "pass"};
+    snprintf(ref, sizeof(ref), "127.0.0.1:%d/thief/app:1", server_port(f->fake.server));
+    f->fake.auth = AUTH_BASIC;
+    assert_pulled(f, &auth);
+    assert_true(images_pull(f->store, ref, NULL, NULL, NULL, &id, &f->err) < 0);
+    assert_int_equal(images_status(f->store, ref, &image, NULL), -GI_NOT_FOUND);
+    /* Removed, but a container has it: not for others either. */
+    assert_int_equal(images_acquire(f->store, f->fake.config_digest, "c", &f->err), 0);
+    assert_int_equal(images_remove(f->store, f->ref, &f->err), 0);
+    assert_true(images_pull(f->store, ref, NULL, NULL, NULL, &id, &f->err) < 0);
+    assert_int_equal(images_status(f->store, f->ref, &image, NULL), -GI_NOT_FOUND);
+    images_release(f->store, "c");
+    /* Another repository that does have it: no layer is downloaded again. */
+    assert_pulled(f, &auth);
+    f->fake.thief_has_it = true;
+    f->fake.blob_requests = 0;
+    assert_int_equal(images_pull(f->store, ref, NULL, NULL, NULL, &id, &f->err), 0);
+    assert_string_equal(id, f->fake.config_digest);
+    assert_int_equal(f->fake.blob_requests, 0);
+    free(id);
+}
+
+struct pulling {
+    struct fixture *f;
+    const struct images_auth *auth;
+    int rc;
+};
+
+static void *pull_with(void *data)
+{
+    struct pulling *p = data;
+    char *id = NULL;
+    p->rc = images_pull(p->f->store, p->f->ref, p->auth, NULL, NULL, &id, NULL);
+    free(id);
+    return NULL;
+}
+
+/* At the same time, of the same name: each by what it has itself. */
+static void test_credentials_are_kept_apart(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t threads[3];
+    struct images_auth right = {.username = "user", .password = "pass"};
+    struct images_auth wrong = {.username = "user", .password = "guess"};
+    struct pulling all[] = {
+        {.f = f, .auth = &right}, {.f = f, .auth = &wrong}, {.f = f, .auth = NULL}};
+    f->fake.auth = AUTH_BASIC;
+    f->fake.cut_after = 100000; /* takes a while */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, pull_with, &all[i]), 0);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(all[0].rc, 0);
+    assert_int_equal(all[1].rc, -GI_UNAUTHENTICATED);
+    assert_int_equal(all[2].rc, -GI_UNAUTHENTICATED);
+}
+
 static void *pull_thread(void *data)
 {
     struct fixture *f = data;
@@ -760,6 +851,9 @@ int main(void)
         CASE(test_token_login),
         CASE(test_identity_token),
         CASE(test_redirect_drops_credentials),
+        CASE(test_registry_token),
+        CASE(test_an_id_is_no_licence),
+        CASE(test_credentials_are_kept_apart),
         CASE(test_pulls_are_shared),
         CASE(test_cancel),
     };

@@ -273,7 +273,27 @@ static void limits(void **state)
     r->cpu_quota = 50000;
     r->cpu_shares = 512;
     r->memory_limit_in_bytes = 64 << 20;
+    r->memory_swap_limit_in_bytes = 96 << 20;
+    r->oom_score_adj = -7;
+    pb_set(&r->cpuset_cpus, "0-1");
+    pb_set(&r->cpuset_mems, "0");
+    Runtime__V1__HugepageLimit *huge = pb_new(&runtime__v1__hugepage_limit__descriptor);
+    pb_set(&huge->page_size, "2MB");
+    huge->limit = 4 << 20;
+    pb_push(&r->hugepage_limits, &r->n_hugepage_limits, huge);
+    pb_push_entry(&r->unified, &r->n_unified,
+                  &runtime__v1__linux_container_resources__unified_entry__descriptor, "memory.high",
+                  "123");
     struct made m = make(c);
+    assert_int_equal(number(&m, "linux.resources.memory.swap"), 96 << 20);
+    assert_int_equal(number(&m, "process.oomScoreAdj"), -7);
+    assert_string_equal(at(m.spec, "linux.resources.cpu.cpus")->text, "0-1");
+    assert_string_equal(at(m.spec, "linux.resources.cpu.mems")->text, "0");
+    const struct gi_json *pages = at(m.spec, "linux.resources.hugepageLimits");
+    assert_int_equal(pages->n, 1);
+    assert_string_equal(gi_json_get_string(&pages->items[0], "pageSize"), "2MB");
+    assert_non_null(gi_json_get(at(m.spec, "linux.resources.unified"), "memory.high"));
+    assert_int_equal(number(&m, "linux.resources.cpu.period"), 100000);
     assert_int_equal(number(&m, "linux.resources.cpu.quota"), 50000);
     assert_int_equal(number(&m, "linux.resources.cpu.shares"), 512);
     assert_int_equal(number(&m, "linux.resources.memory.limit"), 64 << 20);
