@@ -6,6 +6,7 @@
 
 #include "client_calls.h"
 #include "handles.h"
+#include "idm/pools.h"
 
 static struct {
     pthread_mutex_t lock;
@@ -175,6 +176,9 @@ VG_EXPORT CUresult cuMemFree_v2(CUdeviceptr ptr)
         return CUDA_SUCCESS;
     if (memory_at(ptr, &m) && m.kind == VG_PINNED && m.base == ptr && (m.flags & VG_MANAGED))
         return cuMemFreeHost(m.host);
+    struct pool_place pooled;
+    if (pools_at(ptr, &pooled))
+        return pools_free(ptr);
     if (!memory_take(ptr, VG_DEVICE, &m))
         return CUDA_ERROR_INVALID_VALUE;
     return vg_queue_cuMemFree_v2(&in);
@@ -184,7 +188,14 @@ VG_EXPORT CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUde
 {
     struct vg_memory m;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
-    if (!memory_at(ptr, &m))
+    struct pool_place pooled;
+    bool found = memory_at(ptr, &m);
+    if (found && pools_at(ptr, &pooled)) {
+        m.base = pooled.base;
+        m.bytes = pooled.bytes;
+        found = pooled.base != 0;
+    }
+    if (!found)
         return CUDA_ERROR_NOT_FOUND;
     if (base)
         *base = m.base;
@@ -237,6 +248,8 @@ VG_EXPORT CUresult cuPointerGetAttribute(void *data, CUpointer_attribute what, C
     VG_TRY(vg_enter(VG_ANY_CONTEXT));
     if (!data)
         return CUDA_ERROR_INVALID_VALUE;
+    if (pools_attribute(data, what, ptr))
+        return CUDA_SUCCESS;
     if (memory_at(ptr, &m))
         return attribute(data, what, &m, ptr);
     if (memory_pinned_at((const void *)(uintptr_t)ptr, &m))

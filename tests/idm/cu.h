@@ -142,6 +142,23 @@
     X(cuLaunchHostFunc_ptsz)                                                                       \
     X(cuStreamAddCallback)                                                                         \
     X(cuStreamAddCallback_ptsz)                                                                    \
+    X(cuDeviceGetDefaultMemPool)                                                                   \
+    X(cuDeviceGetMemPool)                                                                          \
+    X(cuDeviceSetMemPool)                                                                          \
+    X(cuMemGetDefaultMemPool)                                                                      \
+    X(cuMemGetMemPool)                                                                             \
+    X(cuMemSetMemPool)                                                                             \
+    X(cuMemPoolCreate)                                                                             \
+    X(cuMemPoolDestroy)                                                                            \
+    X(cuMemPoolTrimTo)                                                                             \
+    X(cuMemPoolSetAttribute)                                                                       \
+    X(cuMemPoolGetAttribute)                                                                       \
+    X(cuMemPoolSetAccess)                                                                          \
+    X(cuMemPoolGetAccess)                                                                          \
+    X(cuMemAllocFromPoolAsync)                                                                     \
+    X(cuMemAllocFromPoolAsync_ptsz)                                                                \
+    X(cuMemFreeAsync_ptsz)                                                                         \
+    X(cuMemAllocAsync_ptsz)                                                                        \
     X(cuMemFreeAsync)                                                                              \
     X(cuLaunchKernel)                                                                              \
     X(cuStreamCreate)                                                                              \

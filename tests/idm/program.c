@@ -482,6 +482,7 @@ int main(int argc, char **argv)
     launches();
     libraries();
     forms();
+    more_memory();
     host_functions();
     streams();
     SHOW(cuModuleUnload, module);
