@@ -17,6 +17,7 @@ static struct {
 
 void memory_close(void)
 {
+    vmm_close();
     free(table.all);
     table.all = NULL;
     table.n = table.room = 0;
@@ -25,6 +26,7 @@ void memory_close(void)
 void memory_forked(void)
 {
     static const pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    vmm_forked();
     memcpy(&table.lock, &mutex, sizeof(mutex));
 }
 
@@ -138,17 +140,62 @@ void memory_orphans_gone(uint64_t id)
     pthread_mutex_unlock(&table.lock);
 }
 
+bool memory_is_empty(uint64_t base, uint64_t bytes)
+{
+    pthread_mutex_lock(&table.lock);
+    uint32_t i = after(base);
+    bool empty = !find(base) && (i == table.n || table.all[i].base - base >= bytes);
+    pthread_mutex_unlock(&table.lock);
+    return empty;
+}
+
+/* The mapping right behind M's. With the lock held. */
+static struct vg_memory *mapped_next(struct vg_memory *m)
+{
+    struct vg_memory *next = m + 1;
+    bool follows = m->kind == VG_MAPPED && next < table.all + table.n && next->kind == VG_MAPPED &&
+                   next->base == m->base + m->bytes;
+    return follows ? next : NULL;
+}
+
+bool memory_mappings(uint64_t base, uint64_t bytes,
+                     void (*do_it)(struct vg_memory *m, unsigned arg), unsigned arg)
+{
+    pthread_mutex_lock(&table.lock);
+    struct vg_memory *first = bytes ? find(base) : NULL;
+    uint32_t n = 0;
+    uint64_t left = bytes;
+    for (struct vg_memory *m = first && first->base == base ? first : NULL; m && left;
+         m = mapped_next(m), n++) {
+        if (m->kind != VG_MAPPED || m->bytes > left)
+            break;
+        left -= m->bytes;
+    }
+    bool good = first && left == 0;
+    for (uint32_t i = 0; good && i < n; i++)
+        do_it(&first[i], arg);
+    pthread_mutex_unlock(&table.lock);
+    return good;
+}
+
 CUresult vg_use_memory(CUdeviceptr address, uint64_t count, uint32_t unit, uint64_t *ret_address)
 {
-    struct vg_memory m;
     uint64_t bytes;
     *ret_address = address;
     if (count == 0)
         return CUDA_SUCCESS;
-    if (!memory_at(address, &m) || __builtin_mul_overflow(count, unit, &bytes) ||
-        bytes > m.bytes - (address - m.base))
+    if (__builtin_mul_overflow(count, unit, &bytes))
         return CUDA_ERROR_INVALID_VALUE;
-    return CUDA_SUCCESS;
+    pthread_mutex_lock(&table.lock);
+    /* Mappings side by side are one memory. */
+    struct vg_memory *m = find(address);
+    while (m && bytes > m->bytes - (address - m->base)) {
+        bytes -= m->bytes - (address - m->base);
+        address = m->base + m->bytes;
+        m = mapped_next(m);
+    }
+    pthread_mutex_unlock(&table.lock);
+    return m ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 VG_EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *ptr, size_t bytes)
@@ -229,7 +276,7 @@ static CUresult attribute(void *data, CUpointer_attribute what, const struct vg_
         *(unsigned int *)data = m->kind == VG_PINNED && (m->flags & VG_MANAGED);
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
-        *(int *)data = context ? (int)context->value : 0;
+        *(int *)data = context ? (int)context->value : m->prop.location.id;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
         *(CUdeviceptr *)data = m->base;

@@ -203,7 +203,7 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
         return CUDA_ERROR_INVALID_VALUE;
     if (pools_attribute(data, attribute, ptr))
         return CUDA_SUCCESS;
-    bool device = r.kind == MEM_DEVICE || r.kind == MEM_GLOBAL;
+    bool device = r.kind == MEM_DEVICE || r.kind == MEM_GLOBAL || r.kind == MEM_MAPPED;
     bool managed = is_managed(&r);
     struct CUctx_st *owner = r.owner;
     switch (attribute) {

@@ -49,7 +49,8 @@ enum object_kind {
     OBJECT_MODULE,
     OBJECT_FUNCTION,
     OBJECT_LIBRARY,
-    OBJECT_KERNEL
+    OBJECT_KERNEL,
+    OBJECT_MEMORY
 };
 
 struct object {

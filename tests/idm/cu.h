@@ -159,6 +159,17 @@
     X(cuMemAllocFromPoolAsync_ptsz)                                                                \
     X(cuMemFreeAsync_ptsz)                                                                         \
     X(cuMemAllocAsync_ptsz)                                                                        \
+    X(cuMemAddressReserve)                                                                         \
+    X(cuMemAddressFree)                                                                            \
+    X(cuMemCreate)                                                                                 \
+    X(cuMemRelease)                                                                                \
+    X(cuMemMap)                                                                                    \
+    X(cuMemUnmap)                                                                                  \
+    X(cuMemSetAccess)                                                                              \
+    X(cuMemGetAccess)                                                                              \
+    X(cuMemGetAllocationGranularity)                                                               \
+    X(cuMemGetAllocationPropertiesFromHandle)                                                      \
+    X(cuMemRetainAllocationHandle)                                                                 \
     X(cuMemFreeAsync)                                                                              \
     X(cuLaunchKernel)                                                                              \
     X(cuStreamCreate)                                                                              \

@@ -167,8 +167,97 @@ static void pool_churn(void)
     printf("churn: %d %u\n", (int)rc, wrong);
 }
 
+/* As PyTorch's expandable segments: addresses once, memory in pieces. */
+static void mapped(void)
+{
+    CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                .requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
+                                .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
+    CUmemAllocationProp got = {.type = (CUmemAllocationType)0};
+    CUmemAccessDesc access = {.location = prop.location,
+                              .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
+    CUmemGenericAllocationHandle a = 0, b = 0, again = 0;
+    CUdeviceptr p = 0, base = 0;
+    size_t grain = 0, bytes = 0, free_before = 0, free_now = 0, total = 0;
+    unsigned long long flags = 9;
+    SHOW(cuMemGetAllocationGranularity, &grain, &prop, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED);
+    SHOW(cuMemGetAllocationGranularity, &grain, NULL, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED);
+    SHOW(cuMemGetAllocationGranularity, &grain, &prop, (CUmemAllocationGranularity_flags)7);
+    SHOW(cuMemGetInfo_v2, &free_before, &total);
+    SHOW(cuMemAddressReserve, &p, 0, 0, 0, 0);
+    SHOW(cuMemAddressReserve, &p, grain + 1, 0, 0, 0);
+    SHOW(cuMemAddressReserve, &p, 1024 * grain, 0, 0, 0);
+    SHOW(cuMemCreate, &a, 10, &prop, 0);
+    SHOW(cuMemCreate, &a, 2 * grain, &prop, 0);
+    SHOW(cuMemCreate, &b, grain, &prop, 0);
+    SHOW(cuMemCreate, &again, 1ull << 50, &prop, 0);
+    prop.location.id = 9;
+    SHOW(cuMemCreate, &again, grain, &prop, 0);
+    prop.location.id = 0;
+    prop.requestedHandleTypes = (CUmemAllocationHandleType)8;
+    SHOW(cuMemCreate, &again, grain, &prop, 0);
+    SHOW(cuMemGetAllocationPropertiesFromHandle, &got, a);
+    SHOW(cuMemGetAllocationPropertiesFromHandle, &got, (uintptr_t)&got);
+    printf("%zu %d %d\n", grain, got.type, got.requestedHandleTypes);
+    SHOW(cuMemMap, p, 2 * grain, 0, a, 0);
+    SHOW(cuMemMap, p, grain, 0, b, 0);
+    SHOW(cuMemMap, p + 2 * grain, grain, 0, (uintptr_t)&b, 0);
+    SHOW(cuMemMap, p + 2 * grain, 2 * grain, 0, b, 0);
+    SHOW(cuMemMap, p + 1024 * grain, grain, 0, b, 0);
+    SHOW(cuMemMap, p + 2 * grain + 4096, grain, 0, b, 0);
+    SHOW(cuMemMap, p + 2 * grain, grain, 0, b, 0);
+    SHOW(cuMemGetAccess, &flags, &prop.location, p);
+    SHOW(cuMemGetAccess, &flags, &prop.location, p + 3 * grain);
+    printf("%llu\n", flags);
+    SHOW(cuMemSetAccess, p, 4 * grain, &access, 1);
+    SHOW(cuMemSetAccess, p, grain, &access, 1);
+    SHOW(cuMemSetAccess, p, 3 * grain, &access, 0);
+    SHOW(cuMemSetAccess, p, 3 * grain, &access, 1);
+    SHOW(cuMemGetAccess, &flags, &prop.location, p + 2 * grain);
+    printf("%llu\n", flags);
+    /* One memory, over the seam; zero before it is used. */
+    show_device(p, 3 * grain);
+    SHOW(cuMemsetD32_v2, p + 2 * grain - 400, 0x1234567, 200);
+    SHOW(cuMemsetD8_v2, p + grain, 1, 2 * grain + 1);
+    show_device(p, 3 * grain);
+    SHOW(cuMemcpyDtoD_v2, p, p + 2 * grain - 400, 800);
+    show_device(p, 1000);
+    SHOW(cuMemGetAddressRange_v2, &base, &bytes, p + 5);
+    SHOW(cuPointerGetAttribute, &total, CU_POINTER_ATTRIBUTE_RANGE_SIZE, p + 2 * grain);
+    printf("%d %zu %zu\n", base == p, bytes, total);
+    SHOW(cuMemFree_v2, p);
+    /* Memory lives while it is mapped. */
+    SHOW(cuMemRelease, a);
+    SHOW(cuMemRelease, a);
+    SHOW(cuMemRetainAllocationHandle, &again, (void *)(uintptr_t)(p + grain));
+    SHOW(cuMemRetainAllocationHandle, &a, (void *)(uintptr_t)(p + 3 * grain));
+    SHOW(cuMemUnmap, p, grain);
+    SHOW(cuMemUnmap, p, 2 * grain);
+    SHOW(cuMemUnmap, p, 2 * grain);
+    SHOW(cuMemsetD8_v2, p, 1, 1);
+    SHOW(cuMemMap, p + 8 * grain, 2 * grain, 0, again, 0);
+    SHOW(cuMemSetAccess, p + 8 * grain, 2 * grain, &access, 1);
+    show_device(p + 8 * grain, 2 * grain);
+    access.flags = CU_MEM_ACCESS_FLAGS_PROT_NONE;
+    SHOW(cuMemSetAccess, p + 8 * grain, 2 * grain, &access, 1);
+    access.location.id = 3;
+    access.flags = CU_MEM_ACCESS_FLAGS_PROT_READ;
+    SHOW(cuMemSetAccess, p + 8 * grain, 2 * grain, &access, 1);
+    SHOW(cuMemAddressFree, p, 1024 * grain);
+    SHOW(cuMemUnmap, p + 8 * grain, 2 * grain);
+    SHOW(cuMemUnmap, p + 2 * grain, grain);
+    SHOW(cuMemRelease, again);
+    SHOW(cuMemRelease, b);
+    SHOW(cuMemAddressFree, p, grain);
+    SHOW(cuMemAddressFree, p, 1024 * grain);
+    SHOW(cuMemAddressFree, p, 1024 * grain);
+    SHOW(cuMemGetInfo_v2, &free_now, &total);
+    printf("%d\n", free_now == free_before);
+}
+
 void more_memory(void)
 {
+    mapped();
     pool_handles();
     pool_memory();
     pool_churn();
