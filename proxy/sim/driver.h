@@ -50,7 +50,9 @@ enum object_kind {
     OBJECT_FUNCTION,
     OBJECT_LIBRARY,
     OBJECT_KERNEL,
-    OBJECT_MEMORY
+    OBJECT_MEMORY,
+    OBJECT_ARRAY,
+    OBJECT_MIPMAP
 };
 
 struct object {

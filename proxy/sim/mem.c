@@ -176,7 +176,8 @@ int mem_alloc(void *owner, int device, enum mem_kind kind, uint64_t bytes, uint6
     uint64_t base = 0;
     int rc = room > r->total - r->used ? CUDA_ERROR_OUT_OF_MEMORY : carve(r, room, &base);
     if (!rc) {
-        extent_place(e, base, base + bytes, owner);
+        /* Of an array no kernel has an address. */
+        extent_place(e, base, base + bytes, kind == MEM_ARRAY ? &mem : owner);
         e->owner = owner;
         e->kind = kind;
         e->device = device;
@@ -266,6 +267,7 @@ static void dispose(struct extent *e)
     switch ((enum mem_kind)e->kind) {
     case MEM_DEVICE:
     case MEM_GLOBAL:
+    case MEM_ARRAY:
         give_back(&mem.region[e->device], e->base, up(e->end, GRANULE), e);
         return;
     case MEM_HOST:
@@ -309,6 +311,8 @@ bool mem_at(uint64_t address, struct mem_range *ret_range)
 {
     pthread_mutex_lock(&mem.lock);
     const struct extent *e = extents_at(&mem.live, address);
+    if (e && e->kind == MEM_ARRAY)
+        e = NULL;
     if (e)
         *ret_range = (struct mem_range){e->base,  e->end,   e->owner, (enum mem_kind)e->kind,
                                         e->flags, e->device};
@@ -367,7 +371,9 @@ enum mem_kind mem_classify(uint64_t address, uint64_t bytes, const void *user)
     enum mem_kind kind = MEM_PAGEABLE;
     pthread_mutex_lock(&mem.lock);
     struct extent *e = piece_of(address, bytes);
-    if (e) {
+    if (e && e->kind == MEM_ARRAY) {
+        kind = MEM_BAD;
+    } else if (e) {
         kind = (enum mem_kind)e->kind;
         if (e->owner != user)
             e->shared = true;

@@ -17,6 +17,7 @@ enum mem_kind {
     MEM_DEVICE,     /* cuMemAlloc */
     MEM_GLOBAL,     /* a module's variable */
     MEM_MAPPED,     /* cuMemMap */
+    MEM_ARRAY,      /* an array's: no address of a program's */
     MEM_HOST,       /* cuMemHostAlloc */
     MEM_REGISTERED, /* cuMemHostRegister */
     MEM_PAGEABLE,   /* nothing we know: the program's own */

@@ -25,6 +25,7 @@ struct worker_object {
     void *driver;        /* the driver's handle */
     uint32_t generation; /* the highest ever used at this place */
     CUresult failed;     /* its creation failed, so do its uses */
+    uint64_t charged;    /* array: bytes of the quota, given back with the place */
     uint32_t value;      /* function: bytes of parameters; context: 1 + device of a primary one */
 };
 

@@ -483,6 +483,7 @@ int main(int argc, char **argv)
     libraries();
     forms();
     more_memory();
+    arrays();
     host_functions();
     streams();
     SHOW(cuModuleUnload, module);

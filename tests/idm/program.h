@@ -20,6 +20,8 @@ void libraries(void);
 void forms(void);
 /* Pools, virtual memory, what is known about ranges. */
 void more_memory(void);
+/* Arrays; batches; between contexts. */
+void arrays(void);
 /* Functions of the host in streams. */
 void host_functions(void);
 /* A context has failed before. */
