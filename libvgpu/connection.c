@@ -17,6 +17,7 @@
 #include "host.h"
 #include "host_function.h"
 #include "idm/export_tables.h"
+#include "idm/pools.h"
 #include "memory.h"
 #include "module.h"
 
@@ -91,6 +92,7 @@ static CUresult map_channel(void)
 static void release(void)
 {
     export_forget();
+    pools_forget();
     own_stream_close();
     handles_close();
     memory_close();

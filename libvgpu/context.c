@@ -6,6 +6,7 @@
 #include "client_calls.h"
 #include "handles.h"
 #include "idm/export_tables.h"
+#include "idm/pools.h"
 #include "memory.h"
 
 /* Programs push one or two. */
@@ -176,6 +177,7 @@ VG_EXPORT CUresult cuCtxDestroy_v2(CUcontext ctx)
     if (is_primary(in.w.ctx))
         return CUDA_ERROR_INVALID_CONTEXT;
     export_context_ends(ctx);
+    pools_context_ends(ctx);
     CUresult rc = vg_ask_cuCtxDestroy_v2(&in, &out, &answer);
     forget_content(in.w.ctx);
     vg_forget(in.w.ctx);
@@ -271,8 +273,10 @@ static void announce_end(CUdevice dev, uint32_t count)
     const struct vg_primary *p = &vg.primary[dev];
     uint64_t id = p->count && p->count <= count ? p->id : 0;
     pthread_mutex_unlock(&vg.contexts);
-    if (id)
-        export_context_ends(vg_pointer(id));
+    if (!id)
+        return;
+    export_context_ends(vg_pointer(id));
+    pools_context_ends(vg_pointer(id));
 }
 
 VG_EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev)

@@ -51,7 +51,8 @@ void handles_forked(void)
 
 static bool in_context(enum idm_kind kind)
 {
-    return kind != IDM_KIND_context && kind != IDM_KIND_library && kind != IDM_KIND_kernel;
+    return kind != IDM_KIND_context && kind != IDM_KIND_library && kind != IDM_KIND_kernel &&
+           kind != IDM_KIND_memory;
 }
 
 CUresult vg_new(enum idm_kind kind, uint64_t *ret_id)

@@ -6,6 +6,7 @@
 
 #include "client_calls.h"
 #include "handles.h"
+#include "idm/pools.h"
 
 static struct {
     pthread_mutex_t lock;
@@ -16,6 +17,7 @@ static struct {
 
 void memory_close(void)
 {
+    vmm_close();
     free(table.all);
     table.all = NULL;
     table.n = table.room = 0;
@@ -24,6 +26,7 @@ void memory_close(void)
 void memory_forked(void)
 {
     static const pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    vmm_forked();
     memcpy(&table.lock, &mutex, sizeof(mutex));
 }
 
@@ -137,17 +140,62 @@ void memory_orphans_gone(uint64_t id)
     pthread_mutex_unlock(&table.lock);
 }
 
+bool memory_is_empty(uint64_t base, uint64_t bytes)
+{
+    pthread_mutex_lock(&table.lock);
+    uint32_t i = after(base);
+    bool empty = !find(base) && (i == table.n || table.all[i].base - base >= bytes);
+    pthread_mutex_unlock(&table.lock);
+    return empty;
+}
+
+/* The mapping right behind M's. With the lock held. */
+static struct vg_memory *mapped_next(struct vg_memory *m)
+{
+    struct vg_memory *next = m + 1;
+    bool follows = m->kind == VG_MAPPED && next < table.all + table.n && next->kind == VG_MAPPED &&
+                   next->base == m->base + m->bytes;
+    return follows ? next : NULL;
+}
+
+bool memory_mappings(uint64_t base, uint64_t bytes,
+                     void (*do_it)(struct vg_memory *m, unsigned arg), unsigned arg)
+{
+    pthread_mutex_lock(&table.lock);
+    struct vg_memory *first = bytes ? find(base) : NULL;
+    uint32_t n = 0;
+    uint64_t left = bytes;
+    for (struct vg_memory *m = first && first->base == base ? first : NULL; m && left;
+         m = mapped_next(m), n++) {
+        if (m->kind != VG_MAPPED || m->bytes > left)
+            break;
+        left -= m->bytes;
+    }
+    bool good = first && left == 0;
+    for (uint32_t i = 0; good && i < n; i++)
+        do_it(&first[i], arg);
+    pthread_mutex_unlock(&table.lock);
+    return good;
+}
+
 CUresult vg_use_memory(CUdeviceptr address, uint64_t count, uint32_t unit, uint64_t *ret_address)
 {
-    struct vg_memory m;
     uint64_t bytes;
     *ret_address = address;
     if (count == 0)
         return CUDA_SUCCESS;
-    if (!memory_at(address, &m) || __builtin_mul_overflow(count, unit, &bytes) ||
-        bytes > m.bytes - (address - m.base))
+    if (__builtin_mul_overflow(count, unit, &bytes))
         return CUDA_ERROR_INVALID_VALUE;
-    return CUDA_SUCCESS;
+    pthread_mutex_lock(&table.lock);
+    /* Mappings side by side are one memory. */
+    struct vg_memory *m = find(address);
+    while (m && bytes > m->bytes - (address - m->base)) {
+        bytes -= m->bytes - (address - m->base);
+        address = m->base + m->bytes;
+        m = mapped_next(m);
+    }
+    pthread_mutex_unlock(&table.lock);
+    return m ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 VG_EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *ptr, size_t bytes)
@@ -175,6 +223,9 @@ VG_EXPORT CUresult cuMemFree_v2(CUdeviceptr ptr)
         return CUDA_SUCCESS;
     if (memory_at(ptr, &m) && m.kind == VG_PINNED && m.base == ptr && (m.flags & VG_MANAGED))
         return cuMemFreeHost(m.host);
+    struct pool_place pooled;
+    if (pools_at(ptr, &pooled))
+        return pools_free(ptr);
     if (!memory_take(ptr, VG_DEVICE, &m))
         return CUDA_ERROR_INVALID_VALUE;
     return vg_queue_cuMemFree_v2(&in);
@@ -184,7 +235,14 @@ VG_EXPORT CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUde
 {
     struct vg_memory m;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
-    if (!memory_at(ptr, &m))
+    struct pool_place pooled;
+    bool found = memory_at(ptr, &m);
+    if (found && pools_at(ptr, &pooled)) {
+        m.base = pooled.base;
+        m.bytes = pooled.bytes;
+        found = pooled.base != 0;
+    }
+    if (!found)
         return CUDA_ERROR_NOT_FOUND;
     if (base)
         *base = m.base;
@@ -218,7 +276,7 @@ static CUresult attribute(void *data, CUpointer_attribute what, const struct vg_
         *(unsigned int *)data = m->kind == VG_PINNED && (m->flags & VG_MANAGED);
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
-        *(int *)data = context ? (int)context->value : 0;
+        *(int *)data = context ? (int)context->value : m->prop.location.id;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
         *(CUdeviceptr *)data = m->base;
@@ -237,6 +295,8 @@ VG_EXPORT CUresult cuPointerGetAttribute(void *data, CUpointer_attribute what, C
     VG_TRY(vg_enter(VG_ANY_CONTEXT));
     if (!data)
         return CUDA_ERROR_INVALID_VALUE;
+    if (pools_attribute(data, what, ptr))
+        return CUDA_SUCCESS;
     if (memory_at(ptr, &m))
         return attribute(data, what, &m, ptr);
     if (memory_pinned_at((const void *)(uintptr_t)ptr, &m))

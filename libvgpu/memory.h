@@ -12,7 +12,7 @@
 
 #define VG_MANAGED 0x10000u /* flag of what cuMemAllocManaged gave */
 
-enum vg_memory_kind { VG_DEVICE, VG_GLOBAL, VG_PINNED };
+enum vg_memory_kind { VG_DEVICE, VG_GLOBAL, VG_PINNED, VG_MAPPED };
 
 struct vg_memory {
     uint64_t base; /* device address */
@@ -21,7 +21,8 @@ struct vg_memory {
     uint64_t module; /* VG_GLOBAL */
     void *host;      /* VG_PINNED: the host address */
     enum vg_memory_kind kind;
-    unsigned flags; /* VG_PINNED: of cuMemHostAlloc; VG_MANAGED */
+    unsigned flags;           /* VG_PINNED: of cuMemHostAlloc; VG_MANAGED; VG_MAPPED: the access */
+    CUmemAllocationProp prop; /* VG_MAPPED: of its memory */
 };
 
 void memory_close(void);
@@ -36,6 +37,15 @@ bool memory_at(uint64_t address, struct vg_memory *ret_memory);
 bool memory_pinned_at(const void *host, struct vg_memory *ret_memory);
 /* Forgets what belonged to a context or module that is gone. */
 void memory_orphans_gone(uint64_t id);
+
+/* Is nothing in BYTES from BASE? */
+bool memory_is_empty(uint64_t base, uint64_t bytes);
+/* Are exactly BYTES from BASE mappings side by side? Then DO_IT(each, ARG). */
+bool memory_mappings(uint64_t base, uint64_t bytes,
+                     void (*do_it)(struct vg_memory *m, unsigned arg), unsigned arg);
+
+void vmm_close(void);
+void vmm_forked(void);
 
 /* COUNT * UNIT bytes of device memory from ADDRESS, for the wire. */
 CUresult vg_use_memory(CUdeviceptr address, uint64_t count, uint32_t unit, uint64_t *ret_address);

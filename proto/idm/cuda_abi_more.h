@@ -289,4 +289,6 @@ CUresult cuMemFreeAsync_ptsz(CUdeviceptr ptr, CUstream stream);
 }
 #endif
 
+#include "idm/cuda_abi_memory.h"
+
 #endif

@@ -136,33 +136,6 @@ CUresult cuEventRecord_ptsz(CUevent event, CUstream stream)
     return cuEventRecord(event, own(stream));
 }
 
-/* --- Allocation in a stream's order ---------------------------------------------- */
-
-/* What is there at once is there in time. */
-CUresult cuMemAllocAsync(CUdeviceptr *ptr, size_t bytes, CUstream stream)
-{
-    unsigned flags; /* is it a stream? */
-    CUresult rc = cuStreamGetFlags(stream, &flags);
-    return rc == CUDA_SUCCESS ? cuMemAlloc_v2(ptr, bytes) : rc;
-}
-
-/* Nothing that was given to STREAM before may meet it gone. */
-CUresult cuMemFreeAsync(CUdeviceptr ptr, CUstream stream)
-{
-    CUresult rc = ptr ? cuStreamSynchronize(stream) : CUDA_ERROR_INVALID_VALUE;
-    return rc == CUDA_SUCCESS ? cuMemFree_v2(ptr) : rc;
-}
-
-CUresult cuMemAllocAsync_ptsz(CUdeviceptr *ptr, size_t bytes, CUstream stream)
-{
-    return cuMemAllocAsync(ptr, bytes, own(stream));
-}
-
-CUresult cuMemFreeAsync_ptsz(CUdeviceptr ptr, CUstream stream)
-{
-    return cuMemFreeAsync(ptr, own(stream));
-}
-
 /* --- Later and earlier forms --------------------------------------------------- */
 
 CUresult cuGetProcAddress(const char *symbol, void **fn, int version, uint64_t flags)

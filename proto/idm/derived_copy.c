@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Copies and fills of rectangles and boxes, row by row with plain ones, in
- * libvgpu and in the simulated driver. Arrays are none of ours yet.
+ * libvgpu and in the simulated driver; to and from arrays plane by plane.
  */
-#include <stdbool.h>
 #include <string.h>
 
-#include "idm/cuda_abi.h"
+#include "idm/arrays.h"
 
 #define PITCH_ALIGN 512u
 
@@ -15,11 +14,19 @@ struct side {
     CUmemorytype type;
     uint64_t at; /* the first byte */
     uint64_t pitch, plane;
+    struct array_place in; /* of an array */
 };
 
-static bool make_side(struct side *s, CUmemorytype type, const void *host, CUdeviceptr device)
+static bool make_side(struct side *s, CUmemorytype type, const void *host, CUdeviceptr device,
+                      const struct array_place *in)
 {
     s->type = type;
+    s->in = *in;
+    if (type == CU_MEMORYTYPE_ARRAY) {
+        s->at = 0;
+        return in->array != NULL;
+    }
+    s->in.array = NULL;
     s->at = type == CU_MEMORYTYPE_HOST ? (uint64_t)(uintptr_t)host : device;
     return type == CU_MEMORYTYPE_HOST || type == CU_MEMORYTYPE_DEVICE ||
            type == CU_MEMORYTYPE_UNIFIED;
@@ -44,11 +51,53 @@ static CUresult copy_row(const struct side *to, uint64_t dst, const struct side 
     return rc;
 }
 
-static CUresult copy_box(const struct side *to, const struct side *from, size_t width,
-                         size_t height, size_t depth, CUstream stream)
+/* BYTES x ROWS of COUNT planes: are they S's array's? */
+static CUresult check_array(const struct side *s, size_t bytes, size_t rows, size_t planes)
 {
-    if (height > 1 && (to->pitch < width || from->pitch < width))
+    CUDA_ARRAY3D_DESCRIPTOR d;
+    if (s->type != CU_MEMORYTYPE_ARRAY)
+        return CUDA_SUCCESS;
+    CUresult rc = cuArray3DGetDescriptor_v2(&d, s->in.array);
+    if (rc != CUDA_SUCCESS)
+        return rc;
+    size_t unit = array_element(&d), height = d.Height ? d.Height : 1,
+           depth = d.Depth ? d.Depth : 1;
+    bool good = unit && s->in.x % unit == 0 && bytes % unit == 0 && s->in.x <= d.Width * unit &&
+                bytes <= d.Width * unit - s->in.x && s->in.y <= height &&
+                rows <= height - s->in.y && s->in.z <= depth && planes <= depth - s->in.z;
+    return good ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+/* One side at least is an array. */
+static CUresult copy_planes(struct side *to, struct side *from, size_t bytes, size_t rows,
+                            size_t planes, CUstream stream)
+{
+    CUresult rc = check_array(to, bytes, rows, planes);
+    if (rc == CUDA_SUCCESS)
+        rc = check_array(from, bytes, rows, planes);
+    for (size_t z = 0; bytes && rows && z < planes && rc == CUDA_SUCCESS; z++) {
+        const struct side *array = to->in.array ? to : from, *other = to->in.array ? from : to;
+        const struct array_rows linear = {.type = other->type,
+                                          .at = other->at + z * other->plane,
+                                          .pitch = rows > 1 ? other->pitch : bytes};
+        if (other->in.array)
+            rc = array_to_array(&to->in, &from->in, bytes, rows, stream);
+        else
+            rc = array_copy(&array->in, &linear, bytes, rows, array == to, stream);
+        to->in.z++;
+        from->in.z++;
+    }
+    return rc;
+}
+
+static CUresult copy_box(struct side *to, struct side *from, size_t width, size_t height,
+                         size_t depth, CUstream stream)
+{
+    if (height > 1 &&
+        ((!to->in.array && to->pitch < width) || (!from->in.array && from->pitch < width)))
         return CUDA_ERROR_INVALID_VALUE;
+    if (to->in.array || from->in.array)
+        return copy_planes(to, from, width, height, depth, stream);
     /* Rows without gaps are one long row. */
     bool whole = to->pitch == width && from->pitch == width;
     size_t bytes = whole ? width * height : width, rows = whole ? 1 : height;
@@ -80,10 +129,10 @@ CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *c, CUstream stream)
     struct side to, from;
     if (!c)
         return CUDA_ERROR_INVALID_VALUE;
-    if (c->srcMemoryType == CU_MEMORYTYPE_ARRAY || c->dstMemoryType == CU_MEMORYTYPE_ARRAY)
-        return CUDA_ERROR_NOT_SUPPORTED;
-    if (!make_side(&to, c->dstMemoryType, c->dstHost, c->dstDevice) ||
-        !make_side(&from, c->srcMemoryType, c->srcHost, c->srcDevice))
+    const struct array_place in = {c->dstArray, c->dstXInBytes, c->dstY, 0};
+    const struct array_place out = {c->srcArray, c->srcXInBytes, c->srcY, 0};
+    if (!make_side(&to, c->dstMemoryType, c->dstHost, c->dstDevice, &in) ||
+        !make_side(&from, c->srcMemoryType, c->srcHost, c->srcDevice, &out))
         return CUDA_ERROR_INVALID_VALUE;
     to.at += c->dstXInBytes + c->dstY * c->dstPitch;
     from.at += c->srcXInBytes + c->srcY * c->srcPitch;
@@ -98,10 +147,11 @@ CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D *c, CUstream stream)
     struct side to, from;
     if (!c)
         return CUDA_ERROR_INVALID_VALUE;
-    if (c->srcMemoryType == CU_MEMORYTYPE_ARRAY || c->dstMemoryType == CU_MEMORYTYPE_ARRAY)
-        return CUDA_ERROR_NOT_SUPPORTED;
-    if (c->srcLOD || c->dstLOD || !make_side(&to, c->dstMemoryType, c->dstHost, c->dstDevice) ||
-        !make_side(&from, c->srcMemoryType, c->srcHost, c->srcDevice))
+    const struct array_place in = {c->dstArray, c->dstXInBytes, c->dstY, c->dstZ};
+    const struct array_place out = {c->srcArray, c->srcXInBytes, c->srcY, c->srcZ};
+    if (c->srcLOD || c->dstLOD ||
+        !make_side(&to, c->dstMemoryType, c->dstHost, c->dstDevice, &in) ||
+        !make_side(&from, c->srcMemoryType, c->srcHost, c->srcDevice, &out))
         return CUDA_ERROR_INVALID_VALUE;
     to.pitch = c->dstPitch;
     from.pitch = c->srcPitch;
@@ -109,7 +159,8 @@ CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D *c, CUstream stream)
     from.plane = c->srcPitch * c->srcHeight;
     to.at += c->dstXInBytes + c->dstY * to.pitch + c->dstZ * to.plane;
     from.at += c->srcXInBytes + c->srcY * from.pitch + c->srcZ * from.plane;
-    if (c->Depth > 1 && (c->dstHeight < c->Height || c->srcHeight < c->Height))
+    if (c->Depth > 1 && ((!to.in.array && c->dstHeight < c->Height) ||
+                         (!from.in.array && c->srcHeight < c->Height)))
         return CUDA_ERROR_INVALID_VALUE;
     return copy_box(&to, &from, c->WidthInBytes, c->Height, c->Depth, stream);
 }

@@ -22,6 +22,9 @@ enum idm_kind {
     IDM_KIND_event = 5,
     IDM_KIND_library = 6,
     IDM_KIND_kernel = 7,
+    IDM_KIND_memory = 16, /* cuMemCreate's */
+    IDM_KIND_array = 17,
+    IDM_KIND_mipmap = 18,
     IDM_KIND_code = 63, /* in descriptions: a function or a kernel */
 };
 

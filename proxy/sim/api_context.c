@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "idm/export_tables.h"
+#include "idm/pools.h"
 #include "mem.h"
 #include "stream.h"
 
@@ -103,6 +104,7 @@ static struct CUctx_st *find_current(CUcontext handle)
 CUresult context_destroy(struct CUctx_st *c)
 {
     export_context_ends(context_handle(c));
+    pools_context_ends(context_handle(c));
     object_hold(&c->o);
     bool first = object_kill(&c->o);
     if (first) {
@@ -255,6 +257,8 @@ CUresult cuCtxSynchronize(void)
     struct CUctx_st *c;
     TRY(sim_context(&c));
     sched_drain(c);
+    if (c->error == CUDA_SUCCESS)
+        pools_synchronized();
     return c->error;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "idm/pools.h"
 #include "stream.h"
 
 #define FLAGS (CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | CU_EVENT_INTERPROCESS)
@@ -52,7 +53,9 @@ CUresult cuEventSynchronize(CUevent event)
     struct CUctx_st *c;
     TRY(sim_context(&c));
     PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);
-    return e ? event_wait(e) : CUDA_ERROR_INVALID_HANDLE;
+    TRY(e ? event_wait(e) : CUDA_ERROR_INVALID_HANDLE);
+    pools_synchronized();
+    return CUDA_SUCCESS;
 }
 
 CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end)

@@ -2,6 +2,7 @@
 /* Allocations, pinned host memory, what a pointer is. */
 #include <string.h>
 
+#include "idm/pools.h"
 #include "mem.h"
 #include "stream.h"
 
@@ -52,6 +53,9 @@ CUresult cuMemFree_v2(CUdeviceptr ptr)
         return CUDA_SUCCESS;
     if (mem_at(ptr, &r) && r.base == ptr && is_managed(&r))
         return cuMemFreeHost((void *)(uintptr_t)ptr);
+    struct pool_place pooled;
+    if (pools_at(ptr, &pooled))
+        return pools_free(ptr);
     if (!mem_at(ptr, &r) || r.base != ptr || r.kind != MEM_DEVICE)
         return CUDA_ERROR_INVALID_VALUE;
     let_rest(&r);
@@ -76,7 +80,14 @@ CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdeviceptr pt
     struct CUctx_st *c;
     struct mem_range r;
     TRY(sim_context(&c));
-    if (!mem_at(ptr, &r))
+    struct pool_place pooled;
+    bool found = mem_at(ptr, &r);
+    if (found && pools_at(ptr, &pooled)) {
+        r.base = pooled.base;
+        r.end = pooled.base + pooled.bytes;
+        found = pooled.base != 0;
+    }
+    if (!found)
         return CUDA_ERROR_NOT_FOUND;
     if (base)
         *base = r.base;
@@ -190,7 +201,9 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
     TRY(sim_context(&c));
     if (!data || !mem_at(ptr, &r))
         return CUDA_ERROR_INVALID_VALUE;
-    bool device = r.kind == MEM_DEVICE || r.kind == MEM_GLOBAL;
+    if (pools_attribute(data, attribute, ptr))
+        return CUDA_SUCCESS;
+    bool device = r.kind == MEM_DEVICE || r.kind == MEM_GLOBAL || r.kind == MEM_MAPPED;
     bool managed = is_managed(&r);
     struct CUctx_st *owner = r.owner;
     switch (attribute) {
@@ -220,6 +233,7 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
     case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
         *(size_t *)data = r.end - r.base;
         return CUDA_SUCCESS;
+    default:
+        return CUDA_ERROR_NOT_SUPPORTED;
     }
-    return CUDA_ERROR_INVALID_VALUE;
 }

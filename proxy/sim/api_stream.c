@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "idm/pools.h"
 #include "stream.h"
 
 #define GREATEST_PRIORITY (-5)
@@ -50,7 +51,9 @@ CUresult cuStreamSynchronize(CUstream stream)
     PUT_LATER(CUstream_st) *s = NULL;
     TRY(sim_context(&c));
     TRY(sim_stream(stream, c, &s));
-    return stream_wait(s);
+    TRY(stream_wait(s));
+    pools_synchronized();
+    return CUDA_SUCCESS;
 }
 
 CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int flags)

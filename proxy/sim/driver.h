@@ -49,7 +49,10 @@ enum object_kind {
     OBJECT_MODULE,
     OBJECT_FUNCTION,
     OBJECT_LIBRARY,
-    OBJECT_KERNEL
+    OBJECT_KERNEL,
+    OBJECT_MEMORY,
+    OBJECT_ARRAY,
+    OBJECT_MIPMAP
 };
 
 struct object {

@@ -13,6 +13,7 @@
 #include "extent.h"
 #include "idm/cuda_abi.h"
 #include "mem.h"
+#include "vmm.h"
 
 #define CHUNK       (2ull << 20)
 #define GRANULE     512ull
@@ -175,7 +176,8 @@ int mem_alloc(void *owner, int device, enum mem_kind kind, uint64_t bytes, uint6
     uint64_t base = 0;
     int rc = room > r->total - r->used ? CUDA_ERROR_OUT_OF_MEMORY : carve(r, room, &base);
     if (!rc) {
-        extent_place(e, base, base + bytes, owner);
+        /* Of an array no kernel has an address. */
+        extent_place(e, base, base + bytes, kind == MEM_ARRAY ? &mem : owner);
         e->owner = owner;
         e->kind = kind;
         e->device = device;
@@ -265,6 +267,7 @@ static void dispose(struct extent *e)
     switch ((enum mem_kind)e->kind) {
     case MEM_DEVICE:
     case MEM_GLOBAL:
+    case MEM_ARRAY:
         give_back(&mem.region[e->device], e->base, up(e->end, GRANULE), e);
         return;
     case MEM_HOST:
@@ -308,11 +311,56 @@ bool mem_at(uint64_t address, struct mem_range *ret_range)
 {
     pthread_mutex_lock(&mem.lock);
     const struct extent *e = extents_at(&mem.live, address);
+    if (e && e->kind == MEM_ARRAY)
+        e = NULL;
     if (e)
         *ret_range = (struct mem_range){e->base,  e->end,   e->owner, (enum mem_kind)e->kind,
                                         e->flags, e->device};
     pthread_mutex_unlock(&mem.lock);
     return e != NULL;
+}
+
+bool mem_charge(int device, uint64_t bytes)
+{
+    struct region *r = &mem.region[device];
+    pthread_mutex_lock(&mem.lock);
+    bool good = bytes <= r->total - r->used;
+    r->used += good ? bytes : 0;
+    pthread_mutex_unlock(&mem.lock);
+    return good;
+}
+
+void mem_uncharge(int device, uint64_t bytes)
+{
+    pthread_mutex_lock(&mem.lock);
+    mem.region[device].used -= bytes;
+    pthread_mutex_unlock(&mem.lock);
+}
+
+int mem_map(int device, uint64_t base, uint64_t end)
+{
+    int rc = add_host(NULL, device, base, end - base, MEM_MAPPED, 0);
+    return rc == CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED ? CUDA_ERROR_INVALID_VALUE : rc;
+}
+
+void mem_unmap(uint64_t base)
+{
+    mem_release(base, MEM_MAPPED, NULL);
+}
+
+/* The piece with [address, address + bytes): more than one where they are mapped side by
+ * side, then the first. With the lock held. */
+static struct extent *piece_of(uint64_t address, uint64_t bytes)
+{
+    struct extent *first = extents_at(&mem.live, address), *e = first;
+    while (e && bytes > e->end - address) {
+        bytes -= e->end - address;
+        address = e->end;
+        e = e->kind == MEM_MAPPED ? extents_at(&mem.live, address) : NULL;
+        if (e && e->kind != MEM_MAPPED)
+            e = NULL;
+    }
+    return e ? first : NULL;
 }
 
 enum mem_kind mem_classify(uint64_t address, uint64_t bytes, const void *user)
@@ -322,13 +370,18 @@ enum mem_kind mem_classify(uint64_t address, uint64_t bytes, const void *user)
         return MEM_BAD;
     enum mem_kind kind = MEM_PAGEABLE;
     pthread_mutex_lock(&mem.lock);
-    struct extent *e = extents_at(&mem.live, address);
-    if (e && bytes <= e->end - address) {
+    struct extent *e = piece_of(address, bytes);
+    if (e && e->kind == MEM_ARRAY) {
+        kind = MEM_BAD;
+    } else if (e) {
         kind = (enum mem_kind)e->kind;
         if (e->owner != user)
             e->shared = true;
-    } else if (in_region(address, address + bytes) || (e && e->kind == MEM_HOST)) {
-        kind = MEM_BAD;
+    } else {
+        e = extents_at(&mem.live, address);
+        if (in_region(address, address + bytes) || vmm_reserved(address, address + bytes) ||
+            (e && e->kind == MEM_HOST))
+            kind = MEM_BAD;
     }
     pthread_mutex_unlock(&mem.lock);
     return kind;
@@ -338,7 +391,7 @@ bool mem_is_shared(uint64_t address)
 {
     pthread_mutex_lock(&mem.lock);
     const struct extent *e = extents_at(&mem.live, address);
-    bool shared = e && (e->shared || e->kind == MEM_HOST || e->kind == MEM_REGISTERED);
+    bool shared = e && (e->shared || !e->owner || e->kind == MEM_HOST || e->kind == MEM_REGISTERED);
     pthread_mutex_unlock(&mem.lock);
     return shared;
 }

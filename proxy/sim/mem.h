@@ -16,6 +16,8 @@
 enum mem_kind {
     MEM_DEVICE,     /* cuMemAlloc */
     MEM_GLOBAL,     /* a module's variable */
+    MEM_MAPPED,     /* cuMemMap */
+    MEM_ARRAY,      /* an array's: no address of a program's */
     MEM_HOST,       /* cuMemHostAlloc */
     MEM_REGISTERED, /* cuMemHostRegister */
     MEM_PAGEABLE,   /* nothing we know: the program's own */
@@ -42,6 +44,13 @@ int mem_host_register(void *owner, int device, void *p, uint64_t bytes, uint32_t
 bool mem_release(uint64_t address, enum mem_kind kind, const void *owner);
 /* Everything of OWNER. */
 void mem_release_all(const void *owner);
+
+/* BYTES of DEVICE's memory that have their addresses elsewhere (vmm.c). */
+bool mem_charge(int device, uint64_t bytes);
+void mem_uncharge(int device, uint64_t bytes);
+/* [base, end) may be used, or may not any more. Ranges side by side are one memory. */
+int mem_map(int device, uint64_t base, uint64_t end);
+void mem_unmap(uint64_t base);
 
 /* The live range that contains ADDRESS. */
 bool mem_at(uint64_t address, struct mem_range *ret_range);

@@ -6,6 +6,15 @@
 #include "base/cleanup.h"
 #include "internal.h"
 
+/* What a driver can and the proxy does not: memory that leaves its process, multicast,
+ * sparse arrays, pools and mappings of the host's memory. */
+static bool is_kept_back(unsigned attribute)
+{
+    static const unsigned char all[] = {103, 104, 105, 107, 110, 112, 119, 128,
+                                        132, 136, 141, 142, 143, 144, 145};
+    return memchr(all, (int)attribute, sizeof(all)) != NULL;
+}
+
 static void collect_device(struct worker *w, CUdevice dev, struct idm_device_facts *f)
 {
     size_t total = 0;
@@ -24,7 +33,7 @@ static void collect_device(struct worker *w, CUdevice dev, struct idm_device_fac
         int value = 0;
         if (w->cu.cuDeviceGetAttribute(&value, (CUdevice_attribute)i, dev) != CUDA_SUCCESS)
             continue;
-        f->attribute[i] = value;
+        f->attribute[i] = is_kept_back(i) ? 0 : value;
         f->known[i / 8] |= (uint8_t)(1u << i % 8);
     }
 }

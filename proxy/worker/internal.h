@@ -25,6 +25,7 @@ struct worker_object {
     void *driver;        /* the driver's handle */
     uint32_t generation; /* the highest ever used at this place */
     CUresult failed;     /* its creation failed, so do its uses */
+    uint64_t charged;    /* array: bytes of the quota, given back with the place */
     uint32_t value;      /* function: bytes of parameters; context: 1 + device of a primary one */
 };
 
@@ -55,13 +56,14 @@ int objects_init(struct objects *o, uint32_t max);
 
 /* --- ranges.c: the client's device addresses ------------------------------ */
 
-enum range_kind { RANGE_ALLOCATION, RANGE_GLOBAL, RANGE_HOST };
+enum range_kind { RANGE_ALLOCATION, RANGE_GLOBAL, RANGE_HOST, RANGE_MAPPED, RANGE_RESERVED };
 
 struct range {
     uint64_t base;
     uint64_t bytes;
     uint64_t context;
     uint64_t owner; /* RANGE_GLOBAL: module or library; RANGE_HOST: offset in the arena */
+    struct allocation *memory; /* RANGE_MAPPED */
     enum range_kind kind;
 };
 
@@ -80,10 +82,26 @@ int ranges_add(struct ranges *r, const struct range *range);
 void ranges_remove(struct ranges *r, struct range *range);
 
 /* Are COUNT * UNIT bytes from ADDRESS the client's? INVALID_VALUE, counted, if
- * not. */
+ * not. Mappings side by side are one memory. */
 CUresult worker_check_memory(struct worker *w, uint64_t address, uint64_t count, uint32_t unit);
 /* Forgets ranges of a context (or of a module) and gives their quota back. */
 void worker_ranges_gone(struct worker *w, uint64_t context_or_module);
+
+/* --- calls_vmm.c: memory and addresses apart -------------------------------- */
+
+#define MAX_RESERVED 4096
+
+/* What cuMemCreate gave. */
+struct allocation {
+    CUmemGenericAllocationHandle driver;
+    uint64_t bytes;
+    uint64_t cleared; /* up to here it was the client's before */
+    uint32_t refs;    /* its handles and mappings */
+    int dev;
+};
+
+/* At the worker's end. */
+void worker_vmm_end(struct worker *w);
 
 /* --- waits.c: answers that wait for the GPU -------------------------------- */
 
@@ -293,6 +311,7 @@ struct worker {
 
     struct objects objects;
     struct ranges ranges;
+    struct ranges reserved; /* what mappings lie in */
     struct waits waits;
     struct host_gate *host;
     struct share share;

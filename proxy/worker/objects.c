@@ -114,6 +114,7 @@ void worker_born(struct worker *w, struct worker_object *o, uint64_t id, void *d
     o->driver = driver;
     o->failed = rc;
     o->value = 0;
+    o->charged = 0;
     set_used(w, w->objects.used + 1);
 }
 
@@ -121,6 +122,9 @@ static void remove_place(struct worker *w, struct worker_object *o)
 {
     if (idm_handle_kind(o->id) == IDM_KIND_event && o->failed == CUDA_SUCCESS)
         worker_waits_event_gone(w, o->driver);
+    if (o->charged)
+        page_release(w->config->page, w->config->slot, o->charged);
+    o->charged = 0;
     o->id = 0;
     o->driver = NULL;
     set_used(w, w->objects.used - 1);

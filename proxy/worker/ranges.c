@@ -78,10 +78,16 @@ CUresult worker_check_memory(struct worker *w, uint64_t address, uint64_t count,
     if (count == 0)
         return CUDA_SUCCESS;
     const struct range *range = ranges_at(&w->ranges, address);
-    if (!range || __builtin_mul_overflow(count, unit, &bytes) ||
-        bytes > range->bytes - (address - range->base))
-        return worker_refuse(w, IDM_ERROR_INVALID_ADDRESS, "address that isn't the client's");
-    return CUDA_SUCCESS;
+    bool good = range && !__builtin_mul_overflow(count, unit, &bytes);
+    while (good && bytes > range->bytes - (address - range->base)) {
+        uint64_t here = range->bytes - (address - range->base);
+        address += here;
+        bytes -= here;
+        good = range->kind == RANGE_MAPPED && ++range < w->ranges.all + w->ranges.n &&
+               range->base == address && range->kind == RANGE_MAPPED;
+    }
+    return good ? CUDA_SUCCESS
+                : worker_refuse(w, IDM_ERROR_INVALID_ADDRESS, "address that isn't the client's");
 }
 
 void worker_ranges_gone(struct worker *w, uint64_t context_or_module)

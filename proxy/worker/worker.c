@@ -46,6 +46,7 @@ static int allocate(struct worker *w, struct gi_error *err)
     if (max > IDM_MAX_HANDLES)
         max = IDM_MAX_HANDLES;
     w->ranges.max = max;
+    w->reserved.max = MAX_RESERVED;
     w->record_room = idm_max_payload(w->in.size);
     w->record = aligned_alloc(64, (w->record_room + 63u) & ~63u);
     w->host = host_gate_new(w);
@@ -70,11 +71,13 @@ static void close_all(struct worker *w)
     if (w->objects.places) {
         unpin(w);
         worker_end_contexts(w);
+        worker_vmm_end(w);
     }
     for (unsigned i = 0; i < MAX_IMAGES; i++)
         free(w->images[i].data);
     free(w->objects.places);
     free(w->ranges.all);
+    free(w->reserved.all);
     waits_free(&w->waits);
     free(w->record);
     if (w->arena)

@@ -142,6 +142,65 @@
     X(cuLaunchHostFunc_ptsz)                                                                       \
     X(cuStreamAddCallback)                                                                         \
     X(cuStreamAddCallback_ptsz)                                                                    \
+    X(cuDeviceGetDefaultMemPool)                                                                   \
+    X(cuDeviceGetMemPool)                                                                          \
+    X(cuDeviceSetMemPool)                                                                          \
+    X(cuMemGetDefaultMemPool)                                                                      \
+    X(cuMemGetMemPool)                                                                             \
+    X(cuMemSetMemPool)                                                                             \
+    X(cuMemPoolCreate)                                                                             \
+    X(cuMemPoolDestroy)                                                                            \
+    X(cuMemPoolTrimTo)                                                                             \
+    X(cuMemPoolSetAttribute)                                                                       \
+    X(cuMemPoolGetAttribute)                                                                       \
+    X(cuMemPoolSetAccess)                                                                          \
+    X(cuMemPoolGetAccess)                                                                          \
+    X(cuMemAllocFromPoolAsync)                                                                     \
+    X(cuMemAllocFromPoolAsync_ptsz)                                                                \
+    X(cuMemFreeAsync_ptsz)                                                                         \
+    X(cuMemAllocAsync_ptsz)                                                                        \
+    X(cuMemAddressReserve)                                                                         \
+    X(cuMemAddressFree)                                                                            \
+    X(cuMemCreate)                                                                                 \
+    X(cuMemRelease)                                                                                \
+    X(cuMemMap)                                                                                    \
+    X(cuMemUnmap)                                                                                  \
+    X(cuMemSetAccess)                                                                              \
+    X(cuMemGetAccess)                                                                              \
+    X(cuMemGetAllocationGranularity)                                                               \
+    X(cuMemGetAllocationPropertiesFromHandle)                                                      \
+    X(cuMemRetainAllocationHandle)                                                                 \
+    X(cuArrayCreate_v2)                                                                            \
+    X(cuArray3DCreate_v2)                                                                          \
+    X(cuArrayGetDescriptor_v2)                                                                     \
+    X(cuArray3DGetDescriptor_v2)                                                                   \
+    X(cuArrayDestroy)                                                                              \
+    X(cuArrayGetMemoryRequirements)                                                                \
+    X(cuMipmappedArrayCreate)                                                                      \
+    X(cuMipmappedArrayGetLevel)                                                                    \
+    X(cuMipmappedArrayDestroy)                                                                     \
+    X(cuMipmappedArrayGetMemoryRequirements)                                                       \
+    X(cuMemcpyAtoA_v2)                                                                             \
+    X(cuMemcpyAtoD_v2)                                                                             \
+    X(cuMemcpyAtoH_v2)                                                                             \
+    X(cuMemcpyAtoHAsync_v2)                                                                        \
+    X(cuMemcpyDtoA_v2)                                                                             \
+    X(cuMemcpyHtoA_v2)                                                                             \
+    X(cuMemcpyHtoAAsync_v2)                                                                        \
+    X(cuMemcpyHtoA_v2_ptds)                                                                        \
+    X(cuMemcpyAtoHAsync_v2_ptsz)                                                                   \
+    X(cuMemcpy3DAsync_v2)                                                                          \
+    X(cuMemcpyPeer)                                                                                \
+    X(cuMemcpyPeerAsync)                                                                           \
+    X(cuMemcpy3DPeer)                                                                              \
+    X(cuMemcpyBatchAsync)                                                                          \
+    X(cuMemcpyBatchAsync_v2)                                                                       \
+    X(cuMemcpyBatchAsync_v2_ptsz)                                                                  \
+    X(cuMemcpy3DBatchAsync_v2)                                                                     \
+    X(cuMemPrefetchBatchAsync)                                                                     \
+    X(cuMemDiscardBatchAsync)                                                                      \
+    X(cuMemRangeGetAttribute)                                                                      \
+    X(cuMemRangeGetAttributes)                                                                     \
     X(cuMemFreeAsync)                                                                              \
     X(cuLaunchKernel)                                                                              \
     X(cuStreamCreate)                                                                              \

@@ -482,6 +482,8 @@ int main(int argc, char **argv)
     launches();
     libraries();
     forms();
+    more_memory();
+    arrays();
     host_functions();
     streams();
     SHOW(cuModuleUnload, module);

@@ -18,6 +18,10 @@ void show_device(CUdeviceptr p, size_t bytes);
 void libraries(void);
 /* Forms of calls for a thread's own stream, later and earlier ones. */
 void forms(void);
+/* Pools, virtual memory, what is known about ranges. */
+void more_memory(void);
+/* Arrays; batches; between contexts. */
+void arrays(void);
 /* Functions of the host in streams. */
 void host_functions(void);
 /* A context has failed before. */

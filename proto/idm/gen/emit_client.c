@@ -119,6 +119,8 @@ static void emit_send(FILE *f, const struct call *c)
     }
     if (c->class == C_WAIT || c->point)
         fprintf(f, "    rc = vg_point(rc);\n");
+    if (c->class == C_WAIT)
+        fprintf(f, "    if (rc == CUDA_SUCCESS)\n        pools_synchronized();\n");
 }
 
 static void emit_stub(FILE *f, const struct call *c)
@@ -148,16 +150,18 @@ void emit_client_source(FILE *f, const struct model *m)
 {
     banner(f);
     fprintf(f, "#include \"idm/cuda_abi.h\"\n#include \"client_calls.h\"\n#include \"handles.h\"\n"
-               "#include \"memory.h\"\n\n");
+               "#include \"idm/pools.h\"\n#include \"memory.h\"\n\n");
     FOR_CALLS(c, m)
     {
         if (c->kind == K_CALL && !c->client)
             emit_stub(f, c);
+        /* An old form's name may be a macro for the new one's. */
         if (c->kind == K_REFUSED)
             fprintf(f,
-                    "/* %s */\nVG_EXPORT CUresult %s(void);\nVG_EXPORT CUresult %s(void)\n{\n"
+                    "/* %s */\n#undef %s\nVG_EXPORT CUresult %s(void);\nVG_EXPORT CUresult "
+                    "%s(void)\n{\n"
                     "    return vg_refuse(%s);\n}\n\n",
-                    c->text, c->symbol, c->symbol, c->error);
+                    c->text, c->symbol, c->symbol, c->symbol, c->error);
     }
 }
 

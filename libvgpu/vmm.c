@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Memory and addresses apart: what is known about them here, so that a wrong one is told
+ * at once and the plain questions need no worker. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "client_calls.h"
+#include "handles.h"
+#include "memory.h"
+
+#define MAX_RESERVED 4096u
+
+static struct {
+    pthread_mutex_t lock;
+    struct reserved {
+        uint64_t base, bytes;
+    } * all;
+    uint32_t n, room;
+} table = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void vmm_close(void)
+{
+    free(table.all);
+    table.all = NULL;
+    table.n = table.room = 0;
+}
+
+void vmm_forked(void)
+{
+    static const pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    memcpy(&table.lock, &mutex, sizeof(mutex));
+}
+
+static CUresult remember(uint64_t base, uint64_t bytes)
+{
+    CUresult rc = CUDA_SUCCESS;
+    pthread_mutex_lock(&table.lock);
+    if (table.n == table.room) {
+        uint32_t room = table.room ? 2 * table.room : 16;
+        void *all = room <= MAX_RESERVED ? realloc(table.all, room * sizeof(*table.all)) : NULL;
+        if (all) {
+            table.all = all;
+            table.room = room;
+        } else {
+            rc = CUDA_ERROR_OUT_OF_MEMORY;
+        }
+    }
+    if (rc == CUDA_SUCCESS)
+        table.all[table.n++] = (struct reserved){base, bytes};
+    pthread_mutex_unlock(&table.lock);
+    return rc;
+}
+
+/* Is BYTES from BASE inside a reservation? With WHOLE it must be one, and FORGET drops it. */
+static bool is_reserved(uint64_t base, uint64_t bytes, bool whole, bool forget)
+{
+    bool found = false;
+    pthread_mutex_lock(&table.lock);
+    for (uint32_t i = 0; i < table.n && !found; i++) {
+        const struct reserved *r = &table.all[i];
+        found = whole ? r->base == base && r->bytes == bytes
+                      : base - r->base < r->bytes && bytes <= r->bytes - (base - r->base);
+        if (found && forget)
+            table.all[i] = table.all[--table.n];
+    }
+    pthread_mutex_unlock(&table.lock);
+    return found;
+}
+
+VG_EXPORT CUresult cuMemAddressReserve(CUdeviceptr *ptr, size_t size, size_t alignment,
+                                       CUdeviceptr addr, unsigned long long flags)
+{
+    const struct idm_cuMemAddressReserve_in in = {
+        .w = {.size = size, .alignment = alignment, .addr = addr, .flags = flags}};
+    struct idm_cuMemAddressReserve_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!ptr || size == 0)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_ask_cuMemAddressReserve(&in, &out, &answer));
+    CUresult rc = remember(out.w.ptr, size);
+    if (rc == CUDA_SUCCESS)
+        *ptr = out.w.ptr;
+    return rc;
+}
+
+VG_EXPORT CUresult cuMemAddressFree(CUdeviceptr ptr, size_t size)
+{
+    const struct idm_cuMemAddressFree_in in = {.w = {.ptr = ptr, .size = size}};
+    struct idm_cuMemAddressFree_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!is_reserved(ptr, size, true, false) || !memory_is_empty(ptr, size))
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_ask_cuMemAddressFree(&in, &out, &answer));
+    is_reserved(ptr, size, true, true);
+    return CUDA_SUCCESS;
+}
+
+/* --- Memory ---------------------------------------------------------------------------- */
+
+static CUresult check_prop(const CUmemAllocationProp *prop)
+{
+    if (!prop)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (prop->type != CU_MEM_ALLOCATION_TYPE_PINNED ||
+        prop->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    if (prop->location.id < 0 || prop->location.id >= vg.n_devices)
+        return CUDA_ERROR_INVALID_DEVICE;
+    return CUDA_SUCCESS;
+}
+
+/* PyTorch asks for a descriptor whether it needs one or not. Nobody gets it: exporting is
+ * refused. Other kinds need what no zone has. */
+static CUresult check_handle_types(const CUmemAllocationProp *prop)
+{
+    return prop->requestedHandleTypes == CU_MEM_HANDLE_TYPE_NONE ||
+                   prop->requestedHandleTypes == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR
+               ? CUDA_SUCCESS
+               : CUDA_ERROR_NOT_SUPPORTED;
+}
+
+/* A fresh handle with what is known about its memory. */
+static CUresult new_memory(const CUmemAllocationProp *prop, uint64_t *ret_id)
+{
+    CUmemAllocationProp *mine = malloc(sizeof(*mine));
+    CUresult rc = mine ? vg_new(IDM_KIND_memory, ret_id) : CUDA_ERROR_OUT_OF_MEMORY;
+    if (rc != CUDA_SUCCESS) {
+        free(mine);
+        return rc;
+    }
+    *mine = *prop;
+    vg_describe(*ret_id, 0, (uint32_t)prop->location.id, mine);
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size,
+                               const CUmemAllocationProp *prop, unsigned long long flags)
+{
+    struct idm_cuMemCreate_in in = {.w = {.size = size}};
+    struct idm_cuMemCreate_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!handle || size == 0 || flags)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(check_prop(prop));
+    VG_TRY(check_handle_types(prop));
+    in.w.dev = prop->location.id;
+    VG_TRY(new_memory(prop, &in.w.handle));
+    CUresult rc = vg_ask_cuMemCreate(&in, &out, &answer);
+    if (rc != CUDA_SUCCESS)
+        vg_forget(in.w.handle);
+    else
+        *handle = in.w.handle;
+    return rc;
+}
+
+/* cuMem*'s handles are numbers. */
+static CUresult use(CUmemGenericAllocationHandle handle, uint64_t *ret_id)
+{
+    return vg_use(IDM_KIND_memory, vg_pointer(handle), false, ret_id) == CUDA_SUCCESS
+               ? CUDA_SUCCESS
+               : CUDA_ERROR_INVALID_VALUE;
+}
+
+VG_EXPORT CUresult cuMemRelease(CUmemGenericAllocationHandle handle)
+{
+    struct idm_cuMemRelease_in in = {.w = {.handle = 0}};
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    VG_TRY(use(handle, &in.w.handle));
+    CUresult rc = vg_queue_cuMemRelease(&in);
+    vg_forget(in.w.handle);
+    return rc;
+}
+
+VG_EXPORT CUresult cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp *prop,
+                                                          CUmemGenericAllocationHandle handle)
+{
+    uint64_t id;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!prop)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(use(handle, &id));
+    const struct vg_object *o = vg_find(IDM_KIND_memory, id);
+    if (!o || !o->data)
+        return CUDA_ERROR_INVALID_VALUE;
+    memcpy(prop, o->data, sizeof(*prop));
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuMemGetAllocationGranularity(size_t *granularity,
+                                                 const CUmemAllocationProp *prop,
+                                                 CUmemAllocationGranularity_flags option)
+{
+    struct idm_cuMemGetAllocationGranularity_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!granularity)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(check_prop(prop));
+    const struct idm_cuMemGetAllocationGranularity_in in = {
+        .w = {.dev = prop->location.id, .option = (int32_t)option}};
+    VG_TRY(vg_ask_cuMemGetAllocationGranularity(&in, &out, &answer));
+    *granularity = out.w.granularity;
+    return CUDA_SUCCESS;
+}
+
+/* --- Mappings ------------------------------------------------------------------------------ */
+
+VG_EXPORT CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset,
+                            CUmemGenericAllocationHandle handle, unsigned long long flags)
+{
+    struct idm_cuMemMap_in in = {.w = {.ptr = ptr, .size = size}};
+    struct idm_cuMemMap_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    VG_TRY(use(handle, &in.w.handle));
+    if (flags || offset || !size || !is_reserved(ptr, size, false, false) ||
+        !memory_is_empty(ptr, size))
+        return CUDA_ERROR_INVALID_VALUE;
+    const struct vg_object *o = vg_find(IDM_KIND_memory, in.w.handle);
+    if (!o || !o->data)
+        return CUDA_ERROR_INVALID_VALUE;
+    struct vg_memory m = {.base = ptr, .bytes = size, .kind = VG_MAPPED};
+    memcpy(&m.prop, o->data, sizeof(m.prop));
+    VG_TRY(vg_ask_cuMemMap(&in, &out, &answer));
+    return memory_add(&m);
+}
+
+static void nothing(struct vg_memory *m, unsigned arg)
+{
+    (void)m;
+    (void)arg;
+}
+
+static void set_access(struct vg_memory *m, unsigned flags)
+{
+    m->flags = flags;
+}
+
+VG_EXPORT CUresult cuMemUnmap(CUdeviceptr ptr, size_t size)
+{
+    const struct idm_cuMemUnmap_in in = {.w = {.ptr = ptr, .size = size}};
+    struct idm_cuMemUnmap_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!memory_mappings(ptr, size, nothing, 0))
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_ask_cuMemUnmap(&in, &out, &answer));
+    struct vg_memory m;
+    for (uint64_t at = ptr; at < ptr + size && memory_take(at, VG_MAPPED, &m);)
+        at += m.bytes;
+    return CUDA_SUCCESS;
+}
+
+/* What ACCESS says about DEV; the others are no peers. */
+static CUresult choose_access(const CUmemAccessDesc *access, size_t n, int dev, bool *ret_found,
+                              uint32_t *ret_flags)
+{
+    *ret_found = false;
+    for (size_t i = 0; i < n; i++) {
+        const CUmemAccessDesc *a = &access[i];
+        if (a->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+            return CUDA_ERROR_NOT_SUPPORTED;
+        if (a->flags != CU_MEM_ACCESS_FLAGS_PROT_NONE &&
+            a->flags != CU_MEM_ACCESS_FLAGS_PROT_READ &&
+            a->flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
+            return CUDA_ERROR_INVALID_VALUE;
+        if (a->location.id == dev) {
+            *ret_found = true;
+            *ret_flags = a->flags;
+        } else if (a->flags != CU_MEM_ACCESS_FLAGS_PROT_NONE) {
+            return CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
+        }
+    }
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuMemSetAccess(CUdeviceptr ptr, size_t size, const CUmemAccessDesc *access,
+                                  size_t n)
+{
+    struct idm_cuMemSetAccess_in in = {.w = {.ptr = ptr, .size = size}};
+    struct idm_cuMemSetAccess_out out;
+    struct vg_answer answer;
+    struct vg_memory m;
+    bool found;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!access || !n || !memory_mappings(ptr, size, nothing, 0) || !memory_at(ptr, &m))
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(choose_access(access, n, m.prop.location.id, &found, &in.w.flags));
+    if (!found)
+        return CUDA_SUCCESS;
+    VG_TRY(vg_ask_cuMemSetAccess(&in, &out, &answer));
+    memory_mappings(ptr, size, set_access, in.w.flags);
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuMemGetAccess(unsigned long long *flags, const CUmemLocation *where,
+                                  CUdeviceptr ptr)
+{
+    struct vg_memory m;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!flags || !where || !memory_at(ptr, &m) || m.kind != VG_MAPPED)
+        return CUDA_ERROR_INVALID_VALUE;
+    bool own = where->type == CU_MEM_LOCATION_TYPE_DEVICE && where->id == m.prop.location.id;
+    *flags = own ? m.flags : CU_MEM_ACCESS_FLAGS_PROT_NONE;
+    return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle, void *addr)
+{
+    struct idm_cuMemRetainAllocationHandle_in in = {.w = {.ptr = (uintptr_t)addr}};
+    struct idm_cuMemRetainAllocationHandle_out out;
+    struct vg_answer answer;
+    struct vg_memory m;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!handle || !memory_at(in.w.ptr, &m) || m.kind != VG_MAPPED)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(new_memory(&m.prop, &in.w.handle));
+    CUresult rc = vg_ask_cuMemRetainAllocationHandle(&in, &out, &answer);
+    if (rc != CUDA_SUCCESS)
+        vg_forget(in.w.handle);
+    else
+        *handle = in.w.handle;
+    return rc;
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Memory is a shared anonymous mapping, which mremap shows at other addresses, too. Where
+ * nothing is mapped, reserved addresses can't be touched. */
+#include "vmm.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "extent.h"
+#include "mem.h"
+
+static struct {
+    pthread_mutex_t lock;
+    struct extents reserved, mapped; /* mapped: flags: the access; owner: its memory */
+} vmm = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void *at(uint64_t address)
+{
+    return (void *)(uintptr_t)address; // NOLINT(performance-no-int-to-ptr)
+}
+
+/* --- Addresses -------------------------------------------------------------------- */
+
+static CUresult find_room(uint64_t bytes, uint64_t alignment, uint64_t hint, uint64_t *ret_base)
+{
+    void *p = mmap(at(hint), bytes + alignment, PROT_NONE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    uint64_t got = (uint64_t)(uintptr_t)p;
+    uint64_t base = (got + alignment - 1) / alignment * alignment;
+    if (base > got)
+        munmap(p, base - got);
+    munmap(at(base + bytes), got + alignment - base);
+    *ret_base = base;
+    return CUDA_SUCCESS;
+}
+
+CUresult vmm_reserve(uint64_t bytes, uint64_t alignment, uint64_t hint, uint64_t *ret_base)
+{
+    uint64_t base = 0;
+    if (alignment < VMM_GRANULE)
+        alignment = VMM_GRANULE;
+    if (!bytes || bytes % VMM_GRANULE || alignment & (alignment - 1) || bytes >= 1ull << 47 ||
+        alignment >= 1ull << 47)
+        return CUDA_ERROR_INVALID_VALUE;
+    struct extent *e = extent_new();
+    if (!e)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult rc = find_room(bytes, alignment, hint / alignment * alignment, &base);
+    if (rc != CUDA_SUCCESS) {
+        extent_drop(e);
+        return rc;
+    }
+    pthread_mutex_lock(&vmm.lock);
+    extent_place(e, base, base + bytes, NULL);
+    extents_insert(&vmm.reserved, e);
+    pthread_mutex_unlock(&vmm.lock);
+    *ret_base = base;
+    return CUDA_SUCCESS;
+}
+
+CUresult vmm_unreserve(uint64_t base, uint64_t bytes)
+{
+    pthread_mutex_lock(&vmm.lock);
+    struct extent *e = extents_at(&vmm.reserved, base);
+    bool good = e && e->base == base && e->end - base == bytes &&
+                !extents_overlap(&vmm.mapped, base, e->end);
+    if (good) {
+        extents_remove(&vmm.reserved, e);
+        munmap(at(base), bytes);
+        extent_drop(e);
+    }
+    pthread_mutex_unlock(&vmm.lock);
+    return good ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+bool vmm_reserved(uint64_t base, uint64_t end)
+{
+    pthread_mutex_lock(&vmm.lock);
+    bool found = extents_overlap(&vmm.reserved, base, end);
+    pthread_mutex_unlock(&vmm.lock);
+    return found;
+}
+
+/* --- Memory -------------------------------------------------------------------------- */
+
+static void memory_free(struct object *o)
+{
+    struct vmm_memory *m = (struct vmm_memory *)o;
+    munmap(m->pages, m->bytes);
+    mem_uncharge(m->prop.location.id, m->bytes);
+    free(m);
+}
+
+CUresult vmm_create(const CUmemAllocationProp *prop, uint64_t bytes, struct vmm_memory **ret)
+{
+    if (!bytes || bytes % VMM_GRANULE)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!mem_charge(prop->location.id, bytes))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    struct vmm_memory *m = object_new(OBJECT_MEMORY, sizeof(*m), NULL, memory_free);
+    void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (!m || pages == MAP_FAILED) {
+        if (pages != MAP_FAILED)
+            munmap(pages, bytes);
+        free(m);
+        mem_uncharge(prop->location.id, bytes);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    m->prop = *prop;
+    m->bytes = bytes;
+    m->pages = pages;
+    m->handles = 1;
+    *ret = m;
+    object_publish(&m->o);
+    return CUDA_SUCCESS;
+}
+
+CUresult vmm_release(struct vmm_memory *m)
+{
+    pthread_mutex_lock(&vmm.lock);
+    bool good = m->handles > 0;
+    bool last = good && --m->handles == 0;
+    if (last)
+        object_kill(&m->o);
+    pthread_mutex_unlock(&vmm.lock);
+    return good ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult vmm_retain(uint64_t address, struct vmm_memory **ret)
+{
+    pthread_mutex_lock(&vmm.lock);
+    const struct extent *e = extents_at(&vmm.mapped, address);
+    struct vmm_memory *m = e ? e->owner : NULL;
+    if (m && m->handles++ == 0) {
+        object_hold(&m->o);
+        object_publish(&m->o);
+    }
+    pthread_mutex_unlock(&vmm.lock);
+    if (m)
+        *ret = m;
+    return m ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+/* --- Mappings -------------------------------------------------------------------------- */
+
+static bool is_free(uint64_t base, uint64_t bytes)
+{
+    const struct extent *e = extents_at(&vmm.reserved, base);
+    return e && bytes <= e->end - base && !extents_overlap(&vmm.mapped, base, base + bytes);
+}
+
+CUresult vmm_map(uint64_t base, uint64_t bytes, struct vmm_memory *m)
+{
+    struct extent *e = extent_new();
+    if (!e)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    pthread_mutex_lock(&vmm.lock);
+    CUresult rc = CUDA_SUCCESS;
+    if (!bytes || base % VMM_GRANULE || bytes % VMM_GRANULE || bytes > m->bytes ||
+        !is_free(base, bytes))
+        rc = CUDA_ERROR_INVALID_VALUE;
+    /* Of length 0 it leaves the old one where it is. */
+    else if (mremap(m->pages, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at(base)) == MAP_FAILED)
+        rc = CUDA_ERROR_OUT_OF_MEMORY;
+    if (rc == CUDA_SUCCESS) {
+        object_hold(&m->o);
+        extent_place(e, base, base + bytes, NULL);
+        e->owner = m;
+        e->device = m->prop.location.id;
+        extents_insert(&vmm.mapped, e);
+    }
+    pthread_mutex_unlock(&vmm.lock);
+    if (rc != CUDA_SUCCESS)
+        extent_drop(e);
+    return rc;
+}
+
+/* With the lock: are they whole mappings, side by side? */
+static bool are_mappings(uint64_t base, uint64_t bytes)
+{
+    uint64_t p = base, left = bytes;
+    while (left) {
+        const struct extent *e = extents_at(&vmm.mapped, p);
+        if (!e || e->base != p || e->end - p > left)
+            return false;
+        left -= e->end - p;
+        p = e->end;
+    }
+    return bytes != 0;
+}
+
+static void unmap_one(struct extent *e)
+{
+    struct vmm_memory *m = e->owner;
+    if (e->flags)
+        mem_unmap(e->base);
+    /* Over it: the addresses stay reserved. */
+    mmap(at(e->base), e->end - e->base, PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    extents_remove(&vmm.mapped, e);
+    extent_drop(e);
+    object_put(&m->o);
+}
+
+CUresult vmm_unmap(uint64_t base, uint64_t bytes)
+{
+    pthread_mutex_lock(&vmm.lock);
+    bool good = are_mappings(base, bytes);
+    for (uint64_t p = base; good && p < base + bytes;) {
+        struct extent *e = extents_at(&vmm.mapped, p);
+        p = e->end;
+        unmap_one(e);
+    }
+    pthread_mutex_unlock(&vmm.lock);
+    return good ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+static bool is_access(CUmemAccess_flags flags)
+{
+    return flags == CU_MEM_ACCESS_FLAGS_PROT_NONE || flags == CU_MEM_ACCESS_FLAGS_PROT_READ ||
+           flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+}
+
+/* What ACCESS says about the memory's own device; -1: nothing. */
+static CUresult choose(const CUmemAccessDesc *access, size_t n, int device, int *ret_flags)
+{
+    *ret_flags = -1;
+    for (size_t i = 0; i < n; i++) {
+        if (access[i].location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+            return CUDA_ERROR_NOT_SUPPORTED;
+        if (!is_access(access[i].flags))
+            return CUDA_ERROR_INVALID_VALUE;
+        if (access[i].location.id == device)
+            *ret_flags = (int)access[i].flags;
+        else if (access[i].flags != CU_MEM_ACCESS_FLAGS_PROT_NONE)
+            return CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
+    }
+    return CUDA_SUCCESS;
+}
+
+static CUresult set_one(struct extent *e, unsigned flags)
+{
+    int rc = 0;
+    if (flags && !e->flags)
+        rc = mem_map(e->device, e->base, e->end);
+    else if (!flags && e->flags)
+        mem_unmap(e->base);
+    if (!rc)
+        e->flags = flags;
+    return (CUresult)rc;
+}
+
+CUresult vmm_set_access(uint64_t base, uint64_t bytes, const CUmemAccessDesc *access, size_t n)
+{
+    int flags = -1;
+    pthread_mutex_lock(&vmm.lock);
+    CUresult rc = are_mappings(base, bytes) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    if (rc == CUDA_SUCCESS)
+        rc = choose(access, n, extents_at(&vmm.mapped, base)->device, &flags);
+    for (uint64_t p = base; rc == CUDA_SUCCESS && flags >= 0 && p < base + bytes;) {
+        struct extent *e = extents_at(&vmm.mapped, p);
+        p = e->end;
+        rc = set_one(e, (unsigned)flags);
+    }
+    pthread_mutex_unlock(&vmm.lock);
+    return rc;
+}
+
+CUresult vmm_get_access(uint64_t address, const CUmemLocation *where, unsigned long long *ret)
+{
+    pthread_mutex_lock(&vmm.lock);
+    const struct extent *e = extents_at(&vmm.mapped, address);
+    if (e)
+        *ret = where->type == CU_MEM_LOCATION_TYPE_DEVICE && where->id == e->device ? e->flags : 0;
+    pthread_mutex_unlock(&vmm.lock);
+    return e ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}

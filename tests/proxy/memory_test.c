@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Memory and addresses apart, asked for by clients that write raw ring bytes: foreign
+ * and stale handles and addresses are refused and counted, and whatever the order of
+ * create, map, release and unmap, the zone pays for what lives.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "minitest.h"
+#include "peer.h"
+
+#define MIB   (1ull << 20)
+#define GRAIN (2 * MIB)
+#define QUOTA (64 * MIB)
+
+static struct proxy proxy;
+static char path[128];
+
+static uint64_t reserve(struct raw *r, uint64_t bytes)
+{
+    struct idm_cuMemAddressReserve w = {.size = bytes};
+    struct idm_cuMemAddressReserve_reply reply = {.ptr = 0};
+    struct idm_reply got = raw_call(r, IDM_cuMemAddressReserve, &(struct idm_part){&w, sizeof(w)},
+                                    1, &reply, sizeof(reply));
+    return got.result == 0 ? reply.ptr : 0;
+}
+
+static uint64_t create(struct raw *r, uint64_t bytes)
+{
+    uint64_t handle = raw_handle(r, IDM_KIND_memory);
+    return RAW(r, cuMemCreate, .handle = handle, .size = bytes).result == 0 ? handle : 0;
+}
+
+static struct idm_reply map(struct raw *r, uint64_t at, uint64_t bytes, uint64_t handle)
+{
+    return RAW(r, cuMemMap, .ptr = at, .size = bytes, .handle = handle);
+}
+
+static struct idm_reply give_access(struct raw *r, uint64_t at, uint64_t bytes)
+{
+    return RAW(r, cuMemSetAccess, .ptr = at, .size = bytes, .flags = 3);
+}
+
+static uint64_t used(void)
+{
+    return proxy_stats(&proxy, 1).memory_used;
+}
+
+/* Each is answered with its error and counted once. */
+static uint64_t addresses;
+static uint64_t handles;
+
+static void no_address(struct idm_reply r)
+{
+    addresses++;
+    EXPECT(r.result > 0);
+    EXPECT_EQ(r.error, IDM_ERROR_INVALID_ADDRESS);
+    EXPECT_EQ(proxy_stats(&proxy, 1).refused_addresses, addresses);
+}
+
+static void no_handle(struct idm_reply r, enum idm_error error)
+{
+    handles++;
+    EXPECT(r.result > 0);
+    EXPECT_EQ(r.error, error);
+    EXPECT_EQ(proxy_stats(&proxy, 1).refused_handles, handles);
+}
+
+static void test_addresses(void)
+{
+    struct raw r;
+    REQUIRE(raw_start(&r, path));
+    uint64_t p = reserve(&r, 16 * GRAIN), plain = raw_alloc(&r, GRAIN, NULL);
+    uint64_t m = create(&r, 2 * GRAIN);
+    REQUIRE(p && m && plain);
+    no_address(map(&r, plain, GRAIN, m));
+    no_address(map(&r, p + 15 * GRAIN, 2 * GRAIN, m));
+    no_address(map(&r, p - GRAIN, 2 * GRAIN, m));
+    no_address(map(&r, p, UINT64_MAX, m));
+    no_address(map(&r, p, 0, m));
+    no_address(map(&r, 0, GRAIN, m));
+    EXPECT(map(&r, p, 4 * GRAIN, m).result > 0); /* more than there is */
+    EXPECT_EQ(map(&r, p, 2 * GRAIN, m).result, 0);
+    no_address(map(&r, p + GRAIN, GRAIN, m));
+    /* Nobody has access yet to what isn't cleared, nor where nothing is mapped. */
+    EXPECT(RAW(&r, cuMemsetD8_v2, .dst = p, .n = 1).result > 0);
+    no_address(give_access(&r, p, 3 * GRAIN));
+    no_address(give_access(&r, p, GRAIN));
+    no_address(give_access(&r, p + GRAIN, GRAIN));
+    no_address(give_access(&r, plain, GRAIN));
+    EXPECT(RAW(&r, cuMemSetAccess, .ptr = p, .size = 2 * GRAIN, .flags = 77).result > 0);
+    EXPECT_EQ(give_access(&r, p, 2 * GRAIN).result, 0);
+    EXPECT_EQ(RAW(&r, cuMemsetD8_v2, .dst = p, .n = 2 * GRAIN).result, 0);
+    no_address(RAW(&r, cuMemsetD8_v2, .dst = p, .n = 2 * GRAIN + 1));
+    no_address(RAW(&r, cuMemsetD32_v2, .dst = p, .n = UINT64_MAX / 2));
+    no_address(RAW(&r, cuMemFree_v2, .ptr = p));
+    no_address(RAW(&r, cuMemAddressFree, .ptr = p, .size = 16 * GRAIN));
+    no_address(RAW(&r, cuMemUnmap, .ptr = p, .size = GRAIN));
+    no_address(RAW(&r, cuMemUnmap, .ptr = plain, .size = GRAIN));
+    no_address(RAW(&r, cuMemUnmap, .ptr = p, .size = 0));
+    EXPECT_EQ(RAW(&r, cuMemUnmap, .ptr = p, .size = 2 * GRAIN).result, 0);
+    no_address(RAW(&r, cuMemUnmap, .ptr = p, .size = 2 * GRAIN));
+    no_address(RAW(&r, cuMemsetD8_v2, .dst = p, .n = 1));
+    no_address(RAW(&r, cuMemAddressFree, .ptr = p, .size = GRAIN));
+    EXPECT_EQ(RAW(&r, cuMemAddressFree, .ptr = p, .size = 16 * GRAIN).result, 0);
+    no_address(map(&r, p, GRAIN, m));
+    raw_stop(&r);
+    EXPECT(WAIT_FOR(5000, used() == 0));
+}
+
+static void test_handles(void)
+{
+    struct raw a, b;
+    REQUIRE(raw_start(&a, path) && raw_start(&b, path));
+    uint64_t p = reserve(&b, 4 * GRAIN), m = create(&a, GRAIN), own = create(&b, GRAIN);
+    REQUIRE(p && m && own);
+    no_handle(map(&b, p, GRAIN, m), IDM_ERROR_PERMISSION_DENIED);
+    no_handle(RAW(&b, cuMemRelease, .handle = m), IDM_ERROR_PERMISSION_DENIED);
+    uint64_t stream = raw_handle(&b, IDM_KIND_stream);
+    EXPECT_EQ(RAW(&b, cuStreamCreate, .stream = stream).result, 0);
+    no_handle(map(&b, p, GRAIN, stream), IDM_ERROR_INVALID_HANDLE);
+    no_handle(RAW(&b, cuStreamDestroy_v2, .stream = own), IDM_ERROR_INVALID_HANDLE);
+    EXPECT_EQ(map(&b, p, GRAIN, own).result, 0);
+    EXPECT_EQ(RAW(&b, cuMemRelease, .handle = own).result, 0);
+    no_handle(RAW(&b, cuMemRelease, .handle = own), IDM_ERROR_INVALID_HANDLE);
+    no_handle(map(&b, p + GRAIN, GRAIN, own), IDM_ERROR_INVALID_HANDLE);
+    EXPECT_EQ(used(), 2 * GRAIN); /* mapped is alive */
+    uint64_t again = raw_handle(&b, IDM_KIND_memory);
+    EXPECT_EQ(RAW(&b, cuMemRetainAllocationHandle, .handle = again, .ptr = p + 5).result, 0);
+    EXPECT_EQ(RAW(&b, cuMemUnmap, .ptr = p, .size = GRAIN).result, 0);
+    EXPECT_EQ(used(), 2 * GRAIN); /* and so is what has a handle */
+    EXPECT_EQ(RAW(&b, cuMemRelease, .handle = again).result, 0);
+    EXPECT_EQ(used(), GRAIN);
+    no_address(
+        RAW(&b, cuMemRetainAllocationHandle, .handle = raw_handle(&b, IDM_KIND_memory), .ptr = p));
+    EXPECT(RAW(&b, cuMemCreate, .handle = raw_handle(&b, IDM_KIND_memory), .size = GRAIN, .dev = 99)
+               .result > 0);
+    EXPECT(RAW(&b, cuMemCreate, .handle = raw_handle(&b, IDM_KIND_memory), .size = GRAIN, .dev = -1)
+               .result > 0);
+    raw_stop(&b);
+    EXPECT(WAIT_FOR(5000, proxy_stats(&proxy, 1).clients == 1));
+    EXPECT_EQ(used(), GRAIN);
+    raw_stop(&a);
+    EXPECT(WAIT_FOR(5000, used() == 0));
+}
+
+/* What one has written and given back, the next one doesn't see. */
+static void test_cleared(void)
+{
+    static uint8_t dirty[4096], clean[4096], seen[4096];
+    struct raw r;
+    memset(dirty, 0xa5, sizeof(dirty));
+    REQUIRE(raw_start(&r, path));
+    uint64_t p = reserve(&r, GRAIN);
+    REQUIRE(p);
+    for (unsigned round = 0; round < 3; round++) {
+        uint64_t m = create(&r, GRAIN);
+        REQUIRE(m);
+        EXPECT_EQ(map(&r, p, GRAIN, m).result, 0);
+        EXPECT_EQ(give_access(&r, p, GRAIN).result, 0);
+        EXPECT_EQ(raw_read(&r, seen, p + GRAIN - 4096, 4096).result, 0);
+        EXPECT(memcmp(seen, clean, 4096) == 0);
+        EXPECT_EQ(raw_write(&r, p + GRAIN - 4096, dirty, 4096).result, 0);
+        EXPECT_EQ(RAW(&r, cuMemUnmap, .ptr = p, .size = GRAIN).result, 0);
+        EXPECT_EQ(RAW(&r, cuMemRelease, .handle = m).result, 0);
+    }
+    raw_stop(&r);
+    EXPECT(WAIT_FOR(5000, used() == 0));
+}
+
+static void test_quota(void)
+{
+    struct raw a, b;
+    struct idm_reply got;
+    REQUIRE(raw_start(&a, path));
+    pid_t pid = (pid_t)proxy_client(&proxy, 1).pid;
+    REQUIRE(raw_start(&b, path));
+    uint64_t refusals = proxy_stats(&proxy, 1).quota_refusals;
+    EXPECT(create(&a, 40 * MIB) != 0);
+    EXPECT(create(&b, 40 * MIB) == 0);
+    EXPECT(create(&b, UINT64_MAX - GRAIN + 1) == 0);
+    EXPECT_EQ(raw_alloc(&b, 40 * MIB, &got), 0);
+    EXPECT_EQ(got.error, IDM_ERROR_QUOTA);
+    EXPECT_EQ(proxy_stats(&proxy, 1).quota_refusals, refusals + 3);
+    EXPECT(create(&b, 24 * MIB) != 0);
+    EXPECT_EQ(used(), QUOTA);
+    EXPECT(create(&b, GRAIN) == 0);
+    REQUIRE(pid > 1 && kill(pid, SIGKILL) == 0);
+    EXPECT(peer_ended(&a.peer, 5000));
+    EXPECT_EQ(used(), 24 * MIB);
+    raw_stop(&a);
+    raw_stop(&b);
+    EXPECT(WAIT_FOR(5000, used() == 0));
+}
+
+/* Reservations cost memory of nobody but have a limit. */
+static void test_reservations(void)
+{
+    struct raw r;
+    unsigned n = 0;
+    REQUIRE(raw_start(&r, path));
+    EXPECT(reserve(&r, 0) == 0);
+    EXPECT(reserve(&r, UINT64_MAX) == 0);
+    EXPECT(reserve(&r, 1ull << 46) == 0);
+    EXPECT(reserve(&r, 1ull << 40) != 0);
+    while (n < 5000 && reserve(&r, GRAIN))
+        n++;
+    EXPECT_EQ(n, 4095);
+    EXPECT_EQ(used(), 0);
+    raw_stop(&r);
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    if (argc > 2 && access(argv[2], R_OK) < 0) {
+        printf("needs the simulated GPU, %s\n", argv[2]);
+        return 77;
+    }
+    struct control_quota q = {.memory_bytes = QUOTA, .max_clients = 4};
+    if (!proxy_start(&proxy, argc > 1 ? argv[1] : "gpu-proxy",
+                     argc > 2 ? argv[2] : "libcuda-sim.so", NULL) ||
+        !proxy_zone(&proxy, 1, &q, path, sizeof(path)))
+        return 1;
+    MT_RUN(test_addresses);
+    MT_RUN(test_handles);
+    MT_RUN(test_cleared);
+    MT_RUN(test_quota);
+    MT_RUN(test_reservations);
+    EXPECT_EQ(proxy_stop(&proxy), 0);
+    return mt_done();
+}
