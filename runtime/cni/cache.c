@@ -56,6 +56,7 @@ int cni_cache_write(const char *dir, const struct cni_list *l, const struct cni_
     yajl_gen_integer(g, CACHE_VERSION);
     cni_gen_member(g, "containerId", a->container_id);
     cni_gen_member(g, "ifName", a->ifname);
+    cni_gen_member(g, "netns", a->netns);
     cni_gen_string(g, "config");
     cni_value_write(g, l->root);
     if (result) /* as text: what the plugin wrote comes back byte for byte */
@@ -77,6 +78,7 @@ void cni_cached_clear(struct cni_cached *cached)
     free(cached->result);
     free(cached->container_id);
     free(cached->ifname);
+    free(cached->netns);
     memset(cached, 0, sizeof(*cached));
 }
 
@@ -121,10 +123,12 @@ static int read_path(const char *path, struct cni_cached *ret_cached, struct gi_
     if (rc < 0)
         return rc;
     const char *result = cni_value_string(doc, "result");
+    const char *netns = cni_value_string(doc, "netns");
     c.container_id = strdup(id);
     c.ifname = strdup(ifname);
+    c.netns = strdup(netns ? netns : "");
     c.result = result ? strdup(result) : NULL;
-    if (!c.container_id || !c.ifname || (result && !c.result)) {
+    if (!c.container_id || !c.ifname || !c.netns || (result && !c.result)) {
         cni_cached_clear(&c);
         return gi_fail_errno(err, ENOMEM, "cni");
     }
@@ -146,6 +150,12 @@ int cni_cache_read_file(const char *dir, const char *file, struct cni_cached *re
     char path[PATH_MAX];
     snprintf(path, sizeof(path), "%s/%s", dir, file);
     return read_path(path, ret_cached, err);
+}
+
+bool cni_cache_has(const char *dir, const char *container_id, const char *ifname)
+{
+    char path[PATH_MAX];
+    return file_path(dir, container_id, ifname, path, NULL) == 0 && access(path, F_OK) == 0;
 }
 
 void cni_cache_remove(const char *dir, const char *container_id, const char *ifname)

@@ -11,6 +11,7 @@ struct cni_cached {
     char *result; /* NULL: the ADD didn't finish */
     char *container_id;
     char *ifname;
+    char *netns; /* as it was attached; "" in a file of an older version */
 };
 
 /* INVALID_ARGUMENT unless both are usable as part of a file name. */
@@ -22,6 +23,8 @@ int cni_cache_read(const char *dir, const char *container_id, const char *ifname
                    struct cni_cached *ret_cached, struct gi_error *err);
 int cni_cache_read_file(const char *dir, const char *file, struct cni_cached *ret_cached,
                         struct gi_error *err);
+/* Whether there is a file of the attachment. */
+bool cni_cache_has(const char *dir, const char *container_id, const char *ifname);
 void cni_cached_clear(struct cni_cached *cached);
 void cni_cache_remove(const char *dir, const char *container_id, const char *ifname);
 

@@ -15,10 +15,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
@@ -280,6 +282,11 @@ int cni_result(struct cni *c, const char *container_id, const char *ifname,
     return rc;
 }
 
+bool cni_has(const struct cni *c, const char *container_id, const char *ifname)
+{
+    return cni_cache_has(c->cache_dir, container_id, ifname);
+}
+
 static int gc_one(struct cni *c, const char *file, bool (*keep)(void *, const char *), void *data,
                   struct gi_error *err)
 {
@@ -288,8 +295,13 @@ static int gc_one(struct cni *c, const char *file, bool (*keep)(void *, const ch
     if (rc < 0)
         return rc;
     if (!keep(data, cached.container_id)) {
-        struct cni_attachment a = {
-            .container_id = cached.container_id, .ifname = cached.ifname, .netns = ""};
+        /* With its namespace, if there still is one: plugins need it for more than the
+         * address (a bridge's masquerading). */
+        struct statfs fs;
+        bool there = statfs(cached.netns, &fs) == 0 && fs.f_type == NSFS_MAGIC;
+        struct cni_attachment a = {.container_id = cached.container_id,
+                                   .ifname = cached.ifname,
+                                   .netns = there ? cached.netns : ""};
         rc = del_with(c, cached.list, &a, cached.result, err);
         if (rc == 0)
             cni_cache_remove(c->cache_dir, cached.container_id, cached.ifname);
@@ -309,8 +321,8 @@ static int plugins_gc(struct cni *c, struct gi_error *err)
     return rc;
 }
 
-int cni_gc(struct cni *c, bool (*keep)(void *data, const char *container_id), void *data,
-           struct gi_error *err)
+int cni_sweep(struct cni *c, bool (*keep)(void *data, const char *container_id), void *data,
+              struct gi_error *err)
 {
     cleanup_closedir DIR *d = opendir(c->cache_dir);
     if (!d)
@@ -323,9 +335,13 @@ int cni_gc(struct cni *c, bool (*keep)(void *data, const char *container_id), vo
         if (gc_one(c, e->d_name, keep, data, &why) < 0 && !first.code)
             first = why;
     }
-    if (plugins_gc(c, &why) < 0 && !first.code)
-        first = why;
-    if (!first.code)
-        return 0;
-    return gi_fail(err, first.code, "%s", first.message);
+    return first.code ? gi_fail(err, first.code, "%s", first.message) : 0;
+}
+
+int cni_gc(struct cni *c, bool (*keep)(void *data, const char *container_id), void *data,
+           struct gi_error *err)
+{
+    int rc = cni_sweep(c, keep, data, err);
+    int plugins = plugins_gc(c, rc < 0 ? NULL : err);
+    return rc < 0 ? rc : plugins;
 }

@@ -81,12 +81,20 @@ int cni_del(struct cni *c, const struct cni_attachment *a, struct gi_error *err)
 /* FAILED_PRECONDITION when a plugin finds that the attachment isn't as it made it. */
 int cni_check(struct cni *c, const struct cni_attachment *a, struct gi_error *err);
 
+/* Whether a DEL is owed for it. */
+bool cni_has(const struct cni *c, const char *container_id, const char *ifname);
+
 /* The cached result of an attachment. NOT_FOUND. */
 int cni_result(struct cni *c, const char *container_id, const char *ifname,
                struct cni_result *ret_result, struct gi_error *err);
 
-/* Detaches every cached attachment KEEP doesn't want, then tells plugins of a
- * 1.1 list which ones are valid (GC). Goes on past failures; reports the first. */
+/* Detaches every cached attachment KEEP doesn't want; goes on past failures and
+ * reports the first. Others may be attached and detached meanwhile. */
+int cni_sweep(struct cni *c, bool (*keep)(void *data, const char *container_id), void *data,
+              struct gi_error *err);
+
+/* That, and tells plugins of a 1.1 list which attachments are valid (GC): nothing may be
+ * attached meanwhile, a plugin would take it for garbage. */
 int cni_gc(struct cni *c, bool (*keep)(void *data, const char *container_id), void *data,
            struct gi_error *err);
 

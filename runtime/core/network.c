@@ -23,7 +23,8 @@
 #include "netns.h"
 #include "rpc/pb.h"
 
-#define INTERFACE "eth0"
+#define INTERFACE      "eth0"
+#define SWEEP_EVERY_NS 5000000000LL
 
 int network_open(struct runtime *rt, struct gi_error *err)
 {
@@ -228,19 +229,71 @@ static bool wanted(void *data, const char *id)
     return false;
 }
 
-void network_sweep(struct runtime *rt)
+/* Whether nothing is left of networks and namespaces that no pod has. */
+static bool sweep(struct runtime *rt, bool at_start)
 {
     struct gi_error err = GI_ERROR_INIT;
-    if (rt->cni && cni_gc(rt->cni, wanted, rt, &err) < 0)
-        gi_log(GI_LOG_ERROR, "a network that belongs to no pod stays", "reason", err.message, NULL);
+    bool clean = true;
+    if (rt->cni && (at_start ? cni_gc : cni_sweep)(rt->cni, wanted, rt, &err) < 0) {
+        gi_log(GI_LOG_ERROR, "a network that belongs to no pod stays, trying again later", "reason",
+               err.message, NULL);
+        clean = false;
+    }
     cleanup_closedir DIR *d = opendir(rt->netns_dir);
     struct dirent *e;
     while (d && (e = readdir(d))) {
         char path[PATH_MAX];
-        if (e->d_name[0] == '.' || wanted(rt, e->d_name))
+        if (e->d_name[0] == '.' || wanted(rt, e->d_name) ||
+            (rt->cni && cni_has(rt->cni, e->d_name, INTERFACE)))
             continue;
         snprintf(path, sizeof(path), "%s/%s", rt->netns_dir, e->d_name);
-        if (netns_remove(path, &err) < 0)
+        if (netns_remove(path, &err) < 0) {
             gi_log(GI_LOG_ERROR, "a network namespace stays", "reason", err.message, NULL);
+            clean = false;
+        }
+    }
+    return clean;
+}
+
+void network_sweep(struct runtime *rt)
+{
+    bool clean = sweep(rt, true);
+    GI_LOCK_SCOPE(&rt->lock);
+    rt->networks_doubtful = !clean;
+}
+
+/* ---- as time goes by ---- */
+
+void network_owed(struct runtime *rt)
+{
+    GI_LOCK_SCOPE(&rt->lock);
+    rt->networks_doubtful = true;
+}
+
+static void sweep_job(void *arg)
+{
+    struct runtime *rt = arg;
+    bool clean = sweep(rt, false);
+    GI_LOCK_SCOPE(&rt->lock);
+    if (!clean)
+        rt->networks_doubtful = true;
+    rt->networks_ns = gi_monotonic_ns();
+    rt->networks_busy = false;
+}
+
+void network_tick(struct runtime *rt)
+{
+    {
+        GI_LOCK_SCOPE(&rt->lock);
+        if (!rt->networks_doubtful || rt->networks_busy ||
+            gi_monotonic_ns() - rt->networks_ns < SWEEP_EVERY_NS)
+            return;
+        rt->networks_busy = true;
+        rt->networks_doubtful = false; /* what is owed from here on is for the next one */
+    }
+    if (pool_submit(rt->jobs, sweep_job, rt) < 0) {
+        GI_LOCK_SCOPE(&rt->lock);
+        rt->networks_busy = false;
+        rt->networks_doubtful = true;
     }
 }

@@ -173,6 +173,7 @@ static void remove_folder(const struct pod *p)
                NULL);
 }
 
+/* Forgets it, too. */
 static void unbuild(struct pod *p)
 {
     struct gi_error err = GI_ERROR_INIT;
@@ -185,10 +186,14 @@ static void unbuild(struct pod *p)
                NULL);
     machine_put(m);
     drop_gpu_zone(p);
-    if (network_down(p, &err) < 0) /* the next start sweeps */
-        gi_log(GI_LOG_ERROR, "a network can't be taken down", "pod", p->id, "reason", err.message,
-               NULL);
+    bool owed = network_down(p, &err) < 0;
+    if (owed)
+        gi_log(GI_LOG_ERROR, "a network can't be taken down, trying again later", "pod", p->id,
+               "reason", err.message, NULL);
     remove_folder(p);
+    pod_drop(p);
+    if (owed)
+        network_owed(p->rt);
 }
 
 static bool same_metadata(const Runtime__V1__PodSandboxMetadata *a,
@@ -264,10 +269,8 @@ static int make(struct rpc_call *call, struct pod *p, const struct pod_wants *w,
         rc = pod_save(p, err);
         GI_FAILPOINT(rc, "pod_ready_saved", err);
     }
-    if (rc < 0) {
+    if (rc < 0)
         unbuild(p);
-        pod_drop(p);
-    }
     return rc;
 }
 

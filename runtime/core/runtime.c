@@ -124,6 +124,7 @@ static void *tick_main(void *arg)
     while (!atomic_load(&rt->stopping)) {
         link_tick(rt);
         volumes_tick(rt);
+        network_tick(rt);
         usleep(TICK_MS * 1000);
     }
     return NULL;

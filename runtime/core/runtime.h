@@ -55,6 +55,9 @@ struct runtime {
     bool zones_doubtful;        /* gpu-proxy may have zones of pods that are gone */
     bool zones_busy;            /* a job compares gpu-proxy's zones with our pods */
     int64_t zones_ns;           /* CLOCK_MONOTONIC of the last time */
+    bool networks_doubtful;     /* there may be networks of pods that are gone */
+    bool networks_busy;         /* a job takes them down */
+    int64_t networks_ns;        /* CLOCK_MONOTONIC of the last time */
 };
 
 /* One operation on a pod at a time. */
@@ -291,8 +294,12 @@ int network_ready(struct runtime *rt, struct gi_error *err);
 int network_up(struct pod *p, struct gi_error *err);
 /* Detaches it; to be tried again when it fails. Idempotent. The record is the caller's to save. */
 int network_down(struct pod *p, struct gi_error *err);
-/* Removes networks and namespaces of no pod. */
+/* At the start: removes networks and namespaces of no pod. */
 void network_sweep(struct runtime *rt);
+/* A pod that is forgotten has left its network: it is taken down as soon as that works. */
+void network_owed(struct runtime *rt);
+/* Called by the ticker. */
+void network_tick(struct runtime *rt);
 
 /* ---- streams.c ---- */
 

@@ -22,6 +22,8 @@ start_registry
 push_demo
 start_proxy
 mkdir -p "$NODE/etc/net.d"
+write_config
+sed -i "s,\"cni_conf_dir\",\"cni_bin_dirs\": [\"$NODE/plugins\"\, \"/usr/lib/cni\"]\,\n  &," "$NODE/etc/config.json"
 start_runtime 30
 
 condition() { gpuictl --json status | tr -d ' \n' | grep -o '"type":"NetworkReady","status":[a-z]*'; }
@@ -82,6 +84,27 @@ reach "$ip" 7000 || fail "the pod is not reachable without the runtime"
 start_runtime 30
 expect_equal "$ip" "$(address "$server" 1)" "address after a restart"
 reach "$ip" 7000 || fail "the pod is not reachable after a restart"
+
+say "a network that a failed pod leaves is taken down when that works"
+mkdir "$NODE/plugins"
+cat >"$NODE/plugins/moody" <<PLUGIN
+#!/bin/sh
+[ ! -e "$NODE/moody" ] || [ "\$CNI_COMMAND" = VERSION ] || exit 1
+sed 's/.*"prevResult": *\({.*}\)}\$/\1/'
+PLUGIN
+chmod +x "$NODE/plugins/moody"
+sed -i 's/^  {"type": "portmap".*/  {"type": "moody"}]}/' "$NODE/etc/net.d/10-test.conflist"
+leases() { find "$NODE/ipam/testnet" -name '10.*' | wc -l; }
+had=$(leases)
+touch "$NODE/moody"
+if gpuictl run -q -d --name moody "$demo_image" /bin/sleep 1000 >/dev/null 2>&1; then
+    fail "a pod whose plugin fails was made"
+fi
+[ "$(leases)" -gt "$had" ] || fail "no address was left: there is nothing to show"
+rm "$NODE/moody"
+back() { [ "$(leases)" -eq "$had" ] && [ "$(find "$NODE/run/netns" -mindepth 1 | wc -l)" -eq 2 ]; }
+wait_for 30 back || fail "$(leases) addresses, not $had, and $(ls "$NODE/run/netns")"
+gpuictl run -q "$demo_image" /bin/true || fail "no pod with the plugin in a good mood"
 
 say "nothing is left"
 gpuictl rm -f --all >/dev/null
