@@ -11,6 +11,7 @@
 #include "handles.h"
 #include "load.h"
 #include "memory.h"
+#include "mirror.h"
 
 static CUresult ask_load(const struct load_request *r, struct load_answer *a)
 {
@@ -155,6 +156,34 @@ VG_EXPORT CUresult cuLibraryGetModule(CUmodule *module, CUlibrary library)
         id = in.w.module;
     }
     *module = vg_pointer(id);
+    return CUDA_SUCCESS;
+}
+
+/* The device's variable, and one here at the same address that follows it (mirror.c). */
+VG_EXPORT CUresult cuLibraryGetManaged(CUdeviceptr *ptr, size_t *bytes, CUlibrary library,
+                                       const char *name)
+{
+    struct idm_cuLibraryGetManaged_in in = {.name = name};
+    struct idm_cuLibraryGetManaged_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
+    if (!ptr && !bytes)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_use(IDM_KIND_library, library, false, &in.w.library));
+    VG_TRY(vg_use_text(name, 4096, &in.w.name_len));
+    VG_TRY(vg_ask_cuLibraryGetManaged(&in, &out, &answer));
+    const struct vg_memory m = {.base = out.w.ptr,
+                                .bytes = out.w.bytes,
+                                .module = in.w.library,
+                                .host = vg_pointer(out.w.ptr),
+                                .kind = VG_GLOBAL,
+                                .flags = VG_MANAGED};
+    VG_TRY(memory_add(&m));
+    VG_TRY(mirror_add(&m));
+    if (ptr)
+        *ptr = out.w.ptr;
+    if (bytes)
+        *bytes = out.w.bytes;
     return CUDA_SUCCESS;
 }
 

@@ -7,6 +7,7 @@
 #include "client_calls.h"
 #include "handles.h"
 #include "idm/pools.h"
+#include "mirror.h"
 
 static struct {
     pthread_mutex_t lock;
@@ -18,6 +19,7 @@ static struct {
 void memory_close(void)
 {
     vmm_close();
+    mirror_close();
     free(table.all);
     table.all = NULL;
     table.n = table.room = 0;
@@ -27,6 +29,7 @@ void memory_forked(void)
 {
     static const pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     vmm_forked();
+    mirror_forked();
     memcpy(&table.lock, &mutex, sizeof(mutex));
 }
 
@@ -127,6 +130,7 @@ bool memory_pinned_at(const void *host, struct vg_memory *ret_memory)
 
 void memory_orphans_gone(uint64_t id)
 {
+    mirror_orphans_gone(id);
     pthread_mutex_lock(&table.lock);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < table.n; i++) {
@@ -251,6 +255,11 @@ VG_EXPORT CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUde
     return CUDA_SUCCESS;
 }
 
+static bool is_managed(const struct vg_memory *m)
+{
+    return (m->kind == VG_PINNED || m->kind == VG_GLOBAL) && (m->flags & VG_MANAGED);
+}
+
 static CUresult attribute(void *data, CUpointer_attribute what, const struct vg_memory *m,
                           CUdeviceptr ptr)
 {
@@ -260,20 +269,19 @@ static CUresult attribute(void *data, CUpointer_attribute what, const struct vg_
         *(CUcontext *)data = vg_pointer(m->context);
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-        *(unsigned int *)data = m->kind == VG_PINNED && !(m->flags & VG_MANAGED)
-                                    ? CU_MEMORYTYPE_HOST
-                                    : CU_MEMORYTYPE_DEVICE;
+        *(unsigned int *)data =
+            m->kind == VG_PINNED && !is_managed(m) ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
         *(CUdeviceptr *)data = ptr;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
-        if (m->kind != VG_PINNED)
+        if (m->kind != VG_PINNED && !is_managed(m))
             return CUDA_ERROR_INVALID_VALUE;
         *(void **)data = (char *)m->host + (ptr - m->base);
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_IS_MANAGED:
-        *(unsigned int *)data = m->kind == VG_PINNED && (m->flags & VG_MANAGED);
+        *(unsigned int *)data = is_managed(m);
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
         *(int *)data = context ? (int)context->value : m->prop.location.id;

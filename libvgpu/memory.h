@@ -19,9 +19,10 @@ struct vg_memory {
     uint64_t bytes;
     uint64_t context;
     uint64_t module; /* VG_GLOBAL */
-    void *host;      /* VG_PINNED: the host address */
+    void *host;      /* VG_PINNED, managed: the host address */
     enum vg_memory_kind kind;
-    unsigned flags;           /* VG_PINNED: of cuMemHostAlloc; VG_MANAGED; VG_MAPPED: the access */
+    unsigned flags; /* VG_PINNED: of cuMemHostAlloc; VG_MANAGED, also of VG_GLOBAL; VG_MAPPED: the
+                       access */
     CUmemAllocationProp prop; /* VG_MAPPED: of its memory */
 };
 

@@ -9,6 +9,7 @@
 #include "connection.h"
 #include "context.h"
 #include "handles.h"
+#include "mirror.h"
 
 #define SPIN_NS (50 * 1000)
 /* Queued calls between looks at the connection: each look is a system call. */
@@ -213,6 +214,7 @@ CUresult vg_await(struct vg_ticket *ticket)
 
 CUresult vg_queue(uint16_t type, const struct idm_part *parts, unsigned n)
 {
+    VG_TRY(mirror_before(type));
     pthread_mutex_lock(&vg.lock);
     CUresult rc = submit(type, parts, n, NULL);
     /* A fault of the device outlives the call that brought it about. */
@@ -224,6 +226,7 @@ CUresult vg_queue(uint16_t type, const struct idm_part *parts, unsigned n)
 
 CUresult vg_send(uint16_t type, const struct idm_part *parts, unsigned n, struct vg_ticket *ticket)
 {
+    VG_TRY(mirror_before(type));
     pthread_mutex_lock(&vg.lock);
     CUresult rc = submit(type, parts, n, ticket);
     pthread_mutex_unlock(&vg.lock);
@@ -251,5 +254,5 @@ CUresult vg_point(CUresult rc)
         vg.late = CUDA_SUCCESS;
     }
     pthread_mutex_unlock(&vg.lock);
-    return rc;
+    return rc == CUDA_SUCCESS ? mirror_after() : rc;
 }

@@ -313,6 +313,7 @@ CUresult cuMemDiscardAndPrefetchBatchAsync_ptsz(CUdeviceptr *ptrs, size_t *sizes
                                                 CUmemLocation *where, size_t *where_at,
                                                 size_t n_where, unsigned long long flags,
                                                 CUstream stream);
+CUresult cuLibraryGetManaged(CUdeviceptr *ptr, size_t *bytes, CUlibrary library, const char *name);
 CUresult cuMemRangeGetAttribute(void *data, size_t bytes, CUmem_range_attribute what,
                                 CUdeviceptr ptr, size_t count);
 CUresult cuMemRangeGetAttributes(void **data, size_t *bytes, CUmem_range_attribute *what, size_t n,

@@ -31,6 +31,10 @@ static void library_free(struct object *o)
         l->instances = i->next;
         instance_free(i);
     }
+    for (uint32_t i = 0; l->code && i < l->code->nvars; i++) {
+        if (l->code->vars[i].managed && l->code->vars[i].address)
+            mem_release(l->code->vars[i].address, MEM_HOST, NULL);
+    }
     if (l->code)
         sim_module_free(l->code);
     pthread_mutex_destroy(&l->lock);
@@ -46,6 +50,24 @@ static void kernel_free(struct object *o)
 }
 
 /* --- loading ------------------------------------------------------------------ */
+
+/* Managed variables are there before any context is, and all of them share them. */
+static CUresult place_managed(struct sim_module *code)
+{
+    for (uint32_t i = 0; i < code->nvars; i++)
+        code->vars[i].address = 0;
+    for (uint32_t i = 0; i < code->nvars; i++) {
+        struct sim_var *v = &code->vars[i];
+        void *p;
+        if (!v->managed)
+            continue;
+        TRY((CUresult)mem_host_alloc(NULL, 0, v->size ? v->size : 1, MEM_FLAG_MANAGED, &p));
+        v->address = (uintptr_t)p;
+        if (v->init)
+            memcpy(p, v->init, v->init_len);
+    }
+    return CUDA_SUCCESS;
+}
 
 /* The image is copied: the program may drop it. */
 static CUresult library_new(const void *data, struct CUlib_st **ret_library, struct sim_log *log)
@@ -64,6 +86,7 @@ static CUresult library_new(const void *data, struct CUlib_st **ret_library, str
         memcpy(l->text, image.text, image.len);
     const struct image own = {l->text, l->len, NULL};
     TRY(image_parse(&own, &l->code, log));
+    TRY(place_managed(l->code));
     object_hold(&l->o);
     *ret_library = l;
     return CUDA_SUCCESS;
@@ -215,7 +238,7 @@ static CUresult use_instance(struct CUlib_st *l, struct CUctx_st *c, struct lib_
     struct lib_instance *i = calloc(1, sizeof(*i) + bytes);
     if (!i)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult rc = module_load(c, &image, &i->module, &log);
+    CUresult rc = module_load(c, &image, l->code, &i->module, &log);
     if (rc != CUDA_SUCCESS) {
         free(i);
         return rc;
@@ -282,6 +305,24 @@ CUresult cuLibraryGetModule(CUmodule *module, CUlibrary library)
         return CUDA_ERROR_INVALID_VALUE;
     TRY(library_module(library, &m));
     *module = m;
+    return CUDA_SUCCESS;
+}
+
+/* All memory here is the host's, too. */
+CUresult cuLibraryGetManaged(CUdeviceptr *ptr, size_t *bytes, CUlibrary library, const char *name)
+{
+    PUT_LATER(CUlib_st) *l = NULL;
+    TRY(sim_enter());
+    if (!name || (!ptr && !bytes))
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_library(library, &l));
+    const struct sim_var *v = sim_module_var(l->code, name);
+    if (!v || !v->managed)
+        return CUDA_ERROR_NOT_FOUND;
+    if (ptr)
+        *ptr = v->address;
+    if (bytes)
+        *bytes = v->size;
     return CUDA_SUCCESS;
 }
 

@@ -6,7 +6,7 @@
 #include "mem.h"
 #include "stream.h"
 
-#define MANAGED 0x10000u /* flag of what cuMemAllocManaged gave */
+#define MANAGED MEM_FLAG_MANAGED
 #define ALLOC_FLAGS                                                                                \
     (CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP | CU_MEMHOSTALLOC_WRITECOMBINED)
 #define REGISTER_FLAGS (CU_MEMHOSTREGISTER_PORTABLE | CU_MEMHOSTREGISTER_DEVICEMAP)
@@ -41,7 +41,7 @@ static void let_rest(const struct mem_range *r)
 
 static bool is_managed(const struct mem_range *r)
 {
-    return r->kind == MEM_HOST && (r->flags & MANAGED);
+    return (r->kind == MEM_HOST || r->kind == MEM_GLOBAL) && (r->flags & MANAGED);
 }
 
 CUresult cuMemFree_v2(CUdeviceptr ptr)
@@ -51,7 +51,7 @@ CUresult cuMemFree_v2(CUdeviceptr ptr)
     TRY(sim_context(&c));
     if (!ptr)
         return CUDA_SUCCESS;
-    if (mem_at(ptr, &r) && r.base == ptr && is_managed(&r))
+    if (mem_at(ptr, &r) && r.base == ptr && r.kind == MEM_HOST && is_managed(&r))
         return cuMemFreeHost((void *)(uintptr_t)ptr);
     struct pool_place pooled;
     if (pools_at(ptr, &pooled))
@@ -217,7 +217,7 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
         *(CUdeviceptr *)data = ptr;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
-        if (device)
+        if (device && !managed)
             return CUDA_ERROR_INVALID_VALUE;
         *(void **)data = (void *)(uintptr_t)ptr;
         return CUDA_SUCCESS;

@@ -113,7 +113,8 @@ CUresult image_parse(const struct image *image, struct sim_module **ret_code, st
 }
 
 /* On failure the variables placed so far stay in the list with their addresses. */
-static CUresult place(struct CUctx_st *c, struct sim_module *code, struct sim_log *log)
+static CUresult place(struct CUctx_st *c, struct sim_module *code, const struct sim_module *shared,
+                      struct sim_log *log)
 {
     for (uint32_t i = 0; i < code->nvars; i++)
         code->vars[i].address = 0;
@@ -123,16 +124,23 @@ static CUresult place(struct CUctx_st *c, struct sim_module *code, struct sim_lo
             snprintf(log->text, sizeof(log->text), "undefined reference to '%.200s'", v->name);
             return CUDA_ERROR_INVALID_PTX;
         }
+        if (shared && v->managed) {
+            v->address = shared->vars[i].address;
+            v->foreign = true;
+            continue;
+        }
         int rc = mem_alloc(c, c->device, MEM_GLOBAL, v->size ? v->size : 1, &v->address);
         if (rc) {
             snprintf(log->text, sizeof(log->text), "no device memory for '%.200s'", v->name);
             return (CUresult)rc;
         }
+        if (v->managed)
+            mem_flag(v->address, MEM_FLAG_MANAGED);
     }
     sim_module_link(code);
     for (uint32_t i = 0; i < code->nvars; i++) {
         const struct sim_var *v = &code->vars[i];
-        if (v->init)
+        if (v->init && !v->foreign)
             memcpy((void *)(uintptr_t)v->address, v->init, v->init_len);
     }
     return CUDA_SUCCESS;
@@ -141,13 +149,13 @@ static CUresult place(struct CUctx_st *c, struct sim_module *code, struct sim_lo
 static void displace(const struct CUctx_st *c, const struct sim_module *code)
 {
     for (uint32_t i = 0; i < code->nvars; i++) {
-        if (code->vars[i].address)
+        if (code->vars[i].address && !code->vars[i].foreign)
             mem_release(code->vars[i].address, MEM_GLOBAL, c);
     }
 }
 
-CUresult module_load(struct CUctx_st *c, const struct image *image, struct CUmod_st **ret_module,
-                     struct sim_log *log)
+CUresult module_load(struct CUctx_st *c, const struct image *image, const struct sim_module *shared,
+                     struct CUmod_st **ret_module, struct sim_log *log)
 {
     PUT_LATER(CUmod_st) *m = object_new(OBJECT_MODULE, sizeof(*m), c, module_free);
     if (!m)
@@ -158,7 +166,7 @@ CUresult module_load(struct CUctx_st *c, const struct image *image, struct CUmod
                  CAPABILITY);
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
     }
-    CUresult rc = place(c, m->code, log);
+    CUresult rc = place(c, m->code, shared, log);
     if (c->dead)
         rc = CUDA_ERROR_CONTEXT_IS_DESTROYED;
     if (rc != CUDA_SUCCESS) {
@@ -186,7 +194,7 @@ CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int n,
     PUT_LATER(CUmod_st) *m = NULL;
     CUresult rc = image_find(image, &text);
     if (rc == CUDA_SUCCESS)
-        rc = module_load(c, &text, &m, &log);
+        rc = module_load(c, &text, NULL, &m, &log);
     free(text.owned);
     jit_write(&jit.info, "");
     jit_write(&jit.error, rc == CUDA_SUCCESS ? "" : log.text);

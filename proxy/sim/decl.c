@@ -26,7 +26,7 @@ bool type_by_name(const struct token *t, uint8_t *ret_type)
 struct decl {
     uint32_t align; /* 0: the type's */
     uint8_t type, vec;
-    bool no_ptr_check;
+    bool no_ptr_check, managed;
 };
 
 /* [.align n] [.v2|.v4] .type [.ptr [.space] [.align n]], in PTX's loose order. */
@@ -54,8 +54,12 @@ static struct decl parse_decl_type(struct parser *p)
             }
         } else if (parse_accept_dot(p, "attribute")) {
             parse_expect(p, '(');
-            while (!tok_punct(&p->tok, ')') && p->tok.kind != TOK_END)
-                parse_next(p);
+            while (!tok_punct(&p->tok, ')') && p->tok.kind != TOK_END) {
+                if (parse_accept_dot(p, "managed"))
+                    d.managed = true;
+                else
+                    parse_next(p);
+            }
             parse_expect(p, ')');
         } else if (type_by_name(&p->tok, &t)) {
             d.type = t;
@@ -237,6 +241,7 @@ static void global_variable(struct parser *p, struct symbol *s, const struct dec
                           .align = d->align,
                           .size = bytes,
                           .is_const = s->space == SPACE_CONST,
+                          .managed = d->managed,
                           .ext = ext};
     if (!parse_accept(p, '=')) {
         if (open && !ext)

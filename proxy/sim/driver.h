@@ -199,9 +199,10 @@ struct image;
 /* The PTX in what a program calls an image. */
 CUresult image_find(const void *data, struct image *ret_image);
 CUresult image_parse(const struct image *image, struct sim_module **ret_code, struct sim_log *log);
-/* IMAGE's code with its variables in C's memory; one reference, the caller's; published. */
-CUresult module_load(struct CUctx_st *c, const struct image *image, struct CUmod_st **ret_module,
-                     struct sim_log *log);
+/* IMAGE's code with its variables in C's memory, but for managed ones that SHARED (NULL: none;
+ * of the same image) has already; one reference, the caller's; published. */
+CUresult module_load(struct CUctx_st *c, const struct image *image, const struct sim_module *shared,
+                     struct CUmod_st **ret_module, struct sim_log *log);
 /* Waits for C's work, then ends the module's handles and its variables. */
 void module_unload(struct CUctx_st *c, struct CUmod_st *m);
 /* One reference, the caller's; not published. NULL: no memory. */

@@ -224,7 +224,8 @@ struct sim_var {
     const char *name;
     uint64_t size;
     uint32_t align;
-    bool is_const, ext;
+    bool is_const, managed, ext;
+    bool foreign;  /* its memory is the library's, not the module's */
     uint8_t *init; /* init_len bytes, the rest is zero; NULL: all zero */
     uint64_t init_len;
     uint64_t address; /* set by sim_module_link */

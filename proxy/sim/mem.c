@@ -320,6 +320,15 @@ bool mem_at(uint64_t address, struct mem_range *ret_range)
     return e != NULL;
 }
 
+void mem_flag(uint64_t address, uint32_t flags)
+{
+    pthread_mutex_lock(&mem.lock);
+    struct extent *e = extents_at(&mem.live, address);
+    if (e)
+        e->flags |= flags;
+    pthread_mutex_unlock(&mem.lock);
+}
+
 bool mem_charge(int device, uint64_t bytes)
 {
     struct region *r = &mem.region[device];

@@ -32,6 +32,8 @@ struct mem_range {
     int device;
 };
 
+#define MEM_FLAG_MANAGED 0x10000u /* of MEM_HOST and MEM_GLOBAL */
+
 /* Once, before anything else. Functions return 0 or a CUresult. */
 int mem_init(unsigned devices, uint64_t bytes_each);
 
@@ -52,6 +54,8 @@ void mem_uncharge(int device, uint64_t bytes);
 int mem_map(int device, uint64_t base, uint64_t end);
 void mem_unmap(uint64_t base);
 
+/* What mem_at tells of the range at ADDRESS. */
+void mem_flag(uint64_t address, uint32_t flags);
 /* The live range that contains ADDRESS. */
 bool mem_at(uint64_t address, struct mem_range *ret_range);
 /* What [address, address + bytes) is. Copies on behalf of USER: marks a range of another

@@ -108,6 +108,26 @@ CUresult worker_cuLibraryGetGlobal(struct worker *w, const struct idm_cuLibraryG
     return CUDA_SUCCESS;
 }
 
+CUresult worker_cuLibraryGetManaged(struct worker *w, const struct idm_cuLibraryGetManaged_in *in,
+                                    struct idm_cuLibraryGetManaged_out *out)
+{
+    void *library;
+    CUdeviceptr p = 0;
+    size_t bytes = 0;
+    if (!w->cu.cuLibraryGetManaged)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    WORKER_TRY(worker_find(w, IDM_KIND_library, in->w.library, false, &library));
+    WORKER_TRY(w->cu.cuLibraryGetManaged(&p, &bytes, library, in->name));
+    /* No context's, as the library. */
+    const struct range range = {
+        .base = p, .bytes = bytes, .owner = in->w.library, .kind = RANGE_GLOBAL};
+    if (ranges_add(&w->ranges, &range) < 0)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    out->w.ptr = p;
+    out->w.bytes = bytes;
+    return CUDA_SUCCESS;
+}
+
 CUresult worker_cuKernelGetFunction(struct worker *w, const struct idm_cuKernelGetFunction_in *in,
                                     struct idm_cuKernelGetFunction_out *out)
 {

@@ -64,7 +64,7 @@ static void forms(void)
     gives("cuMemcpyHtoD", 13000, own, "cuMemcpyHtoD_v2_ptds");
     gives("cuInit", 13000, own, "cuInit"); /* there is but one */
     too_new("cuLaunchKernel", 4000, own);
-    too_new("cuMemAlloc", 2000, 0);
+    too_new("cuMemPoolCreate", 2000, 0);
     unknown("cuNoSuchCall", 13000, 0);
     unknown("", 13000, 0);
     unknown("cuzzz", 13000, 0);
