@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "idm/cuda_abi.h"
+#include "idm/graph/capture.h"
 
 #define PITCH_ALIGN 512u
 
@@ -77,6 +78,7 @@ static CUstream own(CUstream stream)
 
 CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *c, CUstream stream)
 {
+    CAPTURE_HOOK(cuMemcpy2DAsync_v2, c, stream);
     struct side to, from;
     if (!c)
         return CUDA_ERROR_INVALID_VALUE;
@@ -95,6 +97,7 @@ CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *c, CUstream stream)
 
 CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D *c, CUstream stream)
 {
+    CAPTURE_HOOK(cuMemcpy3DAsync_v2, c, stream);
     struct side to, from;
     if (!c)
         return CUDA_ERROR_INVALID_VALUE;

@@ -22,7 +22,8 @@ enum idm_kind {
     IDM_KIND_event = 5,
     IDM_KIND_library = 6,
     IDM_KIND_kernel = 7,
-    IDM_KIND_code = 63, /* in descriptions: a function or a kernel */
+    IDM_KIND_graph = 20, /* an executable one */
+    IDM_KIND_code = 63,  /* in descriptions: a function or a kernel */
 };
 
 #define IDM_MAX_HANDLES    (1u << 20)

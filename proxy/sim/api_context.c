@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "idm/export_tables.h"
+#include "idm/graph/capture.h"
 #include "mem.h"
 #include "stream.h"
 
@@ -102,6 +103,7 @@ static struct CUctx_st *find_current(CUcontext handle)
 
 CUresult context_destroy(struct CUctx_st *c)
 {
+    CAPTURE_HOOK(context_ends, context_handle(c));
     export_context_ends(context_handle(c));
     object_hold(&c->o);
     bool first = object_kill(&c->o);
@@ -252,6 +254,7 @@ CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest)
 
 CUresult cuCtxSynchronize(void)
 {
+    CAPTURE_HOOK(cuCtxSynchronize);
     struct CUctx_st *c;
     TRY(sim_context(&c));
     sched_drain(c);

@@ -121,6 +121,8 @@ static void remove_place(struct worker *w, struct worker_object *o)
 {
     if (idm_handle_kind(o->id) == IDM_KIND_event && o->failed == CUDA_SUCCESS)
         worker_waits_event_gone(w, o->driver);
+    if (idm_handle_kind(o->id) == IDM_KIND_graph && o->failed == CUDA_SUCCESS)
+        worker_graph_free(w, o->driver);
     o->id = 0;
     o->driver = NULL;
     set_used(w, w->objects.used - 1);
