@@ -17,6 +17,7 @@
 #include "host.h"
 #include "host_function.h"
 #include "idm/export_tables.h"
+#include "idm/graph/capture.h"
 #include "idm/pools.h"
 #include "memory.h"
 #include "module.h"
@@ -139,6 +140,7 @@ static void forked(void)
     memory_forked();
     host_forked();
     host_function_forked();
+    graph_forked();
     module_forked();
     vg.arena = NULL;
     release();

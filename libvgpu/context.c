@@ -6,6 +6,7 @@
 #include "client_calls.h"
 #include "handles.h"
 #include "idm/export_tables.h"
+#include "idm/graph/capture.h"
 #include "idm/pools.h"
 #include "memory.h"
 
@@ -152,6 +153,9 @@ VG_EXPORT CUresult cuCtxCreate_v2(CUcontext *ctx, unsigned int flags, CUdevice d
 /* The worker has ended it: so has all that was in it. */
 static void forget_content(uint64_t id)
 {
+    CUresult none;
+    if (capture_on())
+        (void)capture_context_ends(&none, vg_pointer(id));
     vg_forget_orphans(id);
     memory_orphans_gone(id);
 }

@@ -10,6 +10,7 @@
 #include "client_calls.h"
 #include "handles.h"
 #include "host.h"
+#include "idm/graph/capture.h"
 #include "memory.h"
 
 #define MAX_INLINE (8u << 10)
@@ -170,22 +171,26 @@ static CUresult from_device(void *dst, CUdeviceptr src, size_t bytes, CUstream s
 
 VG_EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr dst, const void *src, size_t bytes)
 {
+    CAPTURE_HOOK_LEGACY();
     return to_device(dst, src, bytes, NULL, true);
 }
 
 VG_EXPORT CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dst, const void *src, size_t bytes,
                                         CUstream stream)
 {
+    CAPTURE_HOOK(cuMemcpyHtoDAsync_v2, dst, src, bytes, stream);
     return to_device(dst, src, bytes, stream, false);
 }
 
 VG_EXPORT CUresult cuMemcpyDtoH_v2(void *dst, CUdeviceptr src, size_t bytes)
 {
+    CAPTURE_HOOK_LEGACY();
     return from_device(dst, src, bytes, NULL, true);
 }
 
 VG_EXPORT CUresult cuMemcpyDtoHAsync_v2(void *dst, CUdeviceptr src, size_t bytes, CUstream stream)
 {
+    CAPTURE_HOOK(cuMemcpyDtoHAsync_v2, dst, src, bytes, stream);
     return from_device(dst, src, bytes, stream, false);
 }
 
@@ -225,10 +230,12 @@ static CUresult unified(CUdeviceptr dst, CUdeviceptr src, size_t bytes, CUstream
 
 VG_EXPORT CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t bytes)
 {
+    CAPTURE_HOOK_LEGACY();
     return unified(dst, src, bytes, NULL, true);
 }
 
 VG_EXPORT CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t bytes, CUstream stream)
 {
+    CAPTURE_HOOK(cuMemcpyAsync, dst, src, bytes, stream);
     return unified(dst, src, bytes, stream, false);
 }

@@ -12,14 +12,6 @@
 
 #define MAX_NAME 4096
 
-struct function {
-    struct idm_function_facts facts;
-    uint64_t id;
-    uint32_t n_params;
-    uint32_t param_bytes;      /* of the whole block */
-    struct idm_param params[]; /* then the name, with its NUL */
-};
-
 /* Guards attributes, and looking up a name twice at once. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -184,8 +176,8 @@ static CUresult look_up_in_context(uint64_t kernel, uint64_t library, const char
     return rc;
 }
 
-static CUresult use(enum idm_kind kind, const void *handle, struct function **ret_function,
-                    uint64_t *ret_id)
+CUresult function_use(enum idm_kind kind, const void *handle, struct function **ret_function,
+                      uint64_t *ret_id)
 {
     VG_TRY(vg_use(kind, handle, false, ret_id));
     const struct vg_object *o = vg_find(idm_kind_for(kind, *ret_id), *ret_id);
@@ -202,7 +194,7 @@ VG_EXPORT CUresult cuKernelGetFunction(CUfunction *fn, CUkernel kernel)
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
     if (!fn)
         return CUDA_ERROR_INVALID_VALUE;
-    VG_TRY(use(IDM_KIND_kernel, kernel, &k, &own));
+    VG_TRY(function_use(IDM_KIND_kernel, kernel, &k, &own));
     const struct vg_object *o = vg_find(IDM_KIND_kernel, own);
     uint64_t library = o ? o->parent : 0;
     pthread_mutex_lock(&lock);
@@ -235,7 +227,7 @@ VG_EXPORT CUresult cuKernelGetName(const char **name, CUkernel kernel)
     VG_TRY(vg_enter(VG_ANY_CONTEXT));
     if (!name)
         return CUDA_ERROR_INVALID_VALUE;
-    VG_TRY(use(IDM_KIND_kernel, kernel, &k, &id));
+    VG_TRY(function_use(IDM_KIND_kernel, kernel, &k, &id));
     *name = name_of(k);
     return CUDA_SUCCESS;
 }
@@ -247,7 +239,7 @@ VG_EXPORT CUresult cuFuncGetName(const char **name, CUfunction fn)
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
     if (!name)
         return CUDA_ERROR_INVALID_VALUE;
-    VG_TRY(use(IDM_KIND_function, fn, &f, &id));
+    VG_TRY(function_use(IDM_KIND_function, fn, &f, &id));
     *name = name_of(f);
     return CUDA_SUCCESS;
 }
@@ -260,7 +252,7 @@ VG_EXPORT CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attrib, C
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
     if (!value || i >= IDM_FUNCTION_ATTRIBUTES)
         return CUDA_ERROR_INVALID_VALUE;
-    VG_TRY(use(IDM_KIND_function, fn, &f, &id));
+    VG_TRY(function_use(IDM_KIND_function, fn, &f, &id));
     if (!(f->facts.known & 1u << i))
         return CUDA_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&lock);
@@ -277,7 +269,7 @@ VG_EXPORT CUresult cuFuncSetAttribute(CUfunction fn, CUfunction_attribute attrib
     struct function *f;
     unsigned i = (unsigned)attrib;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
-    VG_TRY(use(IDM_KIND_function, fn, &f, &in.w.fn));
+    VG_TRY(function_use(IDM_KIND_function, fn, &f, &in.w.fn));
     VG_TRY(vg_ask_cuFuncSetAttribute(&in, &out, &answer));
     if (i < IDM_FUNCTION_ATTRIBUTES) {
         pthread_mutex_lock(&lock);
@@ -306,7 +298,7 @@ VG_EXPORT CUresult cuFuncGetParamInfo(CUfunction fn, size_t index, size_t *offse
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
     if (!offset)
         return CUDA_ERROR_INVALID_VALUE;
-    VG_TRY(use(IDM_KIND_function, fn, &f, &id));
+    VG_TRY(function_use(IDM_KIND_function, fn, &f, &id));
     return param_info(f, index, offset, size);
 }
 
@@ -317,7 +309,7 @@ VG_EXPORT CUresult cuKernelGetParamInfo(CUkernel kernel, size_t index, size_t *o
     VG_TRY(vg_enter(VG_ANY_CONTEXT));
     if (!offset)
         return CUDA_ERROR_INVALID_VALUE;
-    VG_TRY(use(IDM_KIND_kernel, kernel, &k, &id));
+    VG_TRY(function_use(IDM_KIND_kernel, kernel, &k, &id));
     return param_info(k, index, offset, size);
 }
 
@@ -334,108 +326,4 @@ VG_EXPORT CUresult cuFuncGetModule(CUmodule *module, CUfunction fn)
         return cuLibraryGetModule(module, vg_pointer(parent));
     *module = vg_pointer(parent);
     return CUDA_SUCCESS;
-}
-
-/* --- Launching -------------------------------------------------------------- */
-
-static bool fits(unsigned value, const struct idm_device_facts *d, CUdevice_attribute limit)
-{
-    if (value == 0)
-        return false;
-    return !(d->known[limit / 8] & 1u << limit % 8) || value <= (unsigned)d->attribute[limit];
-}
-
-/* What can be known to be wrong before anybody is asked. */
-static bool good_shape(const struct idm_cuLaunchKernel *w)
-{
-    int dev = context_device();
-    if (dev < 0 || dev >= vg.n_devices)
-        return false;
-    const struct idm_device_facts *d = &vg.devices[dev];
-    uint64_t threads = (uint64_t)w->bx * w->by * w->bz; /* each is bounded first */
-    return fits(w->gx, d, CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X) &&
-           fits(w->gy, d, CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y) &&
-           fits(w->gz, d, CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z) &&
-           fits(w->bx, d, CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X) &&
-           fits(w->by, d, CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Y) &&
-           fits(w->bz, d, CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Z) && threads <= UINT32_MAX &&
-           fits((unsigned)threads, d, CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK);
-}
-
-/* The caller packed the parameters. */
-static CUresult take_extra(void **extra, const void **ret_block, size_t *ret_bytes)
-{
-    *ret_block = NULL;
-    *ret_bytes = 0;
-    while (*extra != CU_LAUNCH_PARAM_END) {
-        if (extra[0] == CU_LAUNCH_PARAM_BUFFER_POINTER)
-            *ret_block = extra[1];
-        else if (extra[0] == CU_LAUNCH_PARAM_BUFFER_SIZE && extra[1])
-            memcpy(ret_bytes, extra[1], sizeof(*ret_bytes));
-        else
-            return CUDA_ERROR_INVALID_VALUE;
-        extra += 2;
-    }
-    if (*ret_bytes > IDM_MAX_PARAM_BYTES || (*ret_bytes && !*ret_block))
-        return CUDA_ERROR_INVALID_VALUE;
-    return CUDA_SUCCESS;
-}
-
-static CUresult gather(const struct function *f, void **params, uint8_t *block)
-{
-    memset(block, 0, f->param_bytes);
-    for (uint32_t i = 0; i < f->n_params; i++) {
-        if (!params[i])
-            return CUDA_ERROR_INVALID_VALUE;
-        memcpy(block + f->params[i].offset, params[i], f->params[i].size);
-    }
-    return CUDA_SUCCESS;
-}
-
-static CUresult launch(struct idm_cuLaunchKernel_in *in, const void *block, size_t bytes)
-{
-    in->params = block;
-    in->w.params_len = (uint32_t)bytes;
-    return vg_queue_cuLaunchKernel(in);
-}
-
-static CUresult launch_params(struct idm_cuLaunchKernel_in *in, const struct function *f,
-                              void **params)
-{
-    _Alignas(16) uint8_t small[1024];
-    if (f->n_params && !params)
-        return CUDA_ERROR_INVALID_VALUE;
-    if (!f->facts.params_known && params)
-        return CUDA_ERROR_NOT_SUPPORTED; /* an old driver doesn't tell their sizes */
-    uint8_t *block = f->param_bytes <= sizeof(small) ? small : malloc(f->param_bytes);
-    if (!block)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult rc = gather(f, params, block);
-    if (rc == CUDA_SUCCESS)
-        rc = launch(in, block, f->param_bytes);
-    if (block != small)
-        free(block);
-    return rc;
-}
-
-VG_EXPORT CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int gy, unsigned int gz,
-                                  unsigned int bx, unsigned int by, unsigned int bz,
-                                  unsigned int shared, CUstream stream, void **params, void **extra)
-{
-    struct idm_cuLaunchKernel_in in = {
-        .w = {.gx = gx, .gy = gy, .gz = gz, .bx = bx, .by = by, .bz = bz, .shared = shared}};
-    struct function *f;
-    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
-    VG_TRY(use(IDM_KIND_code, fn, &f, &in.w.fn)); /* a kernel: in the current context */
-    VG_TRY(vg_use_stream(stream, &in.w.stream));
-    if (!good_shape(&in.w) || (params && extra))
-        return CUDA_ERROR_INVALID_VALUE;
-    if (!extra)
-        return launch_params(&in, f, params);
-    const void *block;
-    size_t bytes;
-    VG_TRY(take_extra(extra, &block, &bytes));
-    if (bytes < f->param_bytes)
-        return CUDA_ERROR_INVALID_VALUE;
-    return launch(&in, block, bytes);
 }

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "client_calls.h"
 #include "handles.h"
+#include "idm/graph/capture.h"
 #include "memory.h"
 
 #define PAGE 4096ull
@@ -164,9 +165,31 @@ static CUresult allocate(void **p, size_t bytes, unsigned flags)
     return rc;
 }
 
+CUresult host_stage(size_t bytes, void **ret_p)
+{
+    uint64_t at = 0, pages = (bytes + PAGE - 1) & ~(PAGE - 1);
+    if (bytes > vg.channel.arena_bytes)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    pthread_mutex_lock(&arena.lock);
+    bool found = take_pages(pages, &at);
+    pthread_mutex_unlock(&arena.lock);
+    if (!found)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    *ret_p = vg.arena + at;
+    return CUDA_SUCCESS;
+}
+
+void host_unstage(void *p, size_t bytes)
+{
+    pthread_mutex_lock(&arena.lock);
+    give_pages((uint64_t)((uint8_t *)p - vg.arena), (bytes + PAGE - 1) & ~(PAGE - 1));
+    pthread_mutex_unlock(&arena.lock);
+}
+
 VG_EXPORT CUresult cuMemHostAlloc(void **p, size_t bytes, unsigned int flags)
 {
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    CAPTURE_HOOK_UNSAFE();
     if (!p || bytes == 0 || (flags & ~7u))
         return CUDA_ERROR_INVALID_VALUE;
     return allocate(p, bytes, flags);
@@ -178,6 +201,7 @@ VG_EXPORT CUresult cuMemAllocManaged(CUdeviceptr *ptr, size_t bytes, unsigned in
     struct vg_memory m;
     void *p = NULL;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    CAPTURE_HOOK_UNSAFE();
     if (!ptr || !bytes || (flags != CU_MEM_ATTACH_GLOBAL && flags != CU_MEM_ATTACH_HOST))
         return CUDA_ERROR_INVALID_VALUE;
     VG_TRY(allocate(&p, bytes, VG_MANAGED));
@@ -201,6 +225,7 @@ VG_EXPORT CUresult cuMemFreeHost(void *p)
     struct idm_host_unregister_out out;
     struct vg_answer answer;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    CAPTURE_HOOK_UNSAFE();
     if (!p)
         return CUDA_SUCCESS;
     if (!memory_pinned_at(p, &m) || m.host != p)
@@ -243,6 +268,7 @@ VG_EXPORT CUresult cuMemHostRegister_v2(void *p, size_t bytes, unsigned int flag
 {
     uint64_t at;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    CAPTURE_HOOK_UNSAFE();
     if (!p || bytes == 0 || (uintptr_t)p > UINTPTR_MAX - bytes)
         return CUDA_ERROR_INVALID_VALUE;
     if (host_in_arena(p, 1, &at))
@@ -270,6 +296,7 @@ VG_EXPORT CUresult cuMemHostUnregister(void *p)
 {
     CUresult rc = CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    CAPTURE_HOOK_UNSAFE();
     pthread_mutex_lock(&arena.lock);
     for (struct registered **r = &arena.registered; *r; r = &(*r)->next) {
         if ((*r)->p == p) {

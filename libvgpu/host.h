@@ -16,6 +16,10 @@ void host_forked(void);
 /* Offset in the arena of a host address (BYTES long); false: it isn't there. */
 bool host_in_arena(const void *p, size_t bytes, uint64_t *ret_at);
 
+/* Pages of the arena for copies of graphs, which the driver isn't told of. */
+CUresult host_stage(size_t bytes, void **ret_p);
+void host_unstage(void *p, size_t bytes);
+
 /* A staging slot, waiting for one if MAY_WAIT. NULL: none (or the channel died). */
 struct vg_slot *slot_take(bool may_wait);
 void slot_give(struct vg_slot *slot);

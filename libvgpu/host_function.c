@@ -14,6 +14,7 @@
 
 #include "client_calls.h"
 #include "handles.h"
+#include "idm/graph/capture.h"
 
 #define MAX_OUTSTANDING 2048 /* fewer than the worker takes: who adds more waits */
 
@@ -34,6 +35,8 @@ struct host_function {
     CUstreamCallback callback;
     CUstream stream;
     void *data;
+    void (*release)(void *owner); /* what FN needs is needed no more; NULL: nothing */
+    void *owner;
     uint64_t order; /* what the stream waits for; 0: nothing */
 };
 
@@ -71,7 +74,8 @@ static void push(struct host_function *f)
 static void arrived(struct vg_ticket *ticket, const void *payload, uint32_t len)
 {
     struct host_function *f = (struct host_function *)ticket;
-    struct idm_host_function_out out;
+    struct idm_host_function_out out; /* graph_host's is the same */
+    _Static_assert(sizeof(struct idm_graph_host_out) == sizeof(out), "one for both");
     if (ticket->result == CUDA_SUCCESS) {
         if (idm_decode_host_function_out(payload, len, &out))
             f->order = out.w.order;
@@ -90,7 +94,9 @@ static void run_first(void)
         host.last = NULL;
     pthread_mutex_unlock(&vg.lock);
     running = true;
-    if (f->callback)
+    if (!f->fn && !f->callback)
+        ; /* a step that is switched off */
+    else if (f->callback)
         f->callback(f->stream, f->ticket.result, f->data);
     else if (f->ticket.result == CUDA_SUCCESS)
         f->fn(f->data);
@@ -99,10 +105,15 @@ static void run_first(void)
     if (f->order && vg.page)
         /* Release: the stream goes on, and sees what the function wrote. */
         atomic_store_explicit(&vg.page->host_done, f->order, memory_order_release);
-    free(f);
     host.outstanding--;
     if (vg.waiting) /* for room */
         pthread_cond_broadcast(&vg.changed);
+    if (f->release) {
+        pthread_mutex_unlock(&vg.lock);
+        f->release(f->owner);
+        pthread_mutex_lock(&vg.lock);
+    }
+    free(f);
 }
 
 static void *run(void *unused)
@@ -166,6 +177,38 @@ static CUresult take_place(void)
     return rc;
 }
 
+/* Takes F over. */
+static CUresult send(struct host_function *f, uint16_t type, const struct idm_part *parts,
+                     unsigned n)
+{
+    f->ticket.arrived = arrived;
+    f->ticket.unwatched = !f->callback; /* which is told itself */
+    CUresult rc = take_place();
+    if (rc == CUDA_SUCCESS) {
+        rc = vg_send(type, parts, n, &f->ticket);
+        if (rc == CUDA_SUCCESS)
+            return CUDA_SUCCESS; /* the thread's now */
+        pthread_mutex_lock(&vg.lock);
+        host.outstanding--;
+        pthread_mutex_unlock(&vg.lock);
+    }
+    free(f);
+    return rc;
+}
+
+CUresult host_function_send(uint16_t type, const struct idm_part *parts, unsigned n,
+                            const struct host_call *call)
+{
+    struct host_function *f = calloc(1, sizeof(*f));
+    if (!f)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    f->fn = call->fn;
+    f->data = call->data;
+    f->release = call->release;
+    f->owner = call->owner;
+    return send(f, type, parts, n);
+}
+
 static CUresult add(CUstream stream, CUhostFn fn, CUstreamCallback callback, void *data)
 {
     struct idm_host_function_in in;
@@ -178,32 +221,22 @@ static CUresult add(CUstream stream, CUhostFn fn, CUstreamCallback callback, voi
     struct host_function *f = calloc(1, sizeof(*f));
     if (!f)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    f->ticket.arrived = arrived;
-    f->ticket.unwatched = !callback; /* which is told itself */
     f->fn = fn;
     f->callback = callback;
     f->stream = stream;
     f->data = data;
-    CUresult rc = take_place();
-    if (rc == CUDA_SUCCESS) {
-        rc = vg_send(IDM_host_function, parts, idm_parts_host_function_in(&in, parts), &f->ticket);
-        if (rc == CUDA_SUCCESS)
-            return CUDA_SUCCESS; /* the thread's now */
-        pthread_mutex_lock(&vg.lock);
-        host.outstanding--;
-        pthread_mutex_unlock(&vg.lock);
-    }
-    free(f);
-    return rc;
+    return send(f, IDM_host_function, parts, idm_parts_host_function_in(&in, parts));
 }
 
 VG_EXPORT CUresult cuLaunchHostFunc(CUstream stream, CUhostFn fn, void *data)
 {
+    CAPTURE_HOOK(cuLaunchHostFunc, stream, fn, data);
     return add(stream, fn, NULL, data);
 }
 
 VG_EXPORT CUresult cuStreamAddCallback(CUstream stream, CUstreamCallback callback, void *data,
                                        unsigned int flags)
 {
+    CAPTURE_HOOK(stream, stream);
     return add(stream, NULL, flags ? NULL : callback, data);
 }

@@ -6,6 +6,7 @@
 
 #include "client_calls.h"
 #include "handles.h"
+#include "idm/graph/capture.h"
 #include "idm/pools.h"
 #include "mirror.h"
 
@@ -208,6 +209,7 @@ VG_EXPORT CUresult cuMemAlloc_v2(CUdeviceptr *ptr, size_t bytes)
     struct idm_cuMemAlloc_v2_out out;
     struct vg_answer answer;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    CAPTURE_HOOK_UNSAFE();
     if (!ptr || bytes == 0)
         return CUDA_ERROR_INVALID_VALUE;
     VG_TRY(vg_ask_cuMemAlloc_v2(&in, &out, &answer));
@@ -223,6 +225,7 @@ VG_EXPORT CUresult cuMemFree_v2(CUdeviceptr ptr)
     struct idm_cuMemFree_v2_in in = {.w = {.ptr = ptr}};
     struct vg_memory m;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    CAPTURE_HOOK_UNSAFE();
     if (ptr == 0)
         return CUDA_SUCCESS;
     if (memory_at(ptr, &m) && m.kind == VG_PINNED && m.base == ptr && (m.flags & VG_MANAGED))

@@ -128,7 +128,11 @@ typedef struct CUlaunchConfig_st {
     unsigned int numAttrs;
 } CUlaunchConfig;
 
-typedef enum CUstreamCaptureStatus_enum { CU_STREAM_CAPTURE_STATUS_NONE = 0 } CUstreamCaptureStatus;
+typedef enum CUstreamCaptureStatus_enum {
+    CU_STREAM_CAPTURE_STATUS_NONE = 0,
+    CU_STREAM_CAPTURE_STATUS_ACTIVE = 1,
+    CU_STREAM_CAPTURE_STATUS_INVALIDATED = 2
+} CUstreamCaptureStatus;
 
 typedef enum CUstreamCaptureMode_enum {
     CU_STREAM_CAPTURE_MODE_GLOBAL = 0,
@@ -200,22 +204,6 @@ CUresult cuMemsetD2D32Async(CUdeviceptr dst, size_t pitch, unsigned int value, s
                             size_t height, CUstream stream);
 CUresult cuPointerGetAttributes(unsigned int n, CUpointer_attribute *what, void **data,
                                 CUdeviceptr ptr);
-CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status);
-CUresult cuStreamGetCaptureInfo(CUstream stream, CUstreamCaptureStatus *status, uint64_t *id);
-CUresult cuStreamGetCaptureInfo_v2(CUstream stream, CUstreamCaptureStatus *status, uint64_t *id,
-                                   void *graph, const void **dependencies, size_t *n);
-CUresult cuStreamGetCaptureInfo_v3(CUstream stream, CUstreamCaptureStatus *status, uint64_t *id,
-                                   void *graph, const void **dependencies, const void **edges,
-                                   size_t *n);
-CUresult cuStreamIsCapturing_ptsz(CUstream stream, CUstreamCaptureStatus *status);
-CUresult cuStreamGetCaptureInfo_ptsz(CUstream stream, CUstreamCaptureStatus *status, uint64_t *id);
-CUresult cuStreamGetCaptureInfo_v2_ptsz(CUstream stream, CUstreamCaptureStatus *status,
-                                        uint64_t *id, void *graph, const void **dependencies,
-                                        size_t *n);
-CUresult cuStreamGetCaptureInfo_v3_ptsz(CUstream stream, CUstreamCaptureStatus *status,
-                                        uint64_t *id, void *graph, const void **dependencies,
-                                        const void **edges, size_t *n);
-CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode);
 CUresult cuOccupancyMaxPotentialBlockSizeWithFlags(int *grid, int *block, CUfunction fn,
                                                    CUoccupancyB2DSize dynamic_of, size_t dynamic,
                                                    int limit, unsigned int flags);
@@ -290,5 +278,6 @@ CUresult cuMemFreeAsync_ptsz(CUdeviceptr ptr, CUstream stream);
 #endif
 
 #include "idm/cuda_abi_memory.h"
+#include "idm/cuda_graph.h"
 
 #endif

@@ -5,6 +5,7 @@
  * driver both have this file; the calls it makes are each one's own.
  */
 #include "idm/cuda_abi.h"
+#include "idm/graph/capture.h"
 
 /* --- A thread's own default stream -------------------------------------------- */
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "idm/arrays.h"
+#include "idm/graph/capture.h"
 
 #define PITCH_ALIGN 512u
 
@@ -126,6 +127,7 @@ static CUstream own(CUstream stream)
 
 CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *c, CUstream stream)
 {
+    CAPTURE_HOOK(cuMemcpy2DAsync_v2, c, stream);
     struct side to, from;
     if (!c)
         return CUDA_ERROR_INVALID_VALUE;
@@ -144,6 +146,7 @@ CUresult cuMemcpy2DAsync_v2(const CUDA_MEMCPY2D *c, CUstream stream)
 
 CUresult cuMemcpy3DAsync_v2(const CUDA_MEMCPY3D *c, CUstream stream)
 {
+    CAPTURE_HOOK(cuMemcpy3DAsync_v2, c, stream);
     struct side to, from;
     if (!c)
         return CUDA_ERROR_INVALID_VALUE;

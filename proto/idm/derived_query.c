@@ -47,71 +47,6 @@ CUresult cuPointerGetAttributes(unsigned int n, CUpointer_attribute *what, void 
     return CUDA_SUCCESS;
 }
 
-/* --- Captures: there are none, because nobody can begin one --------------------- */
-
-CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status)
-{
-    unsigned flags; /* is it a stream? */
-    if (!status)
-        return CUDA_ERROR_INVALID_VALUE;
-    *status = CU_STREAM_CAPTURE_STATUS_NONE;
-    return cuStreamGetFlags(stream, &flags);
-}
-
-CUresult cuStreamGetCaptureInfo(CUstream stream, CUstreamCaptureStatus *status, uint64_t *id)
-{
-    return cuStreamIsCapturing(stream, status);
-}
-
-CUresult cuStreamGetCaptureInfo_v2(CUstream stream, CUstreamCaptureStatus *status, uint64_t *id,
-                                   void *graph, const void **dependencies, size_t *n)
-{
-    return cuStreamIsCapturing(stream, status);
-}
-
-CUresult cuStreamGetCaptureInfo_v3(CUstream stream, CUstreamCaptureStatus *status, uint64_t *id,
-                                   void *graph, const void **dependencies, const void **edges,
-                                   size_t *n)
-{
-    return cuStreamIsCapturing(stream, status);
-}
-
-CUresult cuStreamIsCapturing_ptsz(CUstream stream, CUstreamCaptureStatus *status)
-{
-    return cuStreamIsCapturing(own(stream), status);
-}
-
-CUresult cuStreamGetCaptureInfo_ptsz(CUstream stream, CUstreamCaptureStatus *status, uint64_t *id)
-{
-    return cuStreamIsCapturing(own(stream), status);
-}
-
-CUresult cuStreamGetCaptureInfo_v2_ptsz(CUstream stream, CUstreamCaptureStatus *status,
-                                        uint64_t *id, void *graph, const void **dependencies,
-                                        size_t *n)
-{
-    return cuStreamIsCapturing(own(stream), status);
-}
-
-CUresult cuStreamGetCaptureInfo_v3_ptsz(CUstream stream, CUstreamCaptureStatus *status,
-                                        uint64_t *id, void *graph, const void **dependencies,
-                                        const void **edges, size_t *n)
-{
-    return cuStreamIsCapturing(own(stream), status);
-}
-
-/* Kept for the thread, as it would matter to a capture. */
-CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode)
-{
-    static __thread CUstreamCaptureMode current = CU_STREAM_CAPTURE_MODE_GLOBAL;
-    if (!mode || (int)*mode < 0 || *mode > CU_STREAM_CAPTURE_MODE_RELAXED)
-        return CUDA_ERROR_INVALID_VALUE;
-    CUstreamCaptureMode old = current;
-    current = *mode;
-    *mode = old;
-    return CUDA_SUCCESS;
-}
-
 /* --- Occupancy ------------------------------------------------------------------- */
 
 /* The largest block that isn't tried in vain. */
@@ -163,45 +98,32 @@ CUresult cuOccupancyMaxPotentialBlockSize(int *grid, int *block, CUfunction fn,
 
 /* --- Launches with attributes ---------------------------------------------------- */
 
-/* Some say how to be faster: those may be passed over. */
-static CUresult check_attribute(const CUlaunchAttribute *a)
+CUresult cuLaunchCooperativeKernel(CUfunction fn, unsigned int gx, unsigned int gy, unsigned int gz,
+                                   unsigned int bx, unsigned int by, unsigned int bz,
+                                   unsigned int shared, CUstream stream, void **params)
 {
-    unsigned dims[3];
-    int cooperative;
-    switch (a->id) {
-    case CU_LAUNCH_ATTRIBUTE_COOPERATIVE:
-        memcpy(&cooperative, a->value, sizeof(cooperative));
-        return cooperative ? CUDA_ERROR_NOT_SUPPORTED : CUDA_SUCCESS;
-    case CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION:
-        memcpy(dims, a->value, sizeof(dims));
-        return dims[0] == 1 && dims[1] == 1 && dims[2] == 1 ? CUDA_SUCCESS
-                                                            : CUDA_ERROR_NOT_SUPPORTED;
-    case CU_LAUNCH_ATTRIBUTE_IGNORE:
-    case CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW:
-    case CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY:
-    case CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE:
-    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION:
-    case CU_LAUNCH_ATTRIBUTE_PRIORITY:
-    case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP:
-    case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN:
-    case CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
-        return CUDA_SUCCESS;
-    default:
-        return CUDA_ERROR_NOT_SUPPORTED;
-    }
+    CUlaunchAttribute cooperative = {.id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE};
+    const int yes = 1;
+    memcpy(cooperative.value, &yes, sizeof(yes));
+    const CUlaunchConfig c = {.gridDimX = gx,
+                              .gridDimY = gy,
+                              .gridDimZ = gz,
+                              .blockDimX = bx,
+                              .blockDimY = by,
+                              .blockDimZ = bz,
+                              .sharedMemBytes = shared,
+                              .hStream = stream,
+                              .attrs = &cooperative,
+                              .numAttrs = 1};
+    return cuLaunchKernelEx(&c, fn, params, NULL);
 }
 
-CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction fn, void **params, void **extra)
+CUresult cuLaunchCooperativeKernel_ptsz(CUfunction fn, unsigned int gx, unsigned int gy,
+                                        unsigned int gz, unsigned int bx, unsigned int by,
+                                        unsigned int bz, unsigned int shared, CUstream stream,
+                                        void **params)
 {
-    if (!c || (c->numAttrs && !c->attrs))
-        return CUDA_ERROR_INVALID_VALUE;
-    for (unsigned i = 0; i < c->numAttrs; i++) {
-        CUresult rc = check_attribute(&c->attrs[i]);
-        if (rc != CUDA_SUCCESS)
-            return rc;
-    }
-    return cuLaunchKernel(fn, c->gridDimX, c->gridDimY, c->gridDimZ, c->blockDimX, c->blockDimY,
-                          c->blockDimZ, c->sharedMemBytes, c->hStream, params, extra);
+    return cuLaunchCooperativeKernel(fn, gx, gy, gz, bx, by, bz, shared, own(stream), params);
 }
 
 CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig *c, CUfunction fn, void **params, void **extra)
@@ -216,6 +138,23 @@ CUresult cuLaunchKernelEx_ptsz(const CUlaunchConfig *c, CUfunction fn, void **pa
 CUresult cuEventRecordWithFlags_ptsz(CUevent event, CUstream stream, unsigned int flags)
 {
     return cuEventRecordWithFlags(event, own(stream), flags);
+}
+
+/* --- Streams ---------------------------------------------------------------------- */
+
+CUresult cuStreamGetDevice(CUstream stream, CUdevice *dev)
+{
+    CUcontext context;
+    if (!dev)
+        return CUDA_ERROR_INVALID_VALUE;
+    CUresult rc = cuStreamGetCtx(stream, &context);
+    return rc == CUDA_SUCCESS ? cuCtxGetDevice_v2(dev, context) : rc;
+}
+
+CUresult cuStreamGetGreenCtx(CUstream stream, CUgreenCtx *green)
+{
+    CUcontext context;
+    return cuStreamGetCtx_v2(stream, &context, green);
 }
 
 /* --- Managed memory ---------------------------------------------------------------- */

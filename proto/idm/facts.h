@@ -60,6 +60,77 @@ struct idm_option {
 #define IDM_MAX_OPTIONS   32
 #define IDM_MAX_LOG_BYTES 4096u
 
+/* A launch's attribute; no value holds an address or a handle but the one of
+ * CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW. */
+struct idm_launch_attribute {
+    uint32_t id;
+    uint32_t pad_;
+    uint8_t value[64];
+};
+#define IDM_MAX_ATTRIBUTES 16u
+
+/* cuStreamBatchMemOp, and a graph's node of that kind. */
+struct idm_memory_op {
+    uint32_t operation;
+    uint32_t flags;
+    uint64_t address; /* device */
+    uint64_t value;
+};
+#define IDM_MAX_MEMORY_OPS 256u
+
+/* graph_make: first this, then one of the next a step, in an order that its edges allow. Behind it,
+ * each padded to 8: the steps it depends on, u32 each; the struct of its kind; that one's parts. */
+struct idm_graph_head {
+    uint32_t n_steps;
+    uint32_t flags;
+};
+
+struct idm_graph_step {
+    uint32_t kind; /* CUgraphNodeType */
+    uint32_t n_deps;
+    uint32_t enabled;
+    uint32_t pad_;
+};
+#define IDM_MAX_GRAPH_STEPS (1u << 17)
+
+struct idm_graph_kernel {
+    uint64_t code;
+    uint32_t grid[3];
+    uint32_t block[3];
+    uint32_t shared;
+    uint32_t params_len;
+    uint32_t attributes_len;
+    uint32_t pad_;
+}; /* params, attributes */
+
+struct idm_graph_copy {
+    uint64_t dst; /* a device address, or in the arena */
+    uint64_t src;
+    uint64_t dst_pitch, dst_plane;
+    uint64_t src_pitch, src_plane;
+    uint64_t width, height, depth;
+    uint32_t dst_arena;
+    uint32_t src_arena;
+};
+
+struct idm_graph_fill {
+    uint64_t dst;
+    uint64_t pitch;
+    uint64_t width;
+    uint64_t height;
+    uint32_t value;
+    uint32_t unit;
+};
+
+struct idm_graph_event {
+    uint64_t event;
+};
+
+struct idm_graph_ops {
+    uint32_t ops_len;
+    uint32_t pad_;
+}; /* ops */
+
 /* image_part: bytes of one module's image, and of a piece. */
 #define IDM_MAX_IMAGE_BYTES (512ull << 20)
 

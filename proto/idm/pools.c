@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "idm/graph/capture.h"
 #include "idm/pool_heap.h"
 
 #define MAX_POOLS   1024u /* that programs make */
@@ -313,10 +314,9 @@ static CUstream own(CUstream stream)
 /* STREAM is one, of the current context, and captures nothing. */
 static CUresult check_stream(CUstream stream, CUcontext *ret_context)
 {
-    CUstreamCaptureStatus capture = CU_STREAM_CAPTURE_STATUS_NONE;
-    CUresult rc = cuStreamIsCapturing(stream, &capture);
-    if (rc == CUDA_SUCCESS && capture != CU_STREAM_CAPTURE_STATUS_NONE)
-        rc = CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    unsigned flags; /* is it a stream? */
+    CAPTURE_HOOK(stream, stream);
+    CUresult rc = cuStreamGetFlags(stream, &flags);
     return rc == CUDA_SUCCESS ? cuCtxGetCurrent(ret_context) : rc;
 }
 

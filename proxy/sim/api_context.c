@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "idm/export_tables.h"
+#include "idm/graph/capture.h"
 #include "idm/pools.h"
 #include "mem.h"
 #include "stream.h"
@@ -103,6 +104,7 @@ static struct CUctx_st *find_current(CUcontext handle)
 
 CUresult context_destroy(struct CUctx_st *c)
 {
+    CAPTURE_HOOK(context_ends, context_handle(c));
     export_context_ends(context_handle(c));
     pools_context_ends(context_handle(c));
     object_hold(&c->o);
@@ -254,6 +256,7 @@ CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest)
 
 CUresult cuCtxSynchronize(void)
 {
+    CAPTURE_HOOK(cuCtxSynchronize);
     struct CUctx_st *c;
     TRY(sim_context(&c));
     sched_drain(c);

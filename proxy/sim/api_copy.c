@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "idm/graph/capture.h"
 #include "mem.h"
 #include "stream.h"
 
@@ -126,70 +127,84 @@ static CUresult fill(CUdeviceptr dst, uint32_t value, unsigned unit, size_t n, C
 
 CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t bytes)
 {
+    CAPTURE_HOOK_LEGACY();
     return copy(dst, src, bytes, 0, CU_STREAM_LEGACY, true);
 }
 
 CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t bytes, CUstream stream)
 {
+    CAPTURE_HOOK(cuMemcpyAsync, dst, src, bytes, stream);
     return copy(dst, src, bytes, 0, stream, false);
 }
 
 CUresult cuMemcpyHtoD_v2(CUdeviceptr dst, const void *src, size_t bytes)
 {
+    CAPTURE_HOOK_LEGACY();
     return copy(dst, (uintptr_t)src, bytes, SIDE_DST, CU_STREAM_LEGACY, true);
 }
 
 CUresult cuMemcpyDtoH_v2(void *dst, CUdeviceptr src, size_t bytes)
 {
+    CAPTURE_HOOK_LEGACY();
     return copy((uintptr_t)dst, src, bytes, SIDE_SRC, CU_STREAM_LEGACY, true);
 }
 
 CUresult cuMemcpyDtoD_v2(CUdeviceptr dst, CUdeviceptr src, size_t bytes)
 {
+    CAPTURE_HOOK_LEGACY();
     return copy(dst, src, bytes, SIDE_DST | SIDE_SRC, CU_STREAM_LEGACY, false);
 }
 
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dst, const void *src, size_t bytes, CUstream stream)
 {
+    CAPTURE_HOOK(cuMemcpyHtoDAsync_v2, dst, src, bytes, stream);
     return copy(dst, (uintptr_t)src, bytes, SIDE_DST, stream, false);
 }
 
 CUresult cuMemcpyDtoHAsync_v2(void *dst, CUdeviceptr src, size_t bytes, CUstream stream)
 {
+    CAPTURE_HOOK(cuMemcpyDtoHAsync_v2, dst, src, bytes, stream);
     return copy((uintptr_t)dst, src, bytes, SIDE_SRC, stream, false);
 }
 
 CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dst, CUdeviceptr src, size_t bytes, CUstream stream)
 {
+    CAPTURE_HOOK(cuMemcpyDtoDAsync_v2, dst, src, bytes, stream);
     return copy(dst, src, bytes, SIDE_DST | SIDE_SRC, stream, false);
 }
 
 CUresult cuMemsetD8_v2(CUdeviceptr dst, unsigned char value, size_t n)
 {
+    CAPTURE_HOOK_LEGACY();
     return fill(dst, value, 1, n, CU_STREAM_LEGACY);
 }
 
 CUresult cuMemsetD16_v2(CUdeviceptr dst, unsigned short value, size_t n)
 {
+    CAPTURE_HOOK_LEGACY();
     return fill(dst, value, 2, n, CU_STREAM_LEGACY);
 }
 
 CUresult cuMemsetD32_v2(CUdeviceptr dst, unsigned int value, size_t n)
 {
+    CAPTURE_HOOK_LEGACY();
     return fill(dst, value, 4, n, CU_STREAM_LEGACY);
 }
 
 CUresult cuMemsetD8Async(CUdeviceptr dst, unsigned char value, size_t n, CUstream stream)
 {
+    CAPTURE_HOOK(cuMemsetD8Async, dst, value, n, stream);
     return fill(dst, value, 1, n, stream);
 }
 
 CUresult cuMemsetD16Async(CUdeviceptr dst, unsigned short value, size_t n, CUstream stream)
 {
+    CAPTURE_HOOK(cuMemsetD16Async, dst, value, n, stream);
     return fill(dst, value, 2, n, stream);
 }
 
 CUresult cuMemsetD32Async(CUdeviceptr dst, unsigned int value, size_t n, CUstream stream)
 {
+    CAPTURE_HOOK(cuMemsetD32Async, dst, value, n, stream);
     return fill(dst, value, 4, n, stream);
 }

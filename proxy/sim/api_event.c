@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "idm/graph/capture.h"
 #include "idm/pools.h"
 #include "stream.h"
 
@@ -30,6 +31,7 @@ CUresult cuEventCreate(CUevent *event, unsigned int flags)
 
 CUresult cuEventRecord(CUevent event, CUstream stream)
 {
+    CAPTURE_HOOK(cuEventRecord, event, stream);
     struct CUctx_st *c;
     PUT_LATER(CUstream_st) *s = NULL;
     TRY(sim_context(&c));
@@ -42,6 +44,7 @@ CUresult cuEventRecord(CUevent event, CUstream stream)
 
 CUresult cuEventQuery(CUevent event)
 {
+    CAPTURE_HOOK(cuEventQuery, event);
     struct CUctx_st *c;
     TRY(sim_context(&c));
     PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);
@@ -50,6 +53,7 @@ CUresult cuEventQuery(CUevent event)
 
 CUresult cuEventSynchronize(CUevent event)
 {
+    CAPTURE_HOOK(cuEventSynchronize, event);
     struct CUctx_st *c;
     TRY(sim_context(&c));
     PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);
@@ -60,6 +64,7 @@ CUresult cuEventSynchronize(CUevent event)
 
 CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end)
 {
+    CAPTURE_HOOK(cuEventElapsedTime, ms, start, end);
     struct CUctx_st *c;
     TRY(sim_context(&c));
     if (!ms)
@@ -74,6 +79,7 @@ CUresult cuEventElapsedTime(float *ms, CUevent start, CUevent end)
 
 CUresult cuEventDestroy_v2(CUevent event)
 {
+    CAPTURE_HOOK(cuEventDestroy_v2, event);
     struct CUctx_st *c;
     TRY(sim_context(&c));
     PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);
@@ -82,7 +88,8 @@ CUresult cuEventDestroy_v2(CUevent event)
 
 CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned int flags)
 {
-    if (flags > 1) /* external to a capture, of which there is none */
+    CAPTURE_HOOK(cuEventRecordWithFlags, event, stream, flags);
+    if (flags > CU_EVENT_RECORD_EXTERNAL) /* which is a capture's business */
         return CUDA_ERROR_INVALID_VALUE;
     return cuEventRecord(event, stream);
 }

@@ -2,6 +2,7 @@
 /* The program's functions in a stream's order, on the scheduler's threads. */
 #include <stdlib.h>
 
+#include "idm/graph/capture.h"
 #include "stream.h"
 
 struct host_call {
@@ -24,14 +25,9 @@ static CUresult run_call(struct op *op)
     return CUDA_SUCCESS;
 }
 
-static CUresult submit(CUstream stream, CUhostFn fn, CUstreamCallback callback, void *data)
+static CUresult put(struct CUstream_st *s, CUstream stream, CUhostFn fn, CUstreamCallback callback,
+                    void *data)
 {
-    struct CUctx_st *c;
-    PUT_LATER(CUstream_st) *s = NULL;
-    TRY(sim_context(&c));
-    if (!fn && !callback)
-        return CUDA_ERROR_INVALID_VALUE;
-    TRY(sim_stream(stream, c, &s));
     struct host_call *h = calloc(1, sizeof(*h));
     if (!h)
         return CUDA_ERROR_OUT_OF_MEMORY;
@@ -44,14 +40,32 @@ static CUresult submit(CUstream stream, CUhostFn fn, CUstreamCallback callback, 
     return stream_submit(s, &h->op, SUBMIT_LATER);
 }
 
+CUresult host_call(struct CUstream_st *s, CUhostFn fn, void *data)
+{
+    return put(s, NULL, fn, NULL, data);
+}
+
+static CUresult submit(CUstream stream, CUhostFn fn, CUstreamCallback callback, void *data)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUstream_st) *s = NULL;
+    TRY(sim_context(&c));
+    if (!fn && !callback)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(sim_stream(stream, c, &s));
+    return put(s, stream, fn, callback, data);
+}
+
 CUresult cuLaunchHostFunc(CUstream stream, CUhostFn fn, void *data)
 {
+    CAPTURE_HOOK(cuLaunchHostFunc, stream, fn, data);
     return submit(stream, fn, NULL, data);
 }
 
 CUresult cuStreamAddCallback(CUstream stream, CUstreamCallback callback, void *data,
                              unsigned int flags)
 {
+    CAPTURE_HOOK(stream, stream);
     if (flags)
         callback = NULL; /* reserved */
     return submit(stream, NULL, callback, data);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "idm/graph/capture.h"
 #include "mem.h"
 #include "stream.h"
 
@@ -13,6 +14,7 @@
 #define MAX_BLOCK_Z    64u
 #define NUM_ATTRIBUTES 16
 #define MAX_EXTRA      16
+#define MEETING_BYTES  8
 
 struct launch {
     struct op op;
@@ -176,22 +178,34 @@ static CUresult run(struct op *op)
 static void release(struct op *op)
 {
     struct launch *l = (struct launch *)op;
+    if (l->what.meeting)
+        mem_release(l->what.meeting, MEM_GLOBAL, l->function->o.context);
     object_put(&l->function->o);
 }
 
-static CUresult check_shape(const struct CUfunc_st *f, const uint32_t *grid, const uint32_t *block,
-                            uint32_t shared)
+static CUresult check_shape(const struct CUfunc_st *f, const struct launch_shape *s)
+{
+    const uint32_t *block = s->block;
+    TRY(graph_shape(s->grid, block));
+    uint64_t threads = (uint64_t)block[0] * block[1] * block[2];
+    if (s->shared > f->max_dynamic)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (threads > (uint64_t)function_max_threads(f->code) ||
+        static_shared(f->code) + s->shared > SIM_MAX_SHARED)
+        return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
+    uint64_t resident = (uint64_t)function_blocks(f->code, (unsigned)threads, s->shared) * SIM_SMS;
+    if (s->cooperative && (uint64_t)s->grid[0] * s->grid[1] * s->grid[2] > resident)
+        return CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE;
+    return CUDA_SUCCESS;
+}
+
+CUresult graph_shape(const uint32_t grid[3], const uint32_t block[3])
 {
     if (!grid[0] || !grid[1] || !grid[2] || !block[0] || !block[1] || !block[2] ||
         grid[0] > MAX_GRID_X || grid[1] > MAX_GRID_YZ || grid[2] > MAX_GRID_YZ ||
-        block[0] > SIM_MAX_THREADS || block[1] > SIM_MAX_THREADS || block[2] > MAX_BLOCK_Z)
+        block[0] > SIM_MAX_THREADS || block[1] > SIM_MAX_THREADS || block[2] > MAX_BLOCK_Z ||
+        (uint64_t)block[0] * block[1] * block[2] > SIM_MAX_THREADS)
         return CUDA_ERROR_INVALID_VALUE;
-    uint64_t threads = (uint64_t)block[0] * block[1] * block[2];
-    if (threads > SIM_MAX_THREADS || shared > f->max_dynamic)
-        return CUDA_ERROR_INVALID_VALUE;
-    if (threads > (uint64_t)function_max_threads(f->code) ||
-        static_shared(f->code) + shared > SIM_MAX_SHARED)
-        return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
     return CUDA_SUCCESS;
 }
 
@@ -240,26 +254,13 @@ static CUresult gather(const struct sim_func *f, void **params, void **extra, ui
     return CUDA_SUCCESS;
 }
 
-CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int gy, unsigned int gz,
-                        unsigned int bx, unsigned int by, unsigned int bz, unsigned int shared,
-                        CUstream stream, void **params, void **extra)
+CUresult launch_op(struct CUctx_st *c, struct CUfunc_st *f, const struct launch_shape *s,
+                   struct op **ret_op, uint8_t **ret_params)
 {
-    struct CUctx_st *c;
-    PUT_LATER(CUfunc_st) *f = NULL;
-    PUT_LATER(CUstream_st) *s = NULL;
-    const uint32_t grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
-    TRY(sim_context(&c));
-    TRY(function_find(c, fn, &f));
-    TRY(sim_stream(stream, c, &s));
-    TRY(check_shape(f, grid, block, shared));
+    TRY(check_shape(f, s));
     struct launch *l = calloc(1, sizeof(*l) + f->code->param_bytes);
     if (!l)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult rc = gather(f->code, params, extra, l->params);
-    if (rc != CUDA_SUCCESS) {
-        free(l);
-        return rc;
-    }
     object_hold(&f->o);
     l->op.run = run;
     l->op.release = release;
@@ -267,12 +268,92 @@ CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int gy, unsigne
     l->memory = (struct sim_memory){.find = mem_find, .context = c};
     l->what = (struct sim_launch){.module = f->module->code,
                                   .func = f->code,
-                                  .grid = {gx, gy, gz},
-                                  .block = {bx, by, bz},
-                                  .dynamic_shared = shared,
+                                  .grid = {s->grid[0], s->grid[1], s->grid[2]},
+                                  .block = {s->block[0], s->block[1], s->block[2]},
+                                  .dynamic_shared = s->shared,
                                   .params = l->params,
                                   .memory = &l->memory,
                                   .max_steps = sim.max_steps,
-                                  .sms = SIM_SMS};
-    return stream_submit(s, &l->op, SUBMIT_LATER);
+                                  .sms = SIM_SMS,
+                                  .cooperative = s->cooperative};
+    int rc = 0;
+    if (s->cooperative)
+        rc = mem_alloc(c, c->device, MEM_GLOBAL, MEETING_BYTES, &l->what.meeting);
+    if (rc) {
+        op_free(&l->op);
+        return (CUresult)rc;
+    }
+    *ret_op = &l->op;
+    *ret_params = l->params;
+    return CUDA_SUCCESS;
+}
+
+static CUresult launch(CUfunction fn, const struct launch_shape *shape, CUstream stream,
+                       void **params, void **extra)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUfunc_st) *f = NULL;
+    PUT_LATER(CUstream_st) *s = NULL;
+    struct op *op;
+    uint8_t *values;
+    TRY(sim_context(&c));
+    TRY(function_find(c, fn, &f));
+    TRY(sim_stream(stream, c, &s));
+    TRY(launch_op(c, f, shape, &op, &values));
+    CUresult rc = gather(f->code, params, extra, values);
+    if (rc != CUDA_SUCCESS) {
+        op_free(op);
+        return rc;
+    }
+    return stream_submit(s, op, SUBMIT_LATER);
+}
+
+CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int gy, unsigned int gz,
+                        unsigned int bx, unsigned int by, unsigned int bz, unsigned int shared,
+                        CUstream stream, void **params, void **extra)
+{
+    CAPTURE_HOOK(cuLaunchKernel, fn, gx, gy, gz, bx, by, bz, shared, stream, params, extra);
+    const struct launch_shape s = {.grid = {gx, gy, gz}, .block = {bx, by, bz}, .shared = shared};
+    return launch(fn, &s, stream, params, extra);
+}
+
+/* Some say how to be faster: those may be passed over. */
+CUresult launch_attribute(const CUlaunchAttribute *a, struct launch_shape *s)
+{
+    CUlaunchAttributeValue v;
+    memcpy(&v, a->value, sizeof(v));
+    switch (a->id) {
+    case CU_LAUNCH_ATTRIBUTE_COOPERATIVE:
+        s->cooperative = v.cooperative != 0;
+        return CUDA_SUCCESS;
+    case CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION:
+        return v.clusterDim.x == 1 && v.clusterDim.y == 1 && v.clusterDim.z == 1
+                   ? CUDA_SUCCESS
+                   : CUDA_ERROR_NOT_SUPPORTED;
+    case CU_LAUNCH_ATTRIBUTE_IGNORE:
+    case CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW:
+    case CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY:
+    case CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE:
+    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION:
+    case CU_LAUNCH_ATTRIBUTE_PRIORITY:
+    case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP:
+    case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN:
+    case CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
+        return CUDA_SUCCESS;
+    default:
+        return CUDA_ERROR_NOT_SUPPORTED;
+    }
+}
+
+CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction fn, void **params, void **extra)
+{
+    CAPTURE_HOOK(cuLaunchKernelEx, c, fn, params, extra);
+    if (!c || (c->numAttrs && !c->attrs))
+        return CUDA_ERROR_INVALID_VALUE;
+    struct launch_shape s = {.grid = {c->gridDimX, c->gridDimY, c->gridDimZ},
+                             .block = {c->blockDimX, c->blockDimY, c->blockDimZ},
+                             .shared = c->sharedMemBytes};
+    for (unsigned i = 0; i < c->numAttrs; i++)
+        TRY(launch_attribute(&c->attrs[i], &s));
+    return launch(fn, &s, c->hStream, params, extra);
 }

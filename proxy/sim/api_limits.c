@@ -156,6 +156,15 @@ static unsigned blocks_of(const struct sim_func *code, unsigned threads)
     return registers ? least(blocks, SMS_REGISTERS / (registers * whole)) : blocks;
 }
 
+unsigned function_blocks(const struct sim_func *code, unsigned threads, size_t dynamic)
+{
+    size_t shared = static_shared(code) + dynamic;
+    if (threads > (unsigned)function_max_threads(code) || dynamic > SIM_MAX_SHARED ||
+        shared > SIM_MAX_SHARED)
+        return 0;
+    return least(blocks_of(code, threads), SMS_SHARED / ((unsigned)shared + BLOCK_SHARED));
+}
+
 CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfunction fn,
                                                               int threads, size_t dynamic,
                                                               unsigned int flags)
@@ -166,13 +175,7 @@ CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfun
     if (!blocks || threads <= 0 || flags > 1)
         return CUDA_ERROR_INVALID_VALUE;
     TRY(function_find(c, fn, &f));
-    size_t shared = static_shared(f->code) + dynamic;
-    *blocks = 0;
-    if (threads > function_max_threads(f->code) || dynamic > SIM_MAX_SHARED ||
-        shared > SIM_MAX_SHARED)
-        return CUDA_SUCCESS;
-    *blocks = (int)least(blocks_of(f->code, (unsigned)threads),
-                         SMS_SHARED / ((unsigned)shared + BLOCK_SHARED));
+    *blocks = (int)function_blocks(f->code, (unsigned)threads, dynamic);
     return CUDA_SUCCESS;
 }
 
@@ -200,4 +203,26 @@ CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *bytes, CUfunction fn, i
     size_t left = each > taken ? each - taken : 0;
     *bytes = left < most ? left : most;
     return CUDA_SUCCESS;
+}
+
+/* There are no clusters: nothing but single blocks. */
+static CUresult check_cluster(CUfunction fn, const CUlaunchConfig *config)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUfunc_st) *f = NULL;
+    TRY(sim_context(&c));
+    if (!config || (config->numAttrs && !config->attrs))
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(function_find(c, fn, &f));
+    return CUDA_ERROR_NOT_SUPPORTED;
+}
+
+CUresult cuOccupancyMaxActiveClusters(int *clusters, CUfunction fn, const CUlaunchConfig *config)
+{
+    return clusters ? check_cluster(fn, config) : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult cuOccupancyMaxPotentialClusterSize(int *size, CUfunction fn, const CUlaunchConfig *config)
+{
+    return size ? check_cluster(fn, config) : CUDA_ERROR_INVALID_VALUE;
 }

@@ -2,6 +2,7 @@
 /* Allocations, pinned host memory, what a pointer is. */
 #include <string.h>
 
+#include "idm/graph/capture.h"
 #include "idm/pools.h"
 #include "mem.h"
 #include "stream.h"
@@ -22,6 +23,7 @@ static CUresult keep(const struct CUctx_st *c, uint64_t address, enum mem_kind k
 
 CUresult cuMemAlloc_v2(CUdeviceptr *ptr, size_t bytes)
 {
+    CAPTURE_HOOK_UNSAFE();
     struct CUctx_st *c;
     uint64_t address = 0;
     TRY(sim_context(&c));
@@ -46,6 +48,7 @@ static bool is_managed(const struct mem_range *r)
 
 CUresult cuMemFree_v2(CUdeviceptr ptr)
 {
+    CAPTURE_HOOK_UNSAFE();
     struct CUctx_st *c;
     struct mem_range r;
     TRY(sim_context(&c));
@@ -98,6 +101,7 @@ CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size, CUdeviceptr pt
 
 CUresult cuMemHostAlloc(void **p, size_t bytes, unsigned int flags)
 {
+    CAPTURE_HOOK_UNSAFE();
     struct CUctx_st *c;
     TRY(sim_context(&c));
     if (!p || !bytes || (flags & ~(unsigned)ALLOC_FLAGS))
@@ -111,6 +115,7 @@ CUresult cuMemHostAlloc(void **p, size_t bytes, unsigned int flags)
 
 CUresult cuMemAllocManaged(CUdeviceptr *ptr, size_t bytes, unsigned int flags)
 {
+    CAPTURE_HOOK_UNSAFE();
     struct CUctx_st *c;
     TRY(sim_context(&c));
     if (!ptr || !bytes || (flags != CU_MEM_ATTACH_GLOBAL && flags != CU_MEM_ATTACH_HOST))
@@ -130,6 +135,7 @@ CUresult cuMemAllocHost_v2(void **p, size_t bytes)
 
 CUresult cuMemFreeHost(void *p)
 {
+    CAPTURE_HOOK_UNSAFE();
     struct CUctx_st *c;
     struct mem_range r;
     TRY(sim_context(&c));
@@ -172,6 +178,7 @@ CUresult cuMemHostGetFlags(unsigned int *flags, void *p)
 
 CUresult cuMemHostRegister_v2(void *p, size_t bytes, unsigned int flags)
 {
+    CAPTURE_HOOK_UNSAFE();
     struct CUctx_st *c;
     TRY(sim_context(&c));
     if (!p || !bytes || (flags & ~(unsigned)REGISTER_FLAGS))
@@ -182,6 +189,7 @@ CUresult cuMemHostRegister_v2(void *p, size_t bytes, unsigned int flags)
 
 CUresult cuMemHostUnregister(void *p)
 {
+    CAPTURE_HOOK_UNSAFE();
     struct CUctx_st *c;
     struct mem_range r;
     TRY(sim_context(&c));

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "idm/graph/capture.h"
 #include "idm/pools.h"
 #include "stream.h"
 
@@ -30,6 +31,7 @@ CUresult cuStreamCreate(CUstream *stream, unsigned int flags)
 /* What it was given is still done. */
 CUresult cuStreamDestroy_v2(CUstream stream)
 {
+    CAPTURE_HOOK(cuStreamDestroy_v2, stream);
     struct CUctx_st *c;
     TRY(sim_context(&c));
     PUT_LATER(CUstream_st) *s = object_find(OBJECT_STREAM, stream);
@@ -38,6 +40,7 @@ CUresult cuStreamDestroy_v2(CUstream stream)
 
 CUresult cuStreamQuery(CUstream stream)
 {
+    CAPTURE_HOOK(cuStreamQuery, stream);
     struct CUctx_st *c;
     PUT_LATER(CUstream_st) *s = NULL;
     TRY(sim_context(&c));
@@ -47,6 +50,7 @@ CUresult cuStreamQuery(CUstream stream)
 
 CUresult cuStreamSynchronize(CUstream stream)
 {
+    CAPTURE_HOOK(cuStreamSynchronize, stream);
     struct CUctx_st *c;
     PUT_LATER(CUstream_st) *s = NULL;
     TRY(sim_context(&c));
@@ -58,10 +62,11 @@ CUresult cuStreamSynchronize(CUstream stream)
 
 CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int flags)
 {
+    CAPTURE_HOOK(cuStreamWaitEvent, stream, event, flags);
     struct CUctx_st *c;
     PUT_LATER(CUstream_st) *s = NULL;
     TRY(sim_context(&c));
-    if (flags)
+    if (flags > CU_EVENT_WAIT_EXTERNAL) /* which is a capture's business */
         return CUDA_ERROR_INVALID_VALUE;
     TRY(sim_stream(stream, c, &s));
     PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);

@@ -8,6 +8,11 @@ enum bar_mode { BAR_NONE, BAR_POPC, BAR_AND, BAR_OR };
 
 /* Runs block number INDEX of the grid to its end or the run's failure. */
 void block_run(struct run *run, uint64_t index);
+/* The same in pieces, for blocks that wait for each other. block_end after any block_begin; a
+ * failure is the run's. block_turn gives each warp its turn; false: that was the end. */
+void block_begin(struct block *b, struct run *run, uint64_t index);
+bool block_turn(struct block *b);
+void block_end(struct block *b);
 /*
  * LANES of W's current group arrive at barrier ID; HOLDS: those whose predicate
  * holds (bar.red). THREADS: how many it waits for, 0: all. WAIT: they stay until

@@ -190,6 +190,8 @@ static bool special_register(struct parser *p, const char *name, size_t len, str
     }
     if (len > 7 && !memcmp(name, "%envreg", 7)) {
         *o = (struct operand){.kind = O_SREG, .slot = SR_ENVREG};
+        if (len == 8 && (name[7] == '1' || name[7] == '2'))
+            o->slot = name[7] == '1' ? SR_ENVREG1 : SR_ENVREG2;
         return true;
     }
     return false;

@@ -216,6 +216,8 @@ CUresult kernel_function(struct CUkern_st *kernel, struct CUctx_st *c, struct CU
 CUresult function_find(struct CUctx_st *c, const void *handle, struct CUfunc_st **ret);
 /* Threads a block of it may have. */
 int function_max_threads(const struct sim_func *code);
+/* Blocks of so many threads and so much dynamic shared memory that a multiprocessor holds. */
+unsigned function_blocks(const struct sim_func *code, unsigned threads, size_t dynamic);
 /* What a new context's limits are (api_limits.c). */
 void limits_init(struct CUctx_st *c);
 /* Attributes that are in the code; VALUE of the dynamic shared memory is the caller's. */

@@ -25,7 +25,7 @@ static bool block_init(struct block *b, struct run *run)
     return true;
 }
 
-static void block_free(struct block *b)
+void block_end(struct block *b)
 {
     for (uint32_t i = 0; b->warps && i < b->n_warps; i++)
         warp_free(&b->warps[i]);
@@ -33,34 +33,48 @@ static void block_free(struct block *b)
     free(b->shared);
 }
 
-void block_run(struct run *run, uint64_t index)
+void block_begin(struct block *b, struct run *run, uint64_t index)
 {
     const struct sim_launch *l = run->l;
-    struct block b = {.id = {(uint32_t)(index % l->grid[0]),
-                             (uint32_t)(index / l->grid[0] % l->grid[1]),
-                             (uint32_t)(index / l->grid[0] / l->grid[1])}};
-    if (!block_init(&b, run)) {
-        pthread_mutex_lock(&run->lock);
-        if (!run->fault.error)
-            run->fault = (struct sim_fault){CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
-                                            "no memory for a block's registers"};
-        pthread_mutex_unlock(&run->lock);
-        atomic_store_explicit(&run->failed, true, memory_order_release);
+    *b = (struct block){.id = {(uint32_t)(index % l->grid[0]),
+                               (uint32_t)(index / l->grid[0] % l->grid[1]),
+                               (uint32_t)(index / l->grid[0] / l->grid[1])}};
+    if (block_init(b, run))
+        return;
+    pthread_mutex_lock(&run->lock);
+    if (!run->fault.error)
+        run->fault = (struct sim_fault){CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES,
+                                        "no memory for a block's registers"};
+    pthread_mutex_unlock(&run->lock);
+    atomic_store_explicit(&run->failed, true, memory_order_release);
+}
+
+bool block_turn(struct block *b)
+{
+    const struct run *run = b->run;
+    bool progress = false;
+    if (!b->live || atomic_load_explicit(&run->failed, memory_order_relaxed))
+        return false;
+    for (uint32_t i = 0; i < b->n_warps; i++) {
+        struct warp *w = &b->warps[i];
+        if (!w->live)
+            continue;
+        uint64_t before = w->steps;
+        progress |= warp_run(w) || w->steps != before;
     }
-    while (b.live && !atomic_load_explicit(&run->failed, memory_order_relaxed)) {
-        bool progress = false;
-        for (uint32_t i = 0; i < b.n_warps; i++) {
-            struct warp *w = &b.warps[i];
-            if (!w->live)
-                continue;
-            uint64_t before = w->steps;
-            progress |= warp_run(w) || w->steps != before;
-        }
-        if (!progress && b.live && !atomic_load_explicit(&run->failed, memory_order_relaxed))
-            warp_fault(&b.warps[0], NULL, -1, CUDA_ERROR_LAUNCH_TIMEOUT,
-                       "all threads wait, for others that have ended or will never come");
+    if (!progress && b->live && !atomic_load_explicit(&run->failed, memory_order_relaxed))
+        warp_fault(&b->warps[0], NULL, -1, CUDA_ERROR_LAUNCH_TIMEOUT,
+                   "all threads wait, for others that have ended or will never come");
+    return true;
+}
+
+void block_run(struct run *run, uint64_t index)
+{
+    struct block b;
+    block_begin(&b, run, index);
+    while (block_turn(&b)) {
     }
-    block_free(&b);
+    block_end(&b);
 }
 
 /* ---- barriers ---- */

@@ -26,6 +26,8 @@ struct sim_launch {
     const struct sim_memory *memory;
     uint64_t max_steps; /* instructions a warp may execute; 0: no limit */
     uint32_t sms;       /* multiprocessors the kernel sees */
+    bool cooperative;   /* all blocks are there at once and may wait for each other ... */
+    uint64_t meeting;   /* ... in 8 zeroed bytes of global memory */
 };
 
 /* Why a kernel ended early: a CUresult, and for the log what, where, which thread. */

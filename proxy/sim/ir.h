@@ -135,7 +135,9 @@ enum sim_sreg {
     SR_LANEMASK_GE,
     SR_DYNAMIC_SMEM_SIZE,
     SR_TOTAL_SMEM_SIZE,
-    SR_ENVREG,       /* all read 0 */
+    SR_ENVREG,       /* all others read 0 */
+    SR_ENVREG1,      /* where the blocks of a cooperative launch meet: the upper half ... */
+    SR_ENVREG2,      /* ... the lower one */
     SR_DYNAMIC_BASE, /* no name: where dynamic shared memory begins */
     SR_COUNT
 };

@@ -6,7 +6,10 @@
  */
 #include "block.h"
 
+#include <sched.h>
 #include <stdlib.h>
+
+#include "idm/cuda_abi.h"
 
 static struct {
     pthread_mutex_t lock;
@@ -17,9 +20,34 @@ static struct {
           .work = PTHREAD_COND_INITIALIZER,
           .left = PTHREAD_COND_INITIALIZER};
 
+/* Blocks that wait for each other: each gets its turn, from whoever comes by. */
+static void take_turns(struct run *run)
+{
+    while (atomic_load(&run->left) && !atomic_load_explicit(&run->failed, memory_order_relaxed)) {
+        bool any = false;
+        for (uint64_t i = 0; i < run->blocks; i++) {
+            struct resident *r = &run->all[i];
+            if (atomic_load(&r->ended) || atomic_exchange(&r->busy, true))
+                continue;
+            any = true;
+            if (!atomic_load(&r->ended) && !block_turn(&r->block)) {
+                atomic_store(&r->ended, true);
+                atomic_fetch_sub(&run->left, 1);
+            }
+            atomic_store(&r->busy, false);
+        }
+        if (!any)
+            sched_yield();
+    }
+}
+
 static void take_blocks(struct run *run)
 {
     uint64_t i;
+    if (run->all) {
+        take_turns(run);
+        return;
+    }
     while (!atomic_load_explicit(&run->failed, memory_order_relaxed) &&
            (i = atomic_fetch_add(&run->next, 1)) < run->blocks)
         block_run(run, i);
@@ -75,9 +103,29 @@ int sim_pool_start(unsigned threads)
     return rc;
 }
 
+static bool begin_all(struct run *run)
+{
+    run->all = calloc(run->blocks, sizeof(*run->all));
+    for (uint64_t i = 0; run->all && i < run->blocks; i++)
+        block_begin(&run->all[i].block, run, i);
+    run->left = run->blocks;
+    return run->all != NULL;
+}
+
+static void end_all(struct run *run)
+{
+    for (uint64_t i = 0; run->all && i < run->blocks; i++)
+        block_end(&run->all[i].block);
+    free(run->all);
+}
+
 int sim_run(const struct sim_launch *l, struct sim_fault *ret_fault)
 {
     struct run run = {.l = l, .blocks = (uint64_t)l->grid[0] * l->grid[1] * l->grid[2]};
+    if (l->cooperative && !begin_all(&run)) {
+        *ret_fault = (struct sim_fault){CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "no memory for blocks"};
+        return ret_fault->error;
+    }
     pthread_mutex_init(&run.lock, NULL);
     if (run.blocks > 1) {
         pthread_mutex_lock(&pool.lock);
@@ -94,6 +142,7 @@ int sim_run(const struct sim_launch *l, struct sim_fault *ret_fault)
             pthread_cond_wait(&pool.left, &pool.lock);
         pthread_mutex_unlock(&pool.lock);
     }
+    end_all(&run);
     pthread_mutex_destroy(&run.lock);
     if (run.fault.error)
         *ret_fault = run.fault;

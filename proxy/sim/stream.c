@@ -54,7 +54,7 @@ static void point_put(struct point *p)
 }
 
 /* Without the lock, if it has a release. */
-static void op_free(struct op *op)
+void op_free(struct op *op)
 {
     if (op->release)
         op->release(op);
@@ -253,6 +253,9 @@ struct CUstream_st *stream_new(struct CUctx_st *context, unsigned flags, int pri
     s->flags = flags;
     s->priority = priority;
     s->blocking = !(flags & CU_STREAM_NON_BLOCKING);
+    static _Atomic uint64_t last_id;
+    s->id = ++last_id;
+    stream_attributes_init(s);
     return s;
 }
 

@@ -9,7 +9,8 @@
 
 #include "driver.h"
 
-#define STREAM_MAX_OPS 1024 /* queued in one stream; then submitting waits */
+#define SIM_STREAM_ATTRIBUTES 11   /* ids below */
+#define STREAM_MAX_OPS        1024 /* queued in one stream; then submitting waits */
 
 /* A place in a stream that events and waits refer to. Under the scheduler's lock. */
 struct point {
@@ -36,6 +37,8 @@ struct CUstream_st {
     unsigned flags;
     int priority;
     bool legacy;
+    uint64_t id;
+    CUlaunchAttributeValue attributes[SIM_STREAM_ATTRIBUTES]; /* under attributes_lock */
     bool blocking; /* synchronizes with the legacy stream */
     /* Under the scheduler's lock: */
     struct op *head, *tail;
@@ -50,9 +53,31 @@ enum submit_mode {
     SUBMIT_WAIT,  /* returns when it is done */
 };
 
+/* Of an operation that was never submitted, too. */
+void op_free(struct op *op);
+
+/* --- launches (api_launch.c) --- */
+
+struct launch_shape {
+    uint32_t grid[3], block[3], shared;
+    bool cooperative; /* all blocks at once */
+};
+
+/* An operation that launches F; *RET_PARAMS is for its parameters. */
+CUresult launch_op(struct CUctx_st *c, struct CUfunc_st *f, const struct launch_shape *s,
+                   struct op **ret_op, uint8_t **ret_params);
+/* What A says of S; NOT_SUPPORTED: what isn't there. */
+CUresult launch_attribute(const CUlaunchAttribute *a, struct launch_shape *s);
+/* FN of the program's in S's order (api_host.c). */
+CUresult host_call(struct CUstream_st *s, CUhostFn fn, void *data);
+/* Operations OPS as one (api_memop.c); they are copied. */
+CUresult memops_op(struct CUctx_st *c, const CUstreamBatchMemOpParams *ops, unsigned count,
+                   struct op **ret_op);
+
 /* Starts the first thread. */
 CUresult sched_start(void);
 
+void stream_attributes_init(struct CUstream_st *s);
 /* A stream with one reference, the caller's. */
 struct CUstream_st *stream_new(struct CUctx_st *context, unsigned flags, int priority);
 /* Takes OP over, whatever it returns. */

@@ -129,6 +129,10 @@ static uint64_t special(const struct warp *w, unsigned sreg, unsigned lane)
         return l->dynamic_shared;
     case SR_TOTAL_SMEM_SIZE:
         return b->shared_size;
+    case SR_ENVREG1:
+        return l->meeting >> 32;
+    case SR_ENVREG2:
+        return (uint32_t)l->meeting;
     case SR_DYNAMIC_BASE:
         return b->dynamic_base;
     default:

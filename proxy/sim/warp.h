@@ -97,8 +97,16 @@ struct block {
     struct barrier barriers[SIM_BARRIERS];
 };
 
+/* A block of a cooperative launch: whoever sets BUSY gives it its turn. */
+struct resident {
+    struct block block;
+    atomic_bool busy, ended;
+};
+
 struct run {
     const struct sim_launch *l;
+    struct resident *all;  /* cooperative: the blocks, all there */
+    _Atomic uint64_t left; /* ... that haven't ended */
     uint64_t blocks;
     _Atomic uint64_t next;
     atomic_bool failed;

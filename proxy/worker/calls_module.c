@@ -4,7 +4,7 @@
 
 #include "internal.h"
 
-static struct image *find_image(struct worker *w, uint32_t id)
+struct image *worker_find_image(struct worker *w, uint32_t id)
 {
     for (unsigned i = 0; i < MAX_IMAGES; i++) {
         if (id && w->images[i].id == id)
@@ -13,7 +13,7 @@ static struct image *find_image(struct worker *w, uint32_t id)
     return NULL;
 }
 
-static void drop_image(struct image *image)
+void worker_drop_image(struct image *image)
 {
     free(image->data);
     *image = (struct image){0};
@@ -38,14 +38,14 @@ static struct image *new_image(struct worker *w, uint32_t id, uint64_t bytes)
 CUresult worker_image_part(struct worker *w, const struct idm_image_part_in *in,
                            struct idm_image_part_out *out)
 {
-    struct image *image = find_image(w, in->w.image);
+    struct image *image = worker_find_image(w, in->w.image);
     if (!image && in->w.at == 0)
         image = new_image(w, in->w.image, in->w.total);
     if (!image)
         return CUDA_ERROR_OUT_OF_MEMORY;
     /* Pieces come in order. */
     if (in->w.at != image->got || in->w.data_len > image->bytes - image->got) {
-        drop_image(image);
+        worker_drop_image(image);
         return worker_malformed(w);
     }
     memcpy(image->data + image->got, in->data, in->w.data_len);
@@ -102,7 +102,7 @@ CUresult worker_load(struct worker *w, struct load *l)
 {
     struct jit jit = {.n = 0};
     struct worker_object *o;
-    struct image *image = find_image(w, l->image);
+    struct image *image = worker_find_image(w, l->image);
     if (!image)
         return CUDA_ERROR_INVALID_IMAGE;
     CUresult rc = image->got == image->bytes ? worker_expect(w, l->kind, l->id, &o)
@@ -119,7 +119,7 @@ CUresult worker_load(struct worker *w, struct load *l)
         w->want_reply = true; /* nobody uses what didn't load */
         worker_born(w, o, l->id, driver, l->result);
     }
-    drop_image(image);
+    worker_drop_image(image);
     return rc;
 }
 

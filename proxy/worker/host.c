@@ -53,8 +53,19 @@ void host_gate_unlock(struct host_gate *g)
     pthread_mutex_unlock(&g->lock);
 }
 
-/* With the lock, which it gives up. */
-static void put(struct host_gate *g)
+bool host_gate_take(struct host_gate *g)
+{
+    bool room = g->refs <= MAX_HOST_FUNCTIONS;
+    g->refs += room;
+    return room;
+}
+
+void host_gate_release(struct host_gate *g)
+{
+    g->refs--;
+}
+
+void host_gate_put(struct host_gate *g)
 {
     bool last = --g->refs == 0;
     pthread_mutex_unlock(&g->lock);
@@ -68,7 +79,7 @@ void host_gate_close(struct host_gate *g)
 {
     pthread_mutex_lock(&g->lock);
     g->w = NULL;
-    put(g);
+    host_gate_put(g);
 }
 
 /* With the lock. The client counts up only; whatever it says concerns its own streams. */
@@ -91,25 +102,30 @@ static void wait_for_client(struct host_gate *g, uint64_t order)
     }
 }
 
+void host_gate_answer(struct host_gate *g, uint64_t seq, uint16_t type, CUresult status)
+{
+    struct idm_host_function_out out; /* graph_host's is the same */
+    struct idm_part parts[IDM_MAX_PARTS];
+    if (!g->w)
+        return;
+    memset(&out, 0, sizeof(out));
+    const struct idm_reply head = {.result = (int32_t)status};
+    out.w.order = g->order + (status == CUDA_SUCCESS);
+    bool told =
+        worker_publish(g->w, seq, type, &head, parts, idm_parts_host_function_out(&out, parts));
+    /* After an error nothing in the stream runs any more: nothing waits. */
+    if (told && status == CUDA_SUCCESS)
+        wait_for_client(g, ++g->order);
+}
+
 static void reached(CUstream stream, CUresult status, void *data)
 {
     struct host_function *f = data;
     struct host_gate *g = f->gate;
-    struct idm_host_function_out out;
-    struct idm_part parts[IDM_MAX_PARTS];
     (void)stream;
-    memset(&out, 0, sizeof(out));
-    const struct idm_reply head = {.result = (int32_t)status};
     pthread_mutex_lock(&g->lock);
-    if (g->w) {
-        out.w.order = g->order + (status == CUDA_SUCCESS);
-        bool told = worker_publish(g->w, f->seq, IDM_host_function, &head, parts,
-                                   idm_parts_host_function_out(&out, parts));
-        /* After an error nothing in the stream runs any more: nothing waits. */
-        if (told && status == CUDA_SUCCESS)
-            wait_for_client(g, ++g->order);
-    }
-    put(g);
+    host_gate_answer(g, f->seq, IDM_host_function, status);
+    host_gate_put(g);
     free(f);
 }
 
@@ -128,8 +144,7 @@ CUresult worker_host_function(struct worker *w, const struct idm_host_function_i
         return CUDA_ERROR_OUT_OF_MEMORY;
     *f = (struct host_function){w->host, w->seq};
     host_gate_lock(w->host);
-    bool room = w->host->refs <= MAX_HOST_FUNCTIONS;
-    w->host->refs += room;
+    bool room = host_gate_take(w->host);
     host_gate_unlock(w->host);
     CUresult rc = CUDA_ERROR_OUT_OF_MEMORY;
     if (room)
@@ -139,7 +154,7 @@ CUresult worker_host_function(struct worker *w, const struct idm_host_function_i
     free(f);
     if (room) {
         host_gate_lock(w->host);
-        put(w->host);
+        host_gate_put(w->host);
     }
     return rc;
 }

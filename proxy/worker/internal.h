@@ -231,6 +231,20 @@ void host_gate_close(struct host_gate *g);
 /* The completion ring has several writers: hold this for an answer. */
 void host_gate_lock(struct host_gate *g);
 void host_gate_unlock(struct host_gate *g);
+/* With the lock: one more that is outstanding; false: there are too many. */
+bool host_gate_take(struct host_gate *g);
+/* With the lock: one less; host_gate_put gives the lock up, and the gate may go. */
+void host_gate_release(struct host_gate *g);
+void host_gate_put(struct host_gate *g);
+/* With the lock, given up meanwhile: answers message SEQ; after a success, waits for the client. */
+void host_gate_answer(struct host_gate *g, uint64_t seq, uint16_t type, CUresult status);
+
+/* --- executable graphs (calls_graph.c) ---------------------------------------- */
+
+struct worker_graph;
+void worker_graph_free(struct worker *w, struct worker_graph *g);
+/* Before CONTEXT ends. */
+void worker_graphs_end(struct worker *w, uint64_t context);
 
 /* --- images (calls_module.c) ---------------------------------------------- */
 
@@ -261,6 +275,7 @@ struct load {
     uint32_t error_log_len;
 };
 
+struct image;
 CUresult worker_load(struct worker *w, struct load *l);
 
 /* The driver's attributes of FN, into w->function. */
@@ -269,6 +284,10 @@ void worker_collect_attributes(struct worker *w, CUfunction fn);
  * *ret_bytes: what a launch must bring. */
 uint32_t worker_collect_params(struct worker *w, enum idm_kind kind, void *driver,
                                uint32_t *ret_bytes);
+
+/* What image_part has brought so far under ID; NULL: nothing. */
+struct image *worker_find_image(struct worker *w, uint32_t id);
+void worker_drop_image(struct image *image);
 
 /* image.c: are all sizes within IMAGE what its BYTES hold, and is it no pointer? */
 bool worker_image_valid(const void *image, uint64_t bytes);
@@ -331,6 +350,7 @@ struct worker {
     struct idm_function_facts function;
     struct idm_param params[IDM_MAX_PARAMS];
     struct idm_device_facts devices[8];
+    CUlaunchAttributeValue attribute;
     struct idm_zone_client clients[PAGE_SLOTS];
     char kernel_driver[64]; /* version of the kernel's driver; "" unknown */
 };

@@ -125,6 +125,8 @@ static void remove_place(struct worker *w, struct worker_object *o)
     if (o->charged)
         page_release(w->config->page, w->config->slot, o->charged);
     o->charged = 0;
+    if (idm_handle_kind(o->id) == IDM_KIND_graph && o->failed == CUDA_SUCCESS)
+        worker_graph_free(w, o->driver);
     o->id = 0;
     o->driver = NULL;
     set_used(w, w->objects.used - 1);

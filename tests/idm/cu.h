@@ -202,6 +202,60 @@
     X(cuMemRangeGetAttribute)                                                                      \
     X(cuMemRangeGetAttributes)                                                                     \
     X(cuMemFreeAsync)                                                                              \
+    X(cuEventRecordWithFlags)                                                                      \
+    X(cuGraphAddChildGraphNode)                                                                    \
+    X(cuGraphAddDependencies)                                                                      \
+    X(cuGraphAddEmptyNode)                                                                         \
+    X(cuGraphAddHostNode)                                                                          \
+    X(cuGraphAddKernelNode_v2)                                                                     \
+    X(cuGraphAddMemcpyNode)                                                                        \
+    X(cuGraphAddMemsetNode)                                                                        \
+    X(cuGraphChildGraphNodeGetGraph)                                                               \
+    X(cuGraphClone)                                                                                \
+    X(cuGraphCreate)                                                                               \
+    X(cuGraphDestroy)                                                                              \
+    X(cuGraphDestroyNode)                                                                          \
+    X(cuGraphExecDestroy)                                                                          \
+    X(cuGraphExecHostNodeSetParams)                                                                \
+    X(cuGraphExecKernelNodeSetParams_v2)                                                           \
+    X(cuGraphExecMemcpyNodeSetParams)                                                              \
+    X(cuGraphExecMemsetNodeSetParams)                                                              \
+    X(cuGraphExecUpdate_v2)                                                                        \
+    X(cuGraphGetEdges)                                                                             \
+    X(cuGraphGetNodes)                                                                             \
+    X(cuGraphGetRootNodes)                                                                         \
+    X(cuGraphInstantiateWithFlags)                                                                 \
+    X(cuGraphInstantiateWithParams)                                                                \
+    X(cuGraphKernelNodeGetParams_v2)                                                               \
+    X(cuGraphLaunch)                                                                               \
+    X(cuGraphMemsetNodeSetParams)                                                                  \
+    X(cuGraphNodeFindInClone)                                                                      \
+    X(cuGraphNodeGetEnabled)                                                                       \
+    X(cuGraphNodeGetType)                                                                          \
+    X(cuGraphNodeSetEnabled)                                                                       \
+    X(cuGraphRemoveDependencies)                                                                   \
+    X(cuGraphRetainUserObject)                                                                     \
+    X(cuGraphUpload)                                                                               \
+    X(cuLaunchCooperativeKernel)                                                                   \
+    X(cuLaunchKernelEx)                                                                            \
+    X(cuMemsetD2D8Async)                                                                           \
+    X(cuOccupancyMaxActiveClusters)                                                                \
+    X(cuOccupancyMaxPotentialClusterSize)                                                          \
+    X(cuStreamBatchMemOp_v2)                                                                       \
+    X(cuStreamBeginCapture_v2)                                                                     \
+    X(cuStreamCopyAttributes)                                                                      \
+    X(cuStreamEndCapture)                                                                          \
+    X(cuStreamGetAttribute)                                                                        \
+    X(cuStreamGetCaptureInfo_v2)                                                                   \
+    X(cuStreamGetDevice)                                                                           \
+    X(cuStreamGetId)                                                                               \
+    X(cuStreamSetAttribute)                                                                        \
+    X(cuStreamWaitValue32_v2)                                                                      \
+    X(cuStreamWaitValue64_v2)                                                                      \
+    X(cuStreamWriteValue32_v2)                                                                     \
+    X(cuStreamWriteValue64_ptsz)                                                                   \
+    X(cuUserObjectCreate)                                                                          \
+    X(cuUserObjectRelease)                                                                         \
     X(cuLaunchKernel)                                                                              \
     X(cuStreamCreate)                                                                              \
     X(cuStreamCreateWithPriority)                                                                  \

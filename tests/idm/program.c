@@ -486,8 +486,9 @@ int main(int argc, char **argv)
     arrays();
     host_functions();
     streams();
+    unsigned wrong = graphs();
     SHOW(cuModuleUnload, module);
     cu.cuModuleLoadData(&module, PTX_ALL);
     fault();
-    return 0;
+    return wrong ? 1 : 0;
 }

@@ -24,6 +24,8 @@ void more_memory(void);
 void arrays(void);
 /* Functions of the host in streams. */
 void host_functions(void);
+/* Graphs, captures, memory operations; how many results are wrong whatever the other side says. */
+unsigned graphs(void);
 /* A context has failed before. */
 void host_functions_after_fault(void);
 

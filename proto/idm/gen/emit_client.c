@@ -52,10 +52,26 @@ static void emit_signature(FILE *f, const struct call *c)
     fprintf(f, "%s)\n", *comma ? "" : "void");
 }
 
+static void emit_hook(FILE *f, const struct call *c)
+{
+    if (c->legacy)
+        fprintf(f, "    CAPTURE_HOOK_LEGACY();\n");
+    if (!c->captured)
+        return;
+    fprintf(f, "    CAPTURE_HOOK(%s", c->symbol);
+    FOR_PARAMS(p, c)
+    {
+        if (*p->decl)
+            fprintf(f, ", %s", p->name);
+    }
+    fprintf(f, ");\n");
+}
+
 /* Before anything is sent: what can be known to be wrong here. */
 static void emit_checks(FILE *f, const struct call *c)
 {
     fprintf(f, "    VG_TRY(vg_enter(%s));\n", c->noctx ? "VG_ANY_CONTEXT" : "VG_CURRENT_CONTEXT");
+    emit_hook(f, c);
     FOR_PARAMS(p, c)
     {
         if (p->dir == D_OUT || p->dir == D_NEW)
@@ -150,7 +166,8 @@ void emit_client_source(FILE *f, const struct model *m)
 {
     banner(f);
     fprintf(f, "#include \"idm/cuda_abi.h\"\n#include \"client_calls.h\"\n#include \"handles.h\"\n"
-               "#include \"idm/pools.h\"\n#include \"memory.h\"\n\n");
+               "#include \"idm/graph/capture.h\"\n#include \"idm/pools.h\"\n"
+               "#include \"memory.h\"\n\n");
     FOR_CALLS(c, m)
     {
         if (c->kind == K_CALL && !c->client)

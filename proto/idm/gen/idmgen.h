@@ -56,6 +56,8 @@ struct call {
     bool worker; /* the execution is written by hand */
     bool noctx;
     bool point;     /* reports late errors */
+    bool captured;  /* a capture takes it, or forbids it */
+    bool legacy;    /* works in the legacy stream, and captures mind */
     char error[56]; /* K_REFUSED */
     char text[200]; /* note, or why it is refused */
     const char *section;

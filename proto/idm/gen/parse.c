@@ -179,6 +179,10 @@ static void parse_words(struct call *c, char *save)
             c->noctx = true;
         else if (strcmp(t, "point") == 0)
             c->point = true;
+        else if (strcmp(t, "captured") == 0)
+            c->captured = true;
+        else if (strcmp(t, "legacy") == 0)
+            c->legacy = true;
         else if (*t == '"') {
             char *rest = strtok_r(NULL, "\"", &save);
             snprintf(c->text, sizeof(c->text), "%s%s%s", t + 1, rest ? " " : "", rest ? rest : "");
