@@ -60,6 +60,33 @@ struct idm_option {
 #define IDM_MAX_OPTIONS   32
 #define IDM_MAX_LOG_BYTES 4096u
 
+/* Of a launch's configuration what cuOccupancyMax*Cluster* are about. */
+struct idm_cluster_config {
+    uint32_t grid[3];
+    uint32_t block[3];
+    uint32_t shared;
+    uint32_t has_cluster; /* the launch says how large its clusters are */
+    uint32_t cluster[3];
+    uint32_t pad_;
+};
+
+/* cuTensorMapEncode*: what the call's parameters are, as far as it has them. */
+#define IDM_TENSOR_MAP_RANK  5
+#define IDM_TENSOR_MAP_BYTES 128
+struct idm_tensor_map {
+    uint64_t address;
+    uint64_t dim[IDM_TENSOR_MAP_RANK];
+    uint64_t stride[IDM_TENSOR_MAP_RANK];
+    uint32_t box[IDM_TENSOR_MAP_RANK];
+    uint32_t element_stride[IDM_TENSOR_MAP_RANK];
+    int32_t lower[IDM_TENSOR_MAP_RANK];
+    int32_t upper[IDM_TENSOR_MAP_RANK];
+    uint32_t type, rank;
+    uint32_t channels, pixels;
+    uint32_t interleave, mode, swizzle, promotion, fill;
+    uint32_t pad_;
+};
+
 /* image_part: bytes of one module's image, and of a piece. */
 #define IDM_MAX_IMAGE_BYTES (512ull << 20)
 

@@ -22,6 +22,7 @@ enum idm_kind {
     IDM_KIND_event = 5,
     IDM_KIND_library = 6,
     IDM_KIND_kernel = 7,
+    IDM_KIND_link = 24,
     IDM_KIND_code = 63, /* in descriptions: a function or a kernel */
 };
 

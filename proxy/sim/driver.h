@@ -49,7 +49,8 @@ enum object_kind {
     OBJECT_MODULE,
     OBJECT_FUNCTION,
     OBJECT_LIBRARY,
-    OBJECT_KERNEL
+    OBJECT_KERNEL,
+    OBJECT_LINK
 };
 
 struct object {
@@ -86,6 +87,7 @@ void object_kill_kernels(const struct CUlib_st *library);
 
 struct CUctx_st {
     struct object o;
+    uint64_t id; /* no other context has or had it */
     int device;
     bool primary;
     unsigned flags;
@@ -196,6 +198,12 @@ struct image;
 /* The PTX in what a program calls an image. */
 CUresult image_find(const void *data, struct image *ret_image);
 CUresult image_parse(const struct image *image, struct sim_module **ret_code, struct sim_log *log);
+/* Is it PTX, but for what other texts may define? */
+CUresult image_check_part(const struct image *image, struct sim_log *log);
+/* Is everything defined that CODE refers to? */
+CUresult image_complete(const struct sim_module *code, struct sim_log *log);
+/* A file's content and 16 bytes of zeros, heap. */
+CUresult image_file(const char *path, char **ret_data, size_t *ret_bytes);
 /* IMAGE's code with its variables in C's memory; one reference, the caller's; published. */
 CUresult module_load(struct CUctx_st *c, const struct image *image, struct CUmod_st **ret_module,
                      struct sim_log *log);

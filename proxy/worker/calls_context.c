@@ -101,6 +101,7 @@ static CUresult end_context(struct worker *w, struct worker_object *o)
 {
     uint64_t id = o->id;
     CUresult rc;
+    worker_end_links(w, id);
     if (!o->value) {
         rc = w->cu.cuCtxDestroy_v2(o->driver);
         forget_content(w, id);

@@ -4,7 +4,7 @@
 
 #include "internal.h"
 
-static struct image *find_image(struct worker *w, uint32_t id)
+struct image *worker_image(struct worker *w, uint32_t id)
 {
     for (unsigned i = 0; i < MAX_IMAGES; i++) {
         if (id && w->images[i].id == id)
@@ -13,7 +13,7 @@ static struct image *find_image(struct worker *w, uint32_t id)
     return NULL;
 }
 
-static void drop_image(struct image *image)
+void worker_drop_image(struct image *image)
 {
     free(image->data);
     *image = (struct image){0};
@@ -38,14 +38,14 @@ static struct image *new_image(struct worker *w, uint32_t id, uint64_t bytes)
 CUresult worker_image_part(struct worker *w, const struct idm_image_part_in *in,
                            struct idm_image_part_out *out)
 {
-    struct image *image = find_image(w, in->w.image);
+    struct image *image = worker_image(w, in->w.image);
     if (!image && in->w.at == 0)
         image = new_image(w, in->w.image, in->w.total);
     if (!image)
         return CUDA_ERROR_OUT_OF_MEMORY;
     /* Pieces come in order. */
     if (in->w.at != image->got || in->w.data_len > image->bytes - image->got) {
-        drop_image(image);
+        worker_drop_image(image);
         return worker_malformed(w);
     }
     memcpy(image->data + image->got, in->data, in->w.data_len);
@@ -66,7 +66,7 @@ static void set_option(struct jit *jit, CUjit_option option, uint64_t value)
     jit->value[jit->n++] = (void *)(uintptr_t)value;
 }
 
-static unsigned set_log(struct jit *jit, CUjit_option buffer, char *log, uint32_t bytes)
+unsigned worker_jit_log(struct jit *jit, CUjit_option buffer, char *log, uint32_t bytes)
 {
     if (!bytes)
         return 0;
@@ -76,20 +76,27 @@ static unsigned set_log(struct jit *jit, CUjit_option buffer, char *log, uint32_
     return jit->n - 1;
 }
 
-static CUresult take_options(struct worker *w, const struct load *l, struct jit *jit)
+CUresult worker_jit_options(struct worker *w, const void *options, uint32_t len, struct jit *jit)
 {
-    uint32_t n = l->options_len / (uint32_t)sizeof(struct idm_option);
-    if (n > IDM_MAX_OPTIONS || l->options_len % sizeof(struct idm_option))
+    uint32_t n = len / (uint32_t)sizeof(struct idm_option);
+    if (n > IDM_MAX_OPTIONS || len % sizeof(struct idm_option))
         return worker_malformed(w);
     for (uint32_t i = 0; i < n; i++) {
         struct idm_option o;
-        memcpy(&o, (const char *)l->options + i * sizeof(o), sizeof(o));
+        memcpy(&o, (const char *)options + i * sizeof(o), sizeof(o));
         if (!is_scalar(o.option))
             return CUDA_ERROR_INVALID_VALUE;
         set_option(jit, (CUjit_option)o.option, o.value);
     }
-    jit->info_size_at = set_log(jit, CU_JIT_INFO_LOG_BUFFER, w->info_log, l->info_log_bytes);
-    jit->error_size_at = set_log(jit, CU_JIT_ERROR_LOG_BUFFER, w->error_log, l->error_log_bytes);
+    return CUDA_SUCCESS;
+}
+
+static CUresult take_options(struct worker *w, const struct load *l, struct jit *jit)
+{
+    WORKER_TRY(worker_jit_options(w, l->options, l->options_len, jit));
+    jit->info_size_at = worker_jit_log(jit, CU_JIT_INFO_LOG_BUFFER, w->info_log, l->info_log_bytes);
+    jit->error_size_at =
+        worker_jit_log(jit, CU_JIT_ERROR_LOG_BUFFER, w->error_log, l->error_log_bytes);
     return CUDA_SUCCESS;
 }
 
@@ -102,7 +109,7 @@ CUresult worker_load(struct worker *w, struct load *l)
 {
     struct jit jit = {.n = 0};
     struct worker_object *o;
-    struct image *image = find_image(w, l->image);
+    struct image *image = worker_image(w, l->image);
     if (!image)
         return CUDA_ERROR_INVALID_IMAGE;
     CUresult rc = image->got == image->bytes ? worker_expect(w, l->kind, l->id, &o)
@@ -119,7 +126,7 @@ CUresult worker_load(struct worker *w, struct load *l)
         w->want_reply = true; /* nobody uses what didn't load */
         worker_born(w, o, l->id, driver, l->result);
     }
-    drop_image(image);
+    worker_drop_image(image);
     return rc;
 }
 

@@ -244,6 +244,15 @@ struct load {
 };
 
 CUresult worker_load(struct worker *w, struct load *l);
+/* The client's options, numbers all, for the driver. */
+CUresult worker_jit_options(struct worker *w, const void *options, uint32_t len, struct jit *jit);
+/* A log of at most BYTES (0: none), LOG having IDM_MAX_LOG_BYTES; where its size will be. */
+unsigned worker_jit_log(struct jit *jit, CUjit_option buffer, char *log, uint32_t bytes);
+
+struct image;
+/* The image with this number as far as it came; NULL: there is none. */
+struct image *worker_image(struct worker *w, uint32_t id);
+void worker_drop_image(struct image *image);
 
 /* The driver's attributes of FN, into w->function. */
 void worker_collect_attributes(struct worker *w, CUfunction fn);
@@ -261,6 +270,14 @@ struct image {
     uint64_t got;
     char *data;
 };
+
+/* --- calls_link.c ---------------------------------------------------------- */
+
+#define MAX_LINKS 16 /* at a time */
+
+struct link;
+/* Ends the links that belong to CONTEXT, before it ends; 0: all. */
+void worker_end_links(struct worker *w, uint64_t context);
 
 /* --- the whole ------------------------------------------------------------- */
 
@@ -297,6 +314,7 @@ struct worker {
     struct host_gate *host;
     struct share share;
     struct image images[MAX_IMAGES];
+    struct link *links[MAX_LINKS];
 
     /* The message at hand. */
     uint16_t type;
@@ -313,6 +331,8 @@ struct worker {
     struct idm_param params[IDM_MAX_PARAMS];
     struct idm_device_facts devices[8];
     struct idm_zone_client clients[PAGE_SLOTS];
+    char names[8192]; /* of functions; calls_query.c */
+    uint8_t tensor_map[IDM_TENSOR_MAP_BYTES];
     char kernel_driver[64]; /* version of the kernel's driver; "" unknown */
 };
 

@@ -103,7 +103,7 @@ static void devices(void)
     EXPECT(strcmp(name, "Test GPU") == 0);
     OK(cuDeviceGetName(name, 5, 1));
     EXPECT(strcmp(name, "Test") == 0);
-    OK(cuDeviceTotalMem(&bytes, 0));
+    OK(cuDeviceTotalMem_v2(&bytes, 0));
     EXPECT_EQ(bytes, 64 * MIB);
     OK(cuDeviceComputeCapability(&major, &minor, 0));
     EXPECT_EQ(major * 10 + minor, 90);

@@ -95,7 +95,7 @@ static void parse_type(struct param *p, char *token)
     if (p->type == T_CSTR && !(p->max = (unsigned)strtoul(rule, NULL, 10)))
         die("cstr needs (max)", "");
     static const char *const handles[] = {"context", "module", "function", "event",
-                                          "library", "kernel", "code"};
+                                          "library", "kernel", "link",     "code"};
     bool known = p->type != T_HANDLE;
     for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
         known = known || strcmp(handles[i], token) == 0;
