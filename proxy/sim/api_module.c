@@ -11,7 +11,6 @@
 #include "mem.h"
 #include "stream.h"
 
-#define CAPABILITY      90 /* sm_90 */
 #define MAX_JIT_OPTIONS 256u
 #define ELF_MAGIC       0x464c457fu
 #define FATBIN_MAGIC    0xba55ed50u
@@ -209,9 +208,9 @@ CUresult module_load(struct CUctx_st *c, const struct image *image, struct CUmod
     if (!m)
         return CUDA_ERROR_OUT_OF_MEMORY;
     TRY(image_parse(image, &m->code, log));
-    if (m->code->target > CAPABILITY) {
-        snprintf(log->text, sizeof(log->text), "PTX for sm_%u can't run on sm_%d", m->code->target,
-                 CAPABILITY);
+    if (m->code->target > sim.capability) {
+        snprintf(log->text, sizeof(log->text), "PTX for sm_%u can't run on sm_%u", m->code->target,
+                 sim.capability);
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
     }
     CUresult rc = place(c, m->code, log);

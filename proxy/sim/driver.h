@@ -33,7 +33,8 @@
 struct sim_driver {
     atomic_bool ready;
     unsigned devices;
-    uint64_t memory; /* bytes per device */
+    unsigned capability; /* 10 * major + minor */
+    uint64_t memory;     /* bytes per device */
     char name[128];
     unsigned cores;
     uint64_t max_steps;

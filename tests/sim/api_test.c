@@ -52,6 +52,8 @@ static void environment(void)
     EXPECT_EQ(init_with("GI_SIM_MEMORY", "2G"), 101);
     EXPECT_EQ(init_with("GI_SIM_CORES", "many"), CUDA_ERROR_INVALID_VALUE);
     EXPECT_EQ(init_with("GI_SIM_CORES", "1"), 101);
+    EXPECT_EQ(init_with("GI_SIM_CAPABILITY", "120"), 101);
+    EXPECT_EQ(init_with("GI_SIM_CAPABILITY", "74"), CUDA_ERROR_INVALID_VALUE);
 }
 
 static void errors(void)
