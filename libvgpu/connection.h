@@ -121,6 +121,8 @@ CUresult vg_send(uint16_t type, const struct idm_part *parts, unsigned n, struct
 struct vg_ticket *vg_withdraw(void (*arrived)(struct vg_ticket *, const void *, uint32_t));
 /* With vg.lock held: waits until something has come in (or the channel died). */
 void vg_pump(void);
+/* With vg.lock held: takes in what is there already. */
+void vg_glance(void);
 /* Waits for TICKET, then returns its result. */
 CUresult vg_await(struct vg_ticket *ticket);
 

@@ -11,9 +11,9 @@
 #include "memory.h"
 
 #define PAGE 4096ull
-/* All slots together fit a processor's second cache: what one side has written
- * the other reads from there. */
-#define MAX_SLOT (128ull << 10)
+/* Large enough that a message costs little beside its copy, small enough that the few under
+ * way stay in the caches: what one side has written the other reads from there. */
+#define MAX_SLOT (256ull << 10)
 
 /* Free pieces of the pinned part, by offset, never adjacent. */
 struct piece {
@@ -330,6 +330,8 @@ struct vg_slot *slot_take(bool may_wait)
     struct vg_slot *found = NULL;
     pin_slots();
     pthread_mutex_lock(&vg.lock);
+    /* The slot that was free last is warm still: ask for news before taking a colder one. */
+    vg_glance();
     while (!found && atomic_load(&vg.state) == VG_OPEN) {
         bool flying = false;
         for (unsigned i = 0; i < VG_SLOTS && !found; i++) {

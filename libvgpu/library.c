@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Libraries: the driver's own, loaded by it where they are used. Their kernels
  * are with the functions. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "client_calls.h"
 #include "handles.h"
@@ -68,32 +65,6 @@ VG_EXPORT CUresult cuLibraryLoadData(CUlibrary *library, const void *code,
     return load(library, code, 0, jit_options, jit_values, n_jit, options, n);
 }
 
-/* Heap, not empty. NULL: not to be had. By lseek: fstat's symbol is too new. */
-static char *read_file(const char *path, size_t *ret_size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return NULL;
-    off_t end = lseek(fd, 0, SEEK_END);
-    size_t size = end > 0 && (uint64_t)end <= IDM_MAX_IMAGE_BYTES ? (size_t)end : 0;
-    size_t got = 0;
-    char *data = size ? malloc(size) : NULL;
-    while (data && got < size) {
-        ssize_t k = pread(fd, data + got, size - got, (off_t)got);
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k <= 0)
-            break;
-        got += (size_t)k;
-    }
-    close(fd);
-    *ret_size = size;
-    if (data && got == size)
-        return data;
-    free(data);
-    return NULL;
-}
-
 VG_EXPORT CUresult cuLibraryLoadFromFile(CUlibrary *library, const char *path,
                                          CUjit_option *jit_options, void **jit_values,
                                          unsigned int n_jit, CUlibraryOption *options,
@@ -104,7 +75,7 @@ VG_EXPORT CUresult cuLibraryLoadFromFile(CUlibrary *library, const char *path,
     if (!library || !path)
         return CUDA_ERROR_INVALID_VALUE;
     size_t size;
-    char *data = read_file(path, &size);
+    char *data = load_file(path, &size);
     if (!data)
         return CUDA_ERROR_FILE_NOT_FOUND;
     CUresult rc = load(library, data, size, jit_options, jit_values, n_jit, options, n);

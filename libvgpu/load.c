@@ -2,8 +2,12 @@
 /* Images' way to the worker, piece by piece; the options of a load. */
 #include "load.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "client_calls.h"
 #include "handles.h"
@@ -97,24 +101,42 @@ static double now_ms(void)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
+struct load_request load_request(const struct load_options *o, uint64_t id)
+{
+    return (struct load_request){.id = id,
+                                 .info_log_bytes = log_room(o->info_log, o->info_bytes),
+                                 .error_log_bytes = log_room(o->error_log, o->error_bytes),
+                                 .options = o->wire,
+                                 .options_len = o->n * (uint32_t)sizeof(o->wire[0])};
+}
+
+CUresult load_result(const struct load_options *o, const struct load_answer *a)
+{
+    give_log(o->info_log, o->info_bytes, o->info_size, a->info_log, a->info_log_len);
+    give_log(o->error_log, o->error_bytes, o->error_size, a->error_log, a->error_log_len);
+    return a->result;
+}
+
 /* With `loading` held. */
-static CUresult load(const void *image, uint64_t bytes, uint64_t id, const struct load_options *o,
-                     load_ask *ask)
+static CUresult send_and_ask(const void *image, uint64_t bytes, struct load_request *r,
+                             const struct load_options *o, load_ask *ask)
 {
     struct load_answer a = {.result = CUDA_ERROR_UNKNOWN};
     if (++last_image == 0)
         last_image = 1;
     VG_TRY(send_image(image, bytes, last_image));
-    const struct load_request r = {.id = id,
-                                   .image = last_image,
-                                   .info_log_bytes = log_room(o->info_log, o->info_bytes),
-                                   .error_log_bytes = log_room(o->error_log, o->error_bytes),
-                                   .options = o->wire,
-                                   .options_len = o->n * (uint32_t)sizeof(o->wire[0])};
-    VG_TRY(ask(&r, &a));
-    give_log(o->info_log, o->info_bytes, o->info_size, a.info_log, a.info_log_len);
-    give_log(o->error_log, o->error_bytes, o->error_size, a.error_log, a.error_log_len);
-    return a.result;
+    r->image = last_image;
+    VG_TRY(ask(r, &a));
+    return load_result(o, &a);
+}
+
+CUresult load_send(const void *image, uint64_t bytes, struct load_request *r,
+                   const struct load_options *o, load_ask *ask)
+{
+    pthread_mutex_lock(&loading);
+    CUresult rc = send_and_ask(image, bytes, r, o, ask);
+    pthread_mutex_unlock(&loading);
+    return rc;
 }
 
 CUresult load_image(enum idm_kind kind, const void *image, uint64_t bytes,
@@ -129,9 +151,8 @@ CUresult load_image(enum idm_kind kind, const void *image, uint64_t bytes,
         return CUDA_ERROR_INVALID_IMAGE;
     double start = now_ms();
     VG_TRY(vg_new(kind, &id));
-    pthread_mutex_lock(&loading);
-    CUresult rc = load(image, bytes, id, o, ask);
-    pthread_mutex_unlock(&loading);
+    struct load_request r = load_request(o, id);
+    CUresult rc = load_send(image, bytes, &r, o, ask);
     if (o->wall_time) {
         float ms = (float)(now_ms() - start);
         memcpy((void *)o->wall_time, &ms, sizeof(ms));
@@ -141,4 +162,30 @@ CUresult load_image(enum idm_kind kind, const void *image, uint64_t bytes,
     else
         *ret_id = id;
     return rc;
+}
+
+/* By lseek: fstat's symbol is too new. */
+char *load_file(const char *path, size_t *ret_size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    off_t end = lseek(fd, 0, SEEK_END);
+    size_t size = end > 0 && (uint64_t)end <= IDM_MAX_IMAGE_BYTES ? (size_t)end : 0;
+    size_t got = 0;
+    char *data = size ? malloc(size) : NULL;
+    while (data && got < size) {
+        ssize_t k = pread(fd, data + got, size - got, (off_t)got);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k <= 0)
+            break;
+        got += (size_t)k;
+    }
+    close(fd);
+    *ret_size = size;
+    if (data && got == size)
+        return data;
+    free(data);
+    return NULL;
 }

@@ -27,6 +27,7 @@ struct load_request {
     uint32_t error_log_bytes;
     uint32_t options_len;
     const void *options;
+    const void *more; /* the asker's */
 };
 
 struct load_answer {
@@ -47,5 +48,16 @@ CUresult load_options(struct load_options *o, unsigned n, const CUjit_option *op
  * new object of KIND. Thread-safe; on failure there is no object. */
 CUresult load_image(enum idm_kind kind, const void *image, uint64_t bytes,
                     const struct load_options *o, load_ask *ask, uint64_t *ret_id);
+
+/* What O says of a request about ID; the image's number is load_send's. */
+struct load_request load_request(const struct load_options *o, uint64_t id);
+/* Sends IMAGE, then asks with R, of which it is the image; the logs go where O says. Thread-safe.
+ */
+CUresult load_send(const void *image, uint64_t bytes, struct load_request *r,
+                   const struct load_options *o, load_ask *ask);
+/* Gives the program the answer's logs; the answer's result. */
+CUresult load_result(const struct load_options *o, const struct load_answer *a);
+/* A file's content, heap, not empty. NULL: not to be had, or too much for an image. */
+char *load_file(const char *path, size_t *ret_size);
 
 #endif

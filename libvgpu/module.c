@@ -2,6 +2,7 @@
 /* Modules, their functions and globals. */
 #include "module.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "client_calls.h"
@@ -13,6 +14,7 @@
 void module_forked(void)
 {
     load_forked();
+    link_forked();
     function_forked();
 }
 
@@ -51,6 +53,25 @@ VG_EXPORT CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsig
 VG_EXPORT CUresult cuModuleLoadData(CUmodule *module, const void *image)
 {
     return cuModuleLoadDataEx(module, image, 0, NULL, NULL);
+}
+
+VG_EXPORT CUresult cuModuleLoad(CUmodule *module, const char *path)
+{
+    struct load_options o;
+    uint64_t id;
+    size_t size;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    VG_TRY(load_options(&o, 0, NULL, NULL));
+    if (!module || !path)
+        return CUDA_ERROR_INVALID_VALUE;
+    char *data = load_file(path, &size);
+    if (!data)
+        return CUDA_ERROR_FILE_NOT_FOUND;
+    CUresult rc = load_image(IDM_KIND_module, data, size, &o, ask_load, &id);
+    free(data);
+    if (rc == CUDA_SUCCESS)
+        *module = vg_pointer(id);
+    return rc;
 }
 
 VG_EXPORT CUresult cuModuleLoadFatBinary(CUmodule *module, const void *image)

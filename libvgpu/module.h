@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 void module_forked(void);
+void link_forked(void);
 
 /* Length of a module's image in memory: PTX text with its NUL, an ELF file
  * (cubin), or a fat binary. 0: none of these, or longer than IDM_MAX_IMAGE_BYTES.

@@ -177,6 +177,12 @@ void vg_pump(void)
     vg.waiting--;
 }
 
+void vg_glance(void)
+{
+    if (!vg.reading && idm_ready(&vg.in))
+        read_answers();
+}
+
 struct vg_ticket *vg_withdraw(void (*arrived)(struct vg_ticket *, const void *, uint32_t))
 {
     for (struct vg_ticket **at = &vg.tickets; *at; at = &(*at)->next) {

@@ -296,12 +296,6 @@ typedef enum CUdriverProcAddressQueryResult_enum {
 #define CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM 0x2
 
 /* Current names of calls whose signature changed once. */
-#define cuCtxCreate               cuCtxCreate_v2
-#define cuCtxDestroy              cuCtxDestroy_v2
-#define cuCtxPushCurrent          cuCtxPushCurrent_v2
-#define cuCtxPopCurrent           cuCtxPopCurrent_v2
-#define cuDeviceTotalMem          cuDeviceTotalMem_v2
-#define cuEventDestroy            cuEventDestroy_v2
 #define cuMemAlloc                cuMemAlloc_v2
 #define cuMemAllocHost            cuMemAllocHost_v2
 #define cuMemFree                 cuMemFree_v2
@@ -318,8 +312,6 @@ typedef enum CUdriverProcAddressQueryResult_enum {
 #define cuMemsetD16               cuMemsetD16_v2
 #define cuMemsetD32               cuMemsetD32_v2
 #define cuMemsetD8                cuMemsetD8_v2
-#define cuModuleGetGlobal         cuModuleGetGlobal_v2
-#define cuStreamDestroy           cuStreamDestroy_v2
 
 CUresult cuInit(unsigned int flags);
 CUresult cuDriverGetVersion(int *version);
@@ -445,5 +437,7 @@ CUresult cuEventDestroy_v2(CUevent event);
 #endif
 
 #include "idm/cuda_abi_more.h"
+
+#include "idm/cuda_abi_link.h"
 
 #endif

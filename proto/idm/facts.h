@@ -131,6 +131,23 @@ struct idm_graph_ops {
     uint32_t pad_;
 }; /* ops */
 
+/* cuTensorMapEncode*: what the call's parameters are, as far as it has them. */
+#define IDM_TENSOR_MAP_RANK  5
+#define IDM_TENSOR_MAP_BYTES 128
+struct idm_tensor_map {
+    uint64_t address;
+    uint64_t dim[IDM_TENSOR_MAP_RANK];
+    uint64_t stride[IDM_TENSOR_MAP_RANK];
+    uint32_t box[IDM_TENSOR_MAP_RANK];
+    uint32_t element_stride[IDM_TENSOR_MAP_RANK];
+    int32_t lower[IDM_TENSOR_MAP_RANK];
+    int32_t upper[IDM_TENSOR_MAP_RANK];
+    uint32_t type, rank;
+    uint32_t channels, pixels;
+    uint32_t interleave, mode, swizzle, promotion, fill;
+    uint32_t pad_;
+};
+
 /* image_part: bytes of one module's image, and of a piece. */
 #define IDM_MAX_IMAGE_BYTES (512ull << 20)
 

@@ -26,6 +26,7 @@ enum idm_kind {
     IDM_KIND_array = 17,
     IDM_KIND_mipmap = 18,
     IDM_KIND_graph = 20, /* an executable one */
+    IDM_KIND_link = 24,
     IDM_KIND_code = 63,  /* in descriptions: a function or a kernel */
 };
 

@@ -70,6 +70,8 @@ CUresult context_new(int device, unsigned flags, bool is_primary, struct CUctx_s
     struct CUctx_st *c = object_new(OBJECT_CONTEXT, sizeof(*c), NULL, context_free);
     if (!c)
         return CUDA_ERROR_OUT_OF_MEMORY;
+    static atomic_ullong last_id;
+    c->id = ++last_id;
     c->device = device;
     c->flags = flags;
     c->primary = is_primary;
@@ -229,6 +231,72 @@ CUresult cuCtxGetFlags(unsigned int *flags)
         return CUDA_ERROR_INVALID_VALUE;
     *flags = c->flags;
     return CUDA_SUCCESS;
+}
+
+/* Of the flags of its creation those that say how to wait. */
+CUresult cuCtxSetFlags(unsigned int flags)
+{
+    struct CUctx_st *c;
+    TRY(sim_context(&c));
+    TRY(check_flags(flags));
+    c->flags = flags;
+    return CUDA_SUCCESS;
+}
+
+/* CTX's, or the current context, held. */
+static CUresult given_context(CUcontext ctx, struct CUctx_st **ret)
+{
+    TRY(sim_enter());
+    struct CUctx_st *c = ctx ? find_context(ctx) : thread_top();
+    if (!c)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    if (!ctx)
+        object_hold(&c->o);
+    *ret = c;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetId(CUcontext ctx, unsigned long long *id)
+{
+    PUT_LATER(CUctx_st) *c = NULL;
+    TRY(given_context(ctx, &c));
+    if (!id)
+        return CUDA_ERROR_INVALID_VALUE;
+    *id = c->id;
+    return CUDA_SUCCESS;
+}
+
+/* All its streams, by waiting for them: later than a GPU would, never earlier. */
+CUresult cuCtxRecordEvent(CUcontext ctx, CUevent event)
+{
+    PUT_LATER(CUctx_st) *c = NULL;
+    TRY(given_context(ctx, &c));
+    PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);
+    if (!e || e->o.context != c)
+        return CUDA_ERROR_INVALID_HANDLE;
+    sched_drain(c);
+    return event_record(e, c->legacy);
+}
+
+CUresult cuCtxWaitEvent(CUcontext ctx, CUevent event)
+{
+    PUT_LATER(CUctx_st) *c = NULL;
+    TRY(given_context(ctx, &c));
+    PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);
+    return e ? event_wait(e) : CUDA_ERROR_INVALID_HANDLE;
+}
+
+/* Nobody listens. */
+CUresult cuProfilerStart(void)
+{
+    struct CUctx_st *c;
+    return sim_context(&c);
+}
+
+CUresult cuProfilerStop(void)
+{
+    struct CUctx_st *c;
+    return sim_context(&c);
 }
 
 CUresult cuCtxGetApiVersion(CUcontext ctx, unsigned int *version)

@@ -37,8 +37,6 @@ static const int attributes[LAST_ATTRIBUTE + 1] = {
     [CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT] = 2,
     [CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING] = 1,
     [CU_DEVICE_ATTRIBUTE_TEXTURE_PITCH_ALIGNMENT] = 32,
-    [CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR] = 9,
-    [CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR] = 0,
     [CU_DEVICE_ATTRIBUTE_STREAM_PRIORITIES_SUPPORTED] = 1,
     [CU_DEVICE_ATTRIBUTE_GLOBAL_L1_CACHE_SUPPORTED] = 1,
     [CU_DEVICE_ATTRIBUTE_LOCAL_L1_CACHE_SUPPORTED] = 1,
@@ -132,7 +130,19 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attrib, CUdevice de
     if (!value || (int)attrib < 1 || (int)attrib > LAST_ATTRIBUTE)
         return CUDA_ERROR_INVALID_VALUE;
     TRY(check_device(dev));
-    *value = attrib == CU_DEVICE_ATTRIBUTE_PCI_BUS_ID ? FIRST_BUS + dev : attributes[attrib];
+    switch (attrib) {
+    case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
+        *value = FIRST_BUS + dev;
+        break;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
+        *value = (int)(sim.capability / 10);
+        break;
+    case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
+        *value = (int)(sim.capability % 10);
+        break;
+    default:
+        *value = attributes[attrib];
+    }
     return CUDA_SUCCESS;
 }
 
@@ -178,7 +188,7 @@ CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice dev)
     if (!major || !minor)
         return CUDA_ERROR_INVALID_VALUE;
     TRY(check_device(dev));
-    *major = attributes[CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR];
-    *minor = attributes[CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR];
+    *major = (int)(sim.capability / 10);
+    *minor = (int)(sim.capability % 10);
     return CUDA_SUCCESS;
 }

@@ -11,7 +11,8 @@
 #include "mem.h"
 #include "stream.h"
 
-struct sim_driver sim = {.devices = 1, .memory = 4ull << 30, .name = "Simulated GPU"};
+struct sim_driver sim = {
+    .devices = 1, .capability = 90, .memory = 4ull << 30, .name = "Simulated GPU"};
 
 /* NAME's number with an optional suffix, within [LOW, HIGH]. Unset: *RET stays. */
 static bool number(const char *name, bool suffix, uint64_t low, uint64_t high, uint64_t *ret)
@@ -42,14 +43,17 @@ static bool number(const char *name, bool suffix, uint64_t low, uint64_t high, u
 static bool read_environment(void)
 {
     uint64_t devices = sim.devices;
+    uint64_t capability = sim.capability;
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t cores = online > 8 ? 8 : online < 1 ? 1 : (uint64_t)online;
     if (!number("GI_SIM_DEVICES", false, 1, SIM_MAX_DEVICES, &devices) ||
         !number("GI_SIM_MEMORY", true, 1u << 20, 1ull << 40, &sim.memory) ||
         !number("GI_SIM_CORES", false, 1, 256, &cores) ||
+        !number("GI_SIM_CAPABILITY", false, 75, 129, &capability) ||
         !number("GI_SIM_MAX_STEPS", false, 0, UINT64_MAX >> 1, &sim.max_steps))
         return false;
     sim.devices = (unsigned)devices;
+    sim.capability = (unsigned)capability;
     sim.cores = (unsigned)cores;
     const char *name = getenv("GI_SIM_NAME");
     if (!name || !*name)

@@ -8,7 +8,6 @@
 #include "mem.h"
 #include "stream.h"
 
-#define CAPABILITY     90
 #define MAX_GRID_X     0x7fffffffu
 #define MAX_GRID_YZ    65535u
 #define MAX_BLOCK_Z    64u
@@ -70,7 +69,7 @@ CUresult function_attribute(const struct sim_func *code, const struct sim_module
         *value = (int)module->target;
         break;
     case CU_FUNC_ATTRIBUTE_BINARY_VERSION:
-        *value = CAPABILITY;
+        *value = (int)sim.capability;
         break;
     case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
         *value = (int)max_dynamic;

@@ -3,12 +3,8 @@
  * Libraries: images that belong to no context. Where a kernel is used, its
  * library is loaded, as a module, when that context first needs it.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "mem.h"
 #include "stream.h"
@@ -126,43 +122,16 @@ CUresult cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *j
     return CUDA_SUCCESS;
 }
 
-static CUresult read_file(const char *path, char **ret_data)
-{
-    struct stat st;
-    CUresult rc = CUDA_ERROR_FILE_NOT_FOUND;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return rc;
-    char *data = NULL;
-    size_t got = 0;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-        data = calloc(1, (size_t)st.st_size + 16); /* text has an end */
-    while (data && got < (size_t)st.st_size) {
-        ssize_t k = read(fd, data + got, (size_t)st.st_size - got);
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k <= 0)
-            break;
-        got += (size_t)k;
-    }
-    close(fd);
-    if (data && got == (size_t)st.st_size) {
-        *ret_data = data;
-        return CUDA_SUCCESS;
-    }
-    free(data);
-    return rc;
-}
-
 CUresult cuLibraryLoadFromFile(CUlibrary *library, const char *path, CUjit_option *jit_opts,
                                void **jit_values, unsigned int n_jit, CUlibraryOption *options,
                                void **values, unsigned int n)
 {
     char *data = NULL;
+    size_t bytes;
     TRY(sim_enter());
     if (!library || !path)
         return CUDA_ERROR_INVALID_VALUE;
-    TRY(read_file(path, &data));
+    TRY(image_file(path, &data, &bytes));
     CUresult rc = cuLibraryLoadData(library, data, jit_opts, jit_values, n_jit, options, values, n);
     free(data);
     return rc;
@@ -372,6 +341,23 @@ CUresult cuLibraryGetKernelCount(unsigned int *count, CUlibrary library)
     for (uint32_t i = 0; i < l->code->nfuncs; i++)
         n += l->code->funcs[i]->entry && l->code->funcs[i]->defined;
     *count = n;
+    return CUDA_SUCCESS;
+}
+
+/* The table keeps a library's kernels by its own; here each asking makes new ones. */
+CUresult cuLibraryEnumerateKernels(CUkernel *kernels, unsigned int n, CUlibrary library)
+{
+    PUT_LATER(CUlib_st) *l = NULL;
+    unsigned got = 0;
+    TRY(sim_enter());
+    if (!kernels || !n)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_library(library, &l));
+    for (uint32_t i = 0; i < l->code->nfuncs && got < n; i++) {
+        const struct sim_func *f = l->code->funcs[i];
+        if (f->entry && f->defined)
+            TRY(cuLibraryGetKernel(&kernels[got++], library, f->name));
+    }
     return CUDA_SUCCESS;
 }
 

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Modules: PTX text or a fatbin with such, its variables placed in the context's device memory. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "mem.h"
 #include "stream.h"
 
-#define CAPABILITY      90 /* sm_90 */
 #define MAX_JIT_OPTIONS 256u
 #define ELF_MAGIC       0x464c457fu
 #define FATBIN_MAGIC    0xba55ed50u
@@ -103,13 +106,68 @@ CUresult image_find(const void *data, struct image *ret_image)
     return CUDA_SUCCESS;
 }
 
-CUresult image_parse(const struct image *image, struct sim_module **ret_code, struct sim_log *log)
+static CUresult parse_result(int rc, const struct sim_log *log)
 {
-    if (sim_parse(image->text, image->len, ret_code, log) == 0)
+    if (rc == 0)
         return CUDA_SUCCESS;
     if (log->unsupported_version)
         return CUDA_ERROR_UNSUPPORTED_PTX_VERSION;
     return log->no_memory ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_PTX;
+}
+
+CUresult image_parse(const struct image *image, struct sim_module **ret_code, struct sim_log *log)
+{
+    return parse_result(sim_parse(image->text, image->len, ret_code, log), log);
+}
+
+CUresult image_check_part(const struct image *image, struct sim_log *log)
+{
+    struct sim_module *code = NULL;
+    CUresult rc = parse_result(sim_parse_part(image->text, image->len, &code, log), log);
+    if (rc == CUDA_SUCCESS)
+        sim_module_free(code);
+    return rc;
+}
+
+CUresult image_file(const char *path, char **ret_data, size_t *ret_bytes)
+{
+    struct stat st;
+    CUresult rc = CUDA_ERROR_FILE_NOT_FOUND;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return rc;
+    char *data = NULL;
+    size_t got = 0;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        data = calloc(1, (size_t)st.st_size + 16); /* text has an end */
+    while (data && got < (size_t)st.st_size) {
+        ssize_t k = read(fd, data + got, (size_t)st.st_size - got);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k <= 0)
+            break;
+        got += (size_t)k;
+    }
+    close(fd);
+    if (data && got == (size_t)st.st_size) {
+        *ret_data = data;
+        *ret_bytes = got;
+        return CUDA_SUCCESS;
+    }
+    free(data);
+    return rc;
+}
+
+CUresult image_complete(const struct sim_module *code, struct sim_log *log)
+{
+    for (uint32_t i = 0; i < code->nvars; i++) {
+        if (!code->vars[i].ext)
+            continue;
+        snprintf(log->text, sizeof(log->text), "undefined reference to '%.200s'",
+                 code->vars[i].name);
+        return CUDA_ERROR_INVALID_PTX;
+    }
+    return CUDA_SUCCESS;
 }
 
 /* On failure the variables placed so far stay in the list with their addresses. */
@@ -118,12 +176,9 @@ static CUresult place(struct CUctx_st *c, struct sim_module *code, const struct 
 {
     for (uint32_t i = 0; i < code->nvars; i++)
         code->vars[i].address = 0;
+    TRY(image_complete(code, log));
     for (uint32_t i = 0; i < code->nvars; i++) {
         struct sim_var *v = &code->vars[i];
-        if (v->ext) {
-            snprintf(log->text, sizeof(log->text), "undefined reference to '%.200s'", v->name);
-            return CUDA_ERROR_INVALID_PTX;
-        }
         if (shared && v->managed) {
             v->address = shared->vars[i].address;
             v->foreign = true;
@@ -161,9 +216,9 @@ CUresult module_load(struct CUctx_st *c, const struct image *image, const struct
     if (!m)
         return CUDA_ERROR_OUT_OF_MEMORY;
     TRY(image_parse(image, &m->code, log));
-    if (m->code->target > CAPABILITY) {
-        snprintf(log->text, sizeof(log->text), "PTX for sm_%u can't run on sm_%d", m->code->target,
-                 CAPABILITY);
+    if (m->code->target > sim.capability) {
+        snprintf(log->text, sizeof(log->text), "PTX for sm_%u can't run on sm_%u", m->code->target,
+                 sim.capability);
         return CUDA_ERROR_NO_BINARY_FOR_GPU;
     }
     CUresult rc = place(c, m->code, shared, log);
@@ -206,6 +261,20 @@ CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int n,
 CUresult cuModuleLoadData(CUmodule *module, const void *image)
 {
     return cuModuleLoadDataEx(module, image, 0, NULL, NULL);
+}
+
+CUresult cuModuleLoad(CUmodule *module, const char *path)
+{
+    struct CUctx_st *c;
+    char *data = NULL;
+    size_t bytes;
+    TRY(sim_context(&c));
+    if (!module || !path)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(image_file(path, &data, &bytes));
+    CUresult rc = cuModuleLoadDataEx(module, data, 0, NULL, NULL);
+    free(data);
+    return rc;
 }
 
 CUresult cuModuleLoadFatBinary(CUmodule *module, const void *image)
@@ -307,4 +376,57 @@ CUresult cuModuleGetGlobal_v2(CUdeviceptr *ptr, size_t *bytes, CUmodule module, 
     if (bytes)
         *bytes = v->size;
     return CUDA_SUCCESS;
+}
+
+CUresult cuModuleGetFunctionCount(unsigned int *count, CUmodule module)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUmod_st) *m = NULL;
+    unsigned n = 0;
+    TRY(sim_context(&c));
+    if (!count)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_module(c, module, &m));
+    for (uint32_t i = 0; i < m->code->nfuncs; i++)
+        n += m->code->funcs[i]->entry && m->code->funcs[i]->defined;
+    *count = n;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuModuleEnumerateFunctions(CUfunction *functions, unsigned int n, CUmodule module)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUmod_st) *m = NULL;
+    unsigned got = 0;
+    TRY(sim_context(&c));
+    if (!functions || !n)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(find_module(c, module, &m));
+    for (uint32_t i = 0; i < m->code->nfuncs && got < n; i++) {
+        const struct sim_func *f = m->code->funcs[i];
+        if (f->entry && f->defined)
+            TRY(cuModuleGetFunction(&functions[got++], module, f->name));
+    }
+    return CUDA_SUCCESS;
+}
+
+/* Whoever has its handle has it loaded. */
+CUresult cuFuncIsLoaded(CUfunctionLoadingState *state, CUfunction fn)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUfunc_st) *f = NULL;
+    TRY(sim_context(&c));
+    if (!state)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(function_find(c, fn, &f));
+    *state = CU_FUNCTION_LOADING_STATE_LOADED;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuFuncLoad(CUfunction fn)
+{
+    struct CUctx_st *c;
+    PUT_LATER(CUfunc_st) *f = NULL;
+    TRY(sim_context(&c));
+    return function_find(c, fn, &f);
 }

@@ -33,7 +33,8 @@
 struct sim_driver {
     atomic_bool ready;
     unsigned devices;
-    uint64_t memory; /* bytes per device */
+    unsigned capability; /* 10 * major + minor */
+    uint64_t memory;     /* bytes per device */
     char name[128];
     unsigned cores;
     uint64_t max_steps;
@@ -52,7 +53,8 @@ enum object_kind {
     OBJECT_KERNEL,
     OBJECT_MEMORY,
     OBJECT_ARRAY,
-    OBJECT_MIPMAP
+    OBJECT_MIPMAP,
+    OBJECT_LINK
 };
 
 struct object {
@@ -89,6 +91,7 @@ void object_kill_kernels(const struct CUlib_st *library);
 
 struct CUctx_st {
     struct object o;
+    uint64_t id; /* no other context has or had it */
     int device;
     bool primary;
     unsigned flags;
@@ -199,6 +202,12 @@ struct image;
 /* The PTX in what a program calls an image. */
 CUresult image_find(const void *data, struct image *ret_image);
 CUresult image_parse(const struct image *image, struct sim_module **ret_code, struct sim_log *log);
+/* Is it PTX, but for what other texts may define? */
+CUresult image_check_part(const struct image *image, struct sim_log *log);
+/* Is everything defined that CODE refers to? */
+CUresult image_complete(const struct sim_module *code, struct sim_log *log);
+/* A file's content and 16 bytes of zeros, heap. */
+CUresult image_file(const char *path, char **ret_data, size_t *ret_bytes);
 /* IMAGE's code with its variables in C's memory, but for managed ones that SHARED (NULL: none;
  * of the same image) has already; one reference, the caller's; published. */
 CUresult module_load(struct CUctx_st *c, const struct image *image, const struct sim_module *shared,

@@ -21,7 +21,6 @@
 #define FLAG_LZ4       0x2000u
 #define FLAG_ZSTD      0x8000u
 #define FLAG_ARCH_ONLY 0x100000u /* sm_90a and the like: for that one alone */
-#define CAPABILITY     90
 #ifdef GI_HAVE_ZSTD
 #define UNREADABLE FLAG_ARCH_ONLY
 #else
@@ -100,7 +99,7 @@ static CUresult open_entry(const struct found *f, struct image *ret_image)
 
 static bool is_better(const struct entry *e, const struct entry *best)
 {
-    return e->kind == KIND_PTX && e->sm > best->sm && e->sm <= CAPABILITY &&
+    return e->kind == KIND_PTX && e->sm > best->sm && e->sm <= sim.capability &&
            !(e->flags & UNREADABLE);
 }
 

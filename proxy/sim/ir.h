@@ -269,6 +269,9 @@ struct sim_log {
  * Returns 0, or -1 with the reason in LOG. Thread-safe.
  */
 int sim_parse(const char *text, size_t len, struct sim_module **ret_module, struct sim_log *log);
+/* The same for a text that is to be linked: what it calls may be another's. It can't run. */
+int sim_parse_part(const char *text, size_t len, struct sim_module **ret_module,
+                   struct sim_log *log);
 /* All vars[].address are set: writes them where they are used (and into vars[].init). */
 void sim_module_link(struct sim_module *m);
 struct sim_func *sim_module_func(struct sim_module *m, const char *name);

@@ -447,6 +447,11 @@ static void parse_module(struct parser *p)
         }
     }
     p->m->shared_bytes = (uint32_t)p->shared_used;
+}
+
+/* What is called is there, and as it is called. */
+static void check_calls(struct parser *p)
+{
     for (uint32_t i = 0; i < p->m->nfuncs; i++) {
         struct sim_func *f = p->m->funcs[i];
         for (uint32_t k = 0; f->defined && k < f->ncode; k++) {
@@ -464,7 +469,8 @@ static void parse_module(struct parser *p)
     }
 }
 
-int sim_parse(const char *text, size_t len, struct sim_module **ret_module, struct sim_log *log)
+static int parse(const char *text, size_t len, bool whole, struct sim_module **ret_module,
+                 struct sim_log *log)
 {
     *log = (struct sim_log){0};
     if (len > SIM_MAX_TEXT) {
@@ -487,6 +493,8 @@ int sim_parse(const char *text, size_t len, struct sim_module **ret_module, stru
         if (!setjmp(p->fail)) {
             p->scopes = parse_grow(p, NULL, 0, &p->scopes_cap, sizeof(struct scope), 1u << 20, "");
             parse_module(p);
+            if (whole)
+                check_calls(p);
             rc = 0;
         }
     }
@@ -497,6 +505,17 @@ int sim_parse(const char *text, size_t len, struct sim_module **ret_module, stru
     else
         *ret_module = m;
     return rc;
+}
+
+int sim_parse(const char *text, size_t len, struct sim_module **ret_module, struct sim_log *log)
+{
+    return parse(text, len, true, ret_module, log);
+}
+
+int sim_parse_part(const char *text, size_t len, struct sim_module **ret_module,
+                   struct sim_log *log)
+{
+    return parse(text, len, false, ret_module, log);
 }
 
 /* ---- after the parse ---- */

@@ -102,6 +102,7 @@ static CUresult end_context(struct worker *w, struct worker_object *o)
     uint64_t id = o->id;
     CUresult rc;
     worker_graphs_end(w, id);
+    worker_end_links(w, id);
     if (!o->value) {
         rc = w->cu.cuCtxDestroy_v2(o->driver);
         forget_content(w, id);

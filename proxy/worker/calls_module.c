@@ -66,7 +66,7 @@ static void set_option(struct jit *jit, CUjit_option option, uint64_t value)
     jit->value[jit->n++] = (void *)(uintptr_t)value;
 }
 
-static unsigned set_log(struct jit *jit, CUjit_option buffer, char *log, uint32_t bytes)
+unsigned worker_jit_log(struct jit *jit, CUjit_option buffer, char *log, uint32_t bytes)
 {
     if (!bytes)
         return 0;
@@ -76,20 +76,27 @@ static unsigned set_log(struct jit *jit, CUjit_option buffer, char *log, uint32_
     return jit->n - 1;
 }
 
-static CUresult take_options(struct worker *w, const struct load *l, struct jit *jit)
+CUresult worker_jit_options(struct worker *w, const void *options, uint32_t len, struct jit *jit)
 {
-    uint32_t n = l->options_len / (uint32_t)sizeof(struct idm_option);
-    if (n > IDM_MAX_OPTIONS || l->options_len % sizeof(struct idm_option))
+    uint32_t n = len / (uint32_t)sizeof(struct idm_option);
+    if (n > IDM_MAX_OPTIONS || len % sizeof(struct idm_option))
         return worker_malformed(w);
     for (uint32_t i = 0; i < n; i++) {
         struct idm_option o;
-        memcpy(&o, (const char *)l->options + i * sizeof(o), sizeof(o));
+        memcpy(&o, (const char *)options + i * sizeof(o), sizeof(o));
         if (!is_scalar(o.option))
             return CUDA_ERROR_INVALID_VALUE;
         set_option(jit, (CUjit_option)o.option, o.value);
     }
-    jit->info_size_at = set_log(jit, CU_JIT_INFO_LOG_BUFFER, w->info_log, l->info_log_bytes);
-    jit->error_size_at = set_log(jit, CU_JIT_ERROR_LOG_BUFFER, w->error_log, l->error_log_bytes);
+    return CUDA_SUCCESS;
+}
+
+static CUresult take_options(struct worker *w, const struct load *l, struct jit *jit)
+{
+    WORKER_TRY(worker_jit_options(w, l->options, l->options_len, jit));
+    jit->info_size_at = worker_jit_log(jit, CU_JIT_INFO_LOG_BUFFER, w->info_log, l->info_log_bytes);
+    jit->error_size_at =
+        worker_jit_log(jit, CU_JIT_ERROR_LOG_BUFFER, w->error_log, l->error_log_bytes);
     return CUDA_SUCCESS;
 }
 

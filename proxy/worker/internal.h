@@ -277,6 +277,13 @@ struct load {
 
 struct image;
 CUresult worker_load(struct worker *w, struct load *l);
+/* The client's options, numbers all, for the driver. */
+CUresult worker_jit_options(struct worker *w, const void *options, uint32_t len, struct jit *jit);
+/* A log of at most BYTES (0: none), LOG having IDM_MAX_LOG_BYTES; where its size will be. */
+unsigned worker_jit_log(struct jit *jit, CUjit_option buffer, char *log, uint32_t bytes);
+
+struct image;
+void worker_drop_image(struct image *image);
 
 /* The driver's attributes of FN, into w->function. */
 void worker_collect_attributes(struct worker *w, CUfunction fn);
@@ -298,6 +305,14 @@ struct image {
     uint64_t got;
     char *data;
 };
+
+/* --- calls_link.c ---------------------------------------------------------- */
+
+#define MAX_LINKS 16 /* at a time */
+
+struct link;
+/* Ends the links that belong to CONTEXT, before it ends; 0: all. */
+void worker_end_links(struct worker *w, uint64_t context);
 
 /* --- the whole ------------------------------------------------------------- */
 
@@ -335,6 +350,7 @@ struct worker {
     struct host_gate *host;
     struct share share;
     struct image images[MAX_IMAGES];
+    struct link *links[MAX_LINKS];
 
     /* The message at hand. */
     uint16_t type;
@@ -352,6 +368,8 @@ struct worker {
     struct idm_device_facts devices[8];
     CUlaunchAttributeValue attribute;
     struct idm_zone_client clients[PAGE_SLOTS];
+    char names[8192]; /* of functions; calls_query.c */
+    uint8_t tensor_map[IDM_TENSOR_MAP_BYTES];
     char kernel_driver[64]; /* version of the kernel's driver; "" unknown */
 };
 

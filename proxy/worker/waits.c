@@ -38,6 +38,12 @@ static CUresult take_event(struct worker *w, CUevent *ret_event)
     return w->cu.cuEventCreate(ret_event, CU_EVENT_DISABLE_TIMING);
 }
 
+/* All spare events must fit when those of the items come back, too. */
+static bool is_full(const struct waits *q)
+{
+    return q->n_items + q->n_spare >= MAX_WAIT_ITEMS;
+}
+
 static void give_event(struct worker *w, const struct wait_item *item)
 {
     struct waits *q = &w->waits;
@@ -76,8 +82,7 @@ void worker_keep_answer(struct worker *w, const struct idm_part *fixed)
 static bool add_item(struct worker *w, uint32_t wait, CUevent event, bool pooled)
 {
     struct waits *q = &w->waits;
-    /* Spare events must fit when all come back. */
-    if (q->n_items + q->n_spare >= MAX_WAIT_ITEMS)
+    if (is_full(q))
         return false;
     q->items[q->n_items++] = (struct wait_item){.wait = wait,
                                                 .context = w->context,
@@ -88,12 +93,17 @@ static bool add_item(struct worker *w, uint32_t wait, CUevent event, bool pooled
     return true;
 }
 
-/* Adds an event behind everything STREAM has. */
+/* Adds an event behind everything STREAM has, if that isn't done by now. */
 static CUresult add_stream(struct worker *w, uint32_t wait, CUstream stream)
 {
     CUevent event;
     WORKER_TRY(take_event(w, &event));
     CUresult rc = w->cu.cuEventRecord(event, stream);
+    if (rc == CUDA_SUCCESS && !is_full(&w->waits) && w->cu.cuEventQuery(event) == CUDA_SUCCESS) {
+        const struct wait_item done = {.context = w->context, .event = event, .pooled = true};
+        give_event(w, &done);
+        return CUDA_SUCCESS;
+    }
     if (rc == CUDA_SUCCESS && !add_item(w, wait, event, true))
         rc = CUDA_ERROR_OUT_OF_MEMORY;
     if (rc != CUDA_SUCCESS)
@@ -107,11 +117,14 @@ static CUresult wait_result(struct worker *w, struct wait *wait, CUresult rc)
         wait->result = rc;
     if (wait->items)
         return WORKER_LATER; /* those that were added still end it */
-    rc = wait->result;
+    const struct wait over = *wait;
     wait->type = 0;
-    w->share.covered = 0; /* a mark has to tell */
     w->waits.n_waits--;
-    return rc;
+    if (over.result == CUDA_SUCCESS && over.covers)
+        share_done(w, over.covers, false);
+    else
+        w->share.covered = 0; /* a mark has to tell */
+    return over.result;
 }
 
 CUresult worker_wait_stream(struct worker *w, CUstream stream)

@@ -117,12 +117,67 @@ static double floor_us(void)
     return us;
 }
 
+/* --- The floor of a copy that passes the arena: two threads, two memcpys ------------- */
+
+#define SLOT_BYTES (128u << 10)
+#define SLOTS      16u
+
+static struct {
+    _Alignas(128) _Atomic uint64_t filled;
+    _Alignas(128) _Atomic uint64_t emptied;
+    uint8_t *slots;
+} staging;
+static uint8_t *host, *other;
+
+/* Each slot is as far behind the thread that fills it as its emptying takes. */
+static void *empty(void *unused)
+{
+    uint64_t seen = 0, now;
+    (void)unused;
+    while ((now = atomic_load_explicit(&staging.filled, memory_order_acquire)) != UINT64_MAX) {
+        if (now == seen) {
+            idm_relax();
+            continue;
+        }
+        memcpy(other + seen * SLOT_BYTES % copy_bytes, staging.slots + seen % SLOTS * SLOT_BYTES,
+               SLOT_BYTES);
+        atomic_store_explicit(&staging.emptied, ++seen, memory_order_release);
+    }
+    return NULL;
+}
+
+static void pass_on(void)
+{
+    uint64_t n = atomic_load(&staging.filled);
+    for (size_t at = 0; at < copy_bytes; at += SLOT_BYTES, n++) {
+        while (n - atomic_load_explicit(&staging.emptied, memory_order_acquire) >= SLOTS)
+            idm_relax();
+        memcpy(staging.slots + n % SLOTS * SLOT_BYTES, host + at, SLOT_BYTES);
+        atomic_store_explicit(&staging.filled, n + 1, memory_order_release);
+    }
+    while (atomic_load_explicit(&staging.emptied, memory_order_acquire) != n)
+        idm_relax();
+}
+
+static double two_copies_rate(void)
+{
+    pthread_t thread;
+    staging.slots = calloc(SLOTS, SLOT_BYTES);
+    if (!staging.slots || pthread_create(&thread, NULL, empty, NULL) != 0)
+        exit(1);
+    double us = median(pass_on, nothing);
+    atomic_store(&staging.filled, UINT64_MAX);
+    pthread_join(thread, NULL);
+    free(staging.slots);
+    return (double)copy_bytes / us;
+}
+
 /* --- Calls -------------------------------------------------------------------------- */
 
 static CUcontext context;
 static CUfunction kernel;
 static CUdeviceptr device;
-static uint8_t *host, *other, *pinned;
+static uint8_t *pinned;
 
 static void ask(void)
 {
@@ -245,22 +300,33 @@ static void say(const char *what, double value, const char *unit, double ratio, 
     printf("\n");
 }
 
-static void report(const char *who, const struct figures *f, double floor, double memcpy_rate)
+/* What the machine can do. */
+struct floors {
+    double line;               /* us for a cache line there and back */
+    double memcpy, two_copies; /* bytes a microsecond */
+};
+
+static void say_copy(const char *what, double rate, const struct floors *by, bool staged)
+{
+    printf("%-46s %10.3f GB/s  %8.2f x memcpy", what, rate / 1e3, rate / by->memcpy);
+    if (staged)
+        printf(" %8.2f x two copies", rate / by->two_copies);
+    printf("\n");
+}
+
+static void report(const char *who, const struct figures *f, const struct floors *by)
 {
     printf("\n%s\n", who);
     say("answered locally (cuDeviceGetAttribute)", f->local, "us", 0, NULL);
-    say("call that waits (cuCtxGetFlags)", f->ask, "us", f->ask / floor, "floor");
-    say("cuLaunchKernel, enqueue only", f->enqueue, "us", f->enqueue / floor, "floor");
-    say("cuLaunchKernel, per launch until all are done", f->launch, "us", f->launch / floor,
+    say("call that waits (cuCtxGetFlags)", f->ask, "us", f->ask / by->line, "floor");
+    say("cuLaunchKernel, enqueue only", f->enqueue, "us", f->enqueue / by->line, "floor");
+    say("cuLaunchKernel, per launch until all are done", f->launch, "us", f->launch / by->line,
         "floor");
-    say("cuLaunchKernel + cuCtxSynchronize", f->each, "us", f->each / floor, "floor");
-    say("host to device, pageable", f->to_pageable / 1e3, "GB/s", f->to_pageable / memcpy_rate,
-        "memcpy");
-    say("device to host, pageable", f->from_pageable / 1e3, "GB/s", f->from_pageable / memcpy_rate,
-        "memcpy");
-    say("host to device, pinned", f->to_pinned / 1e3, "GB/s", f->to_pinned / memcpy_rate, "memcpy");
-    say("device to host, pinned", f->from_pinned / 1e3, "GB/s", f->from_pinned / memcpy_rate,
-        "memcpy");
+    say("cuLaunchKernel + cuCtxSynchronize", f->each, "us", f->each / by->line, "floor");
+    say_copy("host to device, pageable", f->to_pageable, by, true);
+    say_copy("device to host, pageable", f->from_pageable, by, true);
+    say_copy("host to device, pinned", f->to_pinned, by, false);
+    say_copy("device to host, pinned", f->from_pinned, by, false);
 }
 
 int main(int argc, char **argv)
@@ -285,20 +351,22 @@ int main(int argc, char **argv)
         return 1;
     memset(host, 1, copy_bytes);
     memset(other, 2, copy_bytes);
-    double floor = floor_us();
-    double rate = (double)copy_bytes / median(plain, nothing);
+    const struct floors floors = {.line = floor_us(),
+                                  .memcpy = (double)copy_bytes / median(plain, nothing),
+                                  .two_copies = two_copies_rate()};
     if (!pod && !node_start(&node, argv[1], argv[2], 1ull << 30))
         return 1;
     printf("%ld processors, copies of %zu MiB, medians of %u batches\n",
            sysconf(_SC_NPROCESSORS_ONLN), copy_bytes >> 20, batches);
-    say("floor: two threads bounce a cache line", floor, "us", 0, NULL);
-    say("memcpy", rate / 1e3, "GB/s", 0, NULL);
+    say("floor: two threads bounce a cache line", floors.line, "us", 0, NULL);
+    say("memcpy", floors.memcpy / 1e3, "GB/s", 0, NULL);
+    say_copy("floor: two memcpys, one behind the other", floors.two_copies, &floors, false);
     struct figures remote = measure(argv[argc - 1]);
-    report("through libvgpu and gpu-proxy", &remote, floor, rate);
+    report("through libvgpu and gpu-proxy", &remote, &floors);
     int rc = pod ? 0 : node_stop(&node);
     if (!pod) {
         struct figures native = measure(argv[2]);
-        report("the driver itself, in this process", &native, floor, rate);
+        report("the driver itself, in this process", &native, &floors);
     }
     free(host);
     free(other);

@@ -271,6 +271,37 @@
     X(cuEventQuery)                                                                                \
     X(cuEventSynchronize)                                                                          \
     X(cuEventElapsedTime)                                                                          \
+    X(cuLinkCreate_v2)                                                                             \
+    X(cuLinkAddData_v2)                                                                            \
+    X(cuLinkAddFile_v2)                                                                            \
+    X(cuLinkComplete)                                                                              \
+    X(cuLinkDestroy)                                                                               \
+    X(cuModuleLoad)                                                                                \
+    X(cuModuleGetFunctionCount)                                                                    \
+    X(cuModuleEnumerateFunctions)                                                                  \
+    X(cuFuncLoad)                                                                                  \
+    X(cuFuncIsLoaded)                                                                              \
+    X(cuLibraryEnumerateKernels)                                                                   \
+    X(cuDeviceGetProperties)                                                                       \
+    X(cuDeviceTotalMem)                                                                            \
+    X(cuCtxCreate)                                                                                 \
+    X(cuCtxPopCurrent)                                                                             \
+    X(cuCtxPushCurrent)                                                                            \
+    X(cuStreamGetGreenCtx)                                                                         \
+    X(cuCtxRecordEvent)                                                                            \
+    X(cuCtxWaitEvent)                                                                              \
+    X(cuEventDestroy)                                                                              \
+    X(cuStreamDestroy)                                                                             \
+    X(cuCtxSetFlags)                                                                               \
+    X(cuProfilerStart)                                                                             \
+    X(cuProfilerStop)                                                                              \
+    X(cuCtxDetach)                                                                                 \
+    X(cuCtxDestroy)                                                                                \
+    X(cuCtxGetId)                                                                                  \
+    X(cuDeviceGetP2PAttribute)                                                                     \
+    X(cuDeviceGetP2PAtomicCapabilities)                                                            \
+    X(cuDeviceGetHostAtomicCapabilities)                                                           \
+    X(cuDeviceGetExecAffinitySupport)                                                              \
     X(cuEventDestroy_v2)
 
 struct cu {

@@ -481,6 +481,7 @@ int main(int argc, char **argv)
     modules();
     launches();
     libraries();
+    linking();
     forms();
     more_memory();
     arrays();

@@ -16,6 +16,8 @@ void show_device(CUdeviceptr p, size_t bytes);
 
 /* Libraries and kernels. A context is current before and after. */
 void libraries(void);
+/* Linking, what is in modules, forms of before CUDA 4. */
+void linking(void);
 /* Forms of calls for a thread's own stream, later and earlier ones. */
 void forms(void);
 /* Pools, virtual memory, what is known about ranges. */

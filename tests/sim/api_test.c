@@ -52,6 +52,8 @@ static void environment(void)
     EXPECT_EQ(init_with("GI_SIM_MEMORY", "2G"), 101);
     EXPECT_EQ(init_with("GI_SIM_CORES", "many"), CUDA_ERROR_INVALID_VALUE);
     EXPECT_EQ(init_with("GI_SIM_CORES", "1"), 101);
+    EXPECT_EQ(init_with("GI_SIM_CAPABILITY", "120"), 101);
+    EXPECT_EQ(init_with("GI_SIM_CAPABILITY", "74"), CUDA_ERROR_INVALID_VALUE);
 }
 
 static void errors(void)
@@ -103,7 +105,7 @@ static void devices(void)
     EXPECT(strcmp(name, "Test GPU") == 0);
     OK(cuDeviceGetName(name, 5, 1));
     EXPECT(strcmp(name, "Test") == 0);
-    OK(cuDeviceTotalMem(&bytes, 0));
+    OK(cuDeviceTotalMem_v2(&bytes, 0));
     EXPECT_EQ(bytes, 64 * MIB);
     OK(cuDeviceComputeCapability(&major, &minor, 0));
     EXPECT_EQ(major * 10 + minor, 90);

@@ -94,8 +94,9 @@ static void parse_type(struct param *p, char *token)
         parse_mem(p, rule);
     if (p->type == T_CSTR && !(p->max = (unsigned)strtoul(rule, NULL, 10)))
         die("cstr needs (max)", "");
-    static const char *const handles[] = {"context", "module", "function", "event", "library",
-                                          "kernel",  "code",   "memory",   "array", "mipmap"};
+    static const char *const handles[] = {"context", "module", "function", "event",
+                                          "library", "kernel", "code",     "link",
+                                          "memory",  "array",  "mipmap"};
     bool known = p->type != T_HANDLE;
     for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
         known = known || strcmp(handles[i], token) == 0;
@@ -198,6 +199,12 @@ static struct call *add(struct model *m, enum kind kind, const char *symbol)
         die("too many calls", symbol ? symbol : "");
     if (!symbol)
         die("no name", "");
+    /* What the worker calls besides may be something else to programs. */
+    FOR_CALLS(other, m)
+    {
+        if ((kind == K_DRIVER) == (other->kind == K_DRIVER) && strcmp(other->symbol, symbol) == 0)
+            die("described twice", symbol);
+    }
     struct call *c = &m->calls[m->n_calls++];
     c->kind = kind;
     copy(c->symbol, sizeof(c->symbol), symbol);
