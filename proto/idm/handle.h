@@ -25,6 +25,8 @@ enum idm_kind {
     IDM_KIND_memory = 16, /* cuMemCreate's */
     IDM_KIND_array = 17,
     IDM_KIND_mipmap = 18,
+    IDM_KIND_texture = 19,
+    IDM_KIND_surface = 20,
     IDM_KIND_code = 63, /* in descriptions: a function or a kernel */
 };
 

@@ -6,6 +6,7 @@
 
 #include "mem.h"
 #include "stream.h"
+#include "texture.h"
 
 #define CAPABILITY     90
 #define MAX_GRID_X     0x7fffffffu
@@ -264,7 +265,7 @@ CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int gy, unsigne
     l->op.run = run;
     l->op.release = release;
     l->function = f;
-    l->memory = (struct sim_memory){.find = mem_find, .context = c};
+    l->memory = (struct sim_memory){.find = mem_find, .texture = texture_find, .context = c};
     l->what = (struct sim_launch){.module = f->module->code,
                                   .func = f->code,
                                   .grid = {gx, gy, gz},

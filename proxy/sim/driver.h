@@ -52,7 +52,9 @@ enum object_kind {
     OBJECT_KERNEL,
     OBJECT_MEMORY,
     OBJECT_ARRAY,
-    OBJECT_MIPMAP
+    OBJECT_MIPMAP,
+    OBJECT_TEXTURE,
+    OBJECT_SURFACE
 };
 
 struct object {
@@ -229,6 +231,11 @@ static inline unsigned static_shared(const struct sim_func *f)
 {
     return (f->shared_bytes + 15) & ~15u;
 }
+
+/* --- textures (api_texture.c): struct sim_memory's ------------------------------ */
+
+struct sim_texture;
+const struct sim_texture *texture_find(void *context, uint64_t handle, bool surface);
 
 /* --- images ------------------------------------------------------------------- */
 
