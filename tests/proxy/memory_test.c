@@ -319,6 +319,35 @@ static void test_textures(void)
     EXPECT(WAIT_FOR(5000, used() == 0));
 }
 
+/* --- A module's variables ----------------------------------------------------------------- */
+
+static const char small_ptx[] = ".version 7.0\n.target sm_50\n.address_size 64\n"
+                                ".visible .global .align 4 .b8 room[16777216];\n"
+                                ".visible .entry none()\n{\n  ret;\n}\n";
+static const char large_ptx[] = ".version 7.0\n.target sm_50\n.address_size 64\n"
+                                ".visible .global .align 4 .b8 room[134217728];\n"
+                                ".visible .entry none()\n{\n  ret;\n}\n";
+
+static void test_variables(void)
+{
+    struct raw r;
+    uint64_t module, fn;
+    REQUIRE(raw_start(&r, path));
+    uint64_t refusals = proxy_stats(&proxy, 1).quota_refusals;
+    EXPECT(raw_load(&r, small_ptx, "none", &module, &fn));
+    EXPECT_EQ(used(), 16 * MIB);
+    uint64_t other_module, other_fn;
+    EXPECT(!raw_load(&r, large_ptx, "none", &other_module, &other_fn));
+    EXPECT_EQ(proxy_stats(&proxy, 1).quota_refusals, refusals + 1);
+    EXPECT_EQ(used(), 16 * MIB);
+    EXPECT(raw_alloc(&r, 50 * MIB, NULL) == 0);
+    EXPECT_EQ(RAW(&r, cuModuleUnload, .module = module).result, 0);
+    EXPECT_EQ(used(), 0);
+    EXPECT(raw_alloc(&r, 50 * MIB, NULL) != 0);
+    raw_stop(&r);
+    EXPECT(WAIT_FOR(5000, used() == 0));
+}
+
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -338,6 +367,7 @@ int main(int argc, char **argv)
     MT_RUN(test_reservations);
     MT_RUN(test_arrays);
     MT_RUN(test_textures);
+    MT_RUN(test_variables);
     EXPECT_EQ(proxy_stop(&proxy), 0);
     return mt_done();
 }
