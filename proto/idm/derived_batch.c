@@ -244,6 +244,15 @@ CUresult cuMemcpy3DBatchAsync_v2_ptsz(size_t n, CUDA_MEMCPY3D_BATCH_OP *ops,
     return cuMemcpy3DBatchAsync(n, ops, NULL, flags, own(stream));
 }
 
+/* --- Before CUDA 6.5, by another name ------------------------------------------------------- */
+
+#undef cuMemHostRegister
+CUresult cuMemHostRegister(void *p, size_t bytes, unsigned int flags);
+CUresult cuMemHostRegister(void *p, size_t bytes, unsigned int flags)
+{
+    return cuMemHostRegister_v2(p, bytes, flags);
+}
+
 /* --- Managed memory ----------------------------------------------------------------------- */
 
 /* Where it is, is settled; what is discarded may as well stay. */

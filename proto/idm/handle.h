@@ -25,9 +25,11 @@ enum idm_kind {
     IDM_KIND_memory = 16, /* cuMemCreate's */
     IDM_KIND_array = 17,
     IDM_KIND_mipmap = 18,
-    IDM_KIND_graph = 20, /* an executable one */
+    IDM_KIND_texture = 19,
+    IDM_KIND_surface = 20,
+    IDM_KIND_graph = 21, /* an executable one */
     IDM_KIND_link = 24,
-    IDM_KIND_code = 63,  /* in descriptions: a function or a kernel */
+    IDM_KIND_code = 63, /* in descriptions: a function or a kernel */
 };
 
 #define IDM_MAX_HANDLES    (1u << 20)

@@ -428,7 +428,7 @@ bool pools_attribute(void *data, CUpointer_attribute what, CUdeviceptr ptr)
         memcpy(data, &place.bytes, sizeof(place.bytes));
         return true;
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
-        memcpy(data, &place.pool, sizeof(place.pool));
+        memcpy(data, &place.pool, sizeof(CUmemoryPool)); // NOLINT(bugprone-sizeof-expression)
         return true;
     default:
         return false;

@@ -7,6 +7,7 @@
 #include "idm/graph/capture.h"
 #include "mem.h"
 #include "stream.h"
+#include "texture.h"
 
 #define MAX_GRID_X     0x7fffffffu
 #define MAX_GRID_YZ    65535u
@@ -264,7 +265,7 @@ CUresult launch_op(struct CUctx_st *c, struct CUfunc_st *f, const struct launch_
     l->op.run = run;
     l->op.release = release;
     l->function = f;
-    l->memory = (struct sim_memory){.find = mem_find, .context = c};
+    l->memory = (struct sim_memory){.find = mem_find, .texture = texture_find, .context = c};
     l->what = (struct sim_launch){.module = f->module->code,
                                   .func = f->code,
                                   .grid = {s->grid[0], s->grid[1], s->grid[2]},

@@ -273,6 +273,22 @@ static struct operand operand(struct build *b, uint8_t type, struct arg *ret_arg
     return o;
 }
 
+/* Of a texture or a surface, behind its handle: a vector, or one alone. */
+static void parse_coordinates(struct build *b, struct arg *a)
+{
+    struct parser *p = b->p;
+    bool vector = parse_accept(p, '{');
+    do {
+        if (a->n == 8)
+            parse_fail(p, "more than 7 coordinates");
+        a->op[a->n++] = operand(b, T_B32, a);
+        if (a->name)
+            parse_fail(p, "%.*s is not declared", (int)a->len, a->name);
+    } while (vector && parse_accept(p, ','));
+    if (vector)
+        parse_expect(p, '}');
+}
+
 static void parse_address(struct build *b, struct arg *a)
 {
     struct parser *p = b->p;
@@ -286,6 +302,8 @@ static void parse_address(struct build *b, struct arg *a)
         uint64_t v = parse_uint(p, UINT32_MAX, "offset");
         a->offset = minus ? -(int64_t)v : (int64_t)v;
     }
+    if (parse_accept(p, ','))
+        parse_coordinates(b, a);
     parse_expect(p, ']');
 }
 

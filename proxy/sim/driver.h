@@ -54,6 +54,8 @@ enum object_kind {
     OBJECT_MEMORY,
     OBJECT_ARRAY,
     OBJECT_MIPMAP,
+    OBJECT_TEXTURE,
+    OBJECT_SURFACE,
     OBJECT_LINK
 };
 
@@ -240,6 +242,11 @@ static inline unsigned static_shared(const struct sim_func *f)
 {
     return (f->shared_bytes + 15) & ~15u;
 }
+
+/* --- textures (api_texture.c): struct sim_memory's ------------------------------ */
+
+struct sim_texture;
+const struct sim_texture *texture_find(void *context, uint64_t handle, bool surface);
 
 /* --- images ------------------------------------------------------------------- */
 

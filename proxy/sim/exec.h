@@ -9,11 +9,15 @@
 
 #include "ir.h"
 
+struct sim_texture;
+
 /* What kernels may touch. */
 struct sim_memory {
     /* The live range [base, end) that contains ADDRESS; false: none. Called by
      * many threads at once. A range must stay mapped while a kernel runs. */
     bool (*find)(void *context, uint64_t address, uint64_t *ret_base, uint64_t *ret_end);
+    /* The object behind HANDLE, which stays while a kernel runs; NULL: there is none. */
+    const struct sim_texture *(*texture)(void *context, uint64_t handle, bool surface);
     void *context;
 };
 

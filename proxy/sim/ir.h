@@ -86,7 +86,8 @@ enum sim_type {
     X(SUBNORMAL, "subnormal") X(L1_EVICT_NORMAL, "L1::evict_normal")                              \
     X(L1_EVICT_LAST, "L1::evict_last") X(L1_EVICT_FIRST, "L1::evict_first")                       \
     X(L1_NO_ALLOCATE, "L1::no_allocate") X(L2_64B, "L2::64B") X(L2_128B, "L2::128B")              \
-    X(L2_256B, "L2::256B") X(NOFTZ, "noftz")
+    X(L2_256B, "L2::256B") X(NOFTZ, "noftz") X(1D, "1d") X(2D, "2d") X(3D, "3d") X(A1D, "a1d")     \
+    X(A2D, "a2d") X(TRAP, "trap") X(ZERO, "zero") X(LEVEL, "level") X(B, "b")
 /* clang-format on */
 
 enum sim_modifier {

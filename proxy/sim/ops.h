@@ -27,6 +27,10 @@ op_fn select_ld(struct build *b);
 op_fn select_st(struct build *b);
 op_fn select_cvta(struct build *b);
 op_fn select_isspacep(struct build *b);
+/* ops_texture.c */
+op_fn select_tex(struct build *b);
+op_fn select_suld(struct build *b);
+op_fn select_sust(struct build *b);
 /* ops_atomic.c */
 op_fn select_atom(struct build *b);
 

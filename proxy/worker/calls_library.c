@@ -2,8 +2,11 @@
 /* Libraries and kernels: the driver's own, which loads them where they are used. */
 #include "internal.h"
 
-static CUresult load_library(struct worker *w, void **ret_driver, const void *data, struct jit *jit)
+/* Nothing is charged yet: it is loaded where its kernels are used. */
+static CUresult load_library(struct worker *w, void **ret_driver, const void *data, struct jit *jit,
+                             uint64_t *ret_charged)
 {
+    *ret_charged = 0;
     CUlibrary library = NULL;
     if (!w->cu.cuLibraryLoadData)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -75,27 +78,34 @@ CUresult worker_cuLibraryGetKernel(struct worker *w, const struct idm_cuLibraryG
 CUresult worker_cuLibraryGetModule(struct worker *w, const struct idm_cuLibraryGetModule_in *in,
                                    struct idm_cuLibraryGetModule_out *out)
 {
-    struct worker_object *o;
-    void *library;
+    struct worker_object *o, *from;
     CUmodule module = NULL;
-    WORKER_TRY(worker_find(w, IDM_KIND_library, in->w.library, false, &library));
+    WORKER_TRY(worker_find_object(w, IDM_KIND_library, in->w.library, &from));
     WORKER_TRY(worker_expect(w, IDM_KIND_module, in->w.module, &o));
-    CUresult rc = w->cu.cuLibraryGetModule(&module, library);
+    uint64_t before = charge_look(w), taken = 0;
+    CUresult rc = w->cu.cuLibraryGetModule(&module, from->driver);
+    if (rc == CUDA_SUCCESS)
+        rc = charge_library(w, from, charge_since(w, before), &taken);
     w->want_reply = true;
     worker_born(w, o, in->w.module, module, rc);
-    if (rc == CUDA_SUCCESS)
+    if (rc == CUDA_SUCCESS) {
         o->parent = in->w.library;
+        o->charged = taken;
+    }
     return rc;
 }
 
 CUresult worker_cuLibraryGetGlobal(struct worker *w, const struct idm_cuLibraryGetGlobal_in *in,
                                    struct idm_cuLibraryGetGlobal_out *out)
 {
-    void *library;
+    struct worker_object *o;
     CUdeviceptr p = 0;
     size_t bytes = 0;
-    WORKER_TRY(worker_find(w, IDM_KIND_library, in->w.library, false, &library));
+    WORKER_TRY(worker_find_object(w, IDM_KIND_library, in->w.library, &o));
+    CUlibrary library = o->driver;
+    uint64_t before = charge_look(w);
     WORKER_TRY(w->cu.cuLibraryGetGlobal(&p, &bytes, library, in->name));
+    WORKER_TRY(charge_library(w, o, charge_since(w, before), &o->charged));
     const struct range range = {.base = p,
                                 .bytes = bytes,
                                 .context = w->context,
@@ -136,6 +146,7 @@ CUresult worker_cuKernelGetFunction(struct worker *w, const struct idm_cuKernelG
     uint32_t bytes;
     WORKER_TRY(worker_find_object(w, IDM_KIND_kernel, in->w.kernel, &kernel));
     WORKER_TRY(worker_expect(w, IDM_KIND_function, in->w.fn, &o));
+    WORKER_TRY(charge_kernel(w, kernel));
     CUresult rc = w->cu.cuKernelGetFunction(&fn, kernel->driver);
     w->want_reply = true;
     worker_born(w, o, in->w.fn, fn, rc);

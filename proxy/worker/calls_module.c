@@ -119,22 +119,38 @@ CUresult worker_load(struct worker *w, struct load *l)
     if (rc == CUDA_SUCCESS) {
         void *driver = NULL;
         l->result = worker_image_valid(image->data, image->bytes)
-                        ? l->call(w, &driver, image->data, &jit)
+                        ? l->call(w, &driver, image->data, &jit, &l->charged)
                         : CUDA_ERROR_INVALID_IMAGE;
         l->info_log_len = log_len(jit.info_size_at, w->info_log);
         l->error_log_len = log_len(jit.error_size_at, w->error_log);
         w->want_reply = true; /* nobody uses what didn't load */
         worker_born(w, o, l->id, driver, l->result);
+        if (l->result == CUDA_SUCCESS)
+            o->charged = l->charged;
     }
     worker_drop_image(image);
     return rc;
 }
 
-static CUresult load_module(struct worker *w, void **ret_driver, const void *data, struct jit *jit)
+struct loading {
+    const void *data;
+    struct jit *jit;
+};
+
+static CUresult load_once(struct worker *w, CUmodule *ret, void *arg)
 {
+    const struct loading *l = arg;
+    struct jit *jit = l->jit;
+    return jit->n ? w->cu.cuModuleLoadDataEx(ret, l->data, jit->n, jit->option, jit->value)
+                  : w->cu.cuModuleLoadData(ret, l->data);
+}
+
+static CUresult load_module(struct worker *w, void **ret_driver, const void *data, struct jit *jit,
+                            uint64_t *ret_charged)
+{
+    struct loading l = {data, jit};
     CUmodule module = NULL;
-    CUresult rc = jit->n ? w->cu.cuModuleLoadDataEx(&module, data, jit->n, jit->option, jit->value)
-                         : w->cu.cuModuleLoadData(&module, data);
+    CUresult rc = charge_module(w, load_once, &l, &module, ret_charged);
     *ret_driver = module;
     return rc;
 }
@@ -279,6 +295,8 @@ CUresult worker_cuLaunchKernel(struct worker *w, const struct idm_cuLaunchKernel
     CUstream stream;
     WORKER_TRY(worker_find_object(w, IDM_KIND_code, in->w.fn, &fn));
     WORKER_TRY(worker_find_stream(w, in->w.stream, &stream));
+    if (idm_handle_kind(fn->id) == IDM_KIND_kernel)
+        WORKER_TRY(charge_kernel(w, fn));
     if (in->w.params_len < fn->value || in->w.params_len > IDM_MAX_PARAM_BYTES)
         return CUDA_ERROR_INVALID_VALUE;
     size_t size = in->w.params_len;

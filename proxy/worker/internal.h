@@ -25,7 +25,9 @@ struct worker_object {
     void *driver;        /* the driver's handle */
     uint32_t generation; /* the highest ever used at this place */
     CUresult failed;     /* its creation failed, so do its uses */
-    uint64_t charged;    /* array: bytes of the quota, given back with the place */
+    uint64_t charged;    /* array, module, kernel: bytes of the quota, given back with the place */
+    uint64_t loaded;     /* kernel, library: the context its charge is for */
+    uint64_t owed;       /* library: bytes taken in that context that the quota had no room for */
     uint32_t value;      /* function: bytes of parameters; context: 1 + device of a primary one */
 };
 
@@ -246,6 +248,23 @@ void worker_graph_free(struct worker *w, struct worker_graph *g);
 /* Before CONTEXT ends. */
 void worker_graphs_end(struct worker *w, uint64_t context);
 
+/* --- charge.c: what code takes of the device's memory ----------------------- */
+
+/* The device's free memory, and what of it is gone since it was BEFORE. */
+uint64_t charge_look(struct worker *w);
+uint64_t charge_since(struct worker *w, uint64_t before);
+/* Of the zone's quota; counted when there is none left. */
+CUresult charge_reserve(struct worker *w, uint64_t bytes);
+/* LOADs a module and charges it. */
+CUresult charge_module(struct worker *w,
+                       CUresult (*load)(struct worker *w, CUmodule *ret, void *arg), void *arg,
+                       CUmodule *ret_module, uint64_t *ret_charged);
+/* LIBRARY took so much in the current context: pays, or nothing of it can be used there. */
+CUresult charge_library(struct worker *w, struct worker_object *library, uint64_t taken,
+                        uint64_t *charged);
+/* Before KERNEL is used in the current context. */
+CUresult charge_kernel(struct worker *w, struct worker_object *kernel);
+
 /* --- images (calls_module.c) ---------------------------------------------- */
 
 #define MAX_IMAGES 4
@@ -268,9 +287,11 @@ struct load {
     uint32_t error_log_bytes;
     const void *options;
     uint32_t options_len;
-    CUresult (*call)(struct worker *w, void **ret_driver, const void *data, struct jit *jit);
+    CUresult (*call)(struct worker *w, void **ret_driver, const void *data, struct jit *jit,
+                     uint64_t *ret_charged);
     /* What came of it; the logs are in the worker. */
     CUresult result;
+    uint64_t charged;
     uint32_t info_log_len;
     uint32_t error_log_len;
 };

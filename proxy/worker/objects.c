@@ -115,6 +115,8 @@ void worker_born(struct worker *w, struct worker_object *o, uint64_t id, void *d
     o->failed = rc;
     o->value = 0;
     o->charged = 0;
+    o->loaded = 0;
+    o->owed = 0;
     set_used(w, w->objects.used + 1);
 }
 
@@ -147,6 +149,13 @@ static void children_gone(struct worker *w, uint64_t id)
         if (!o->id)
             continue;
         left--;
+        /* A kernel outlives the context its library took memory in. */
+        if (o->loaded == id && o->charged) {
+            page_release(w->config->page, w->config->slot, o->charged);
+            o->charged = 0;
+        }
+        if (o->loaded == id)
+            o->loaded = 0;
         if (o->id != id && (o->context == id || o->parent == id))
             remove_place(w, o);
     }

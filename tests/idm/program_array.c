@@ -246,17 +246,23 @@ static void batches(void)
     SHOW(cuMemcpyBatchAsync, dsts, srcs, sizes, 3, &attr, &first, 1, &failed, s);
     printf("%zu\n", failed);
     SHOW(cuArrayCreate_v2, &a, &d);
-    CUDA_MEMCPY3D_BATCH_OP ops[2] = {
-        {.src = {.type = CU_MEMCPY_OPERAND_TYPE_POINTER, .op = {.ptr = {.ptr = p}}},
-         .dst = {.type = CU_MEMCPY_OPERAND_TYPE_ARRAY, .op = {.array = {.array = a}}},
-         .extent = {8, 4, 1},
-         .srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_ANY},
-        {.src = {.type = CU_MEMCPY_OPERAND_TYPE_ARRAY,
-                 .op = {.array = {.array = a, .offset = {1, 1, 0}}}},
-         .dst = {.type = CU_MEMCPY_OPERAND_TYPE_POINTER,
-                 .op = {.ptr = {.ptr = (uintptr_t)back, .rowLength = 8, .layerHeight = 4}}},
-         .extent = {5, 3, 1},
-         .srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM}};
+    CUDA_MEMCPY3D_BATCH_OP ops[2];
+    memset(ops, 0, sizeof(ops));
+    ops[0].src.type = CU_MEMCPY_OPERAND_TYPE_POINTER;
+    ops[0].src.op.ptr.ptr = p;
+    ops[0].dst.type = CU_MEMCPY_OPERAND_TYPE_ARRAY;
+    ops[0].dst.op.array.array = a;
+    ops[0].extent = (CUextent3D){8, 4, 1};
+    ops[0].srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_ANY;
+    ops[1].src.type = CU_MEMCPY_OPERAND_TYPE_ARRAY;
+    ops[1].src.op.array.array = a;
+    ops[1].src.op.array.offset = (CUoffset3D){1, 1, 0};
+    ops[1].dst.type = CU_MEMCPY_OPERAND_TYPE_POINTER;
+    ops[1].dst.op.ptr.ptr = (uintptr_t)back;
+    ops[1].dst.op.ptr.rowLength = 8;
+    ops[1].dst.op.ptr.layerHeight = 4;
+    ops[1].extent = (CUextent3D){5, 3, 1};
+    ops[1].srcAccessOrder = CU_MEMCPY_SRC_ACCESS_ORDER_STREAM;
     SHOW(cuMemcpy3DBatchAsync_v2, 2, ops, 0, s);
     SHOW(cuStreamSynchronize, s);
     show_bytes(back, sizeof(back));

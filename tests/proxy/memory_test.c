@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory and addresses apart, asked for by clients that write raw ring bytes: foreign
- * and stale handles and addresses are refused and counted, and whatever the order of
+ * Memory and addresses apart, arrays and textures, asked for by clients that write raw ring
+ * bytes: foreign and stale handles and addresses are refused and counted, and whatever the order of
  * create, map, release and unmap, the zone pays for what lives.
  */
 #include <signal.h>
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "idm/cuda_abi.h"
 #include "minitest.h"
 #include "peer.h"
 
@@ -214,6 +215,139 @@ static void test_reservations(void)
     raw_stop(&r);
 }
 
+/* --- Arrays, textures ------------------------------------------------------------------- */
+
+static struct idm_reply make_array(struct raw *r, uint64_t handle, uint64_t width, uint64_t height)
+{
+    return RAW(r, cuArray3DCreate_v2, .array = handle, .width = width, .height = height,
+               .format = 0x20, .channels = 1);
+}
+
+static struct idm_reply make_texture(struct raw *r, uint64_t id, const CUDA_RESOURCE_DESC *resource,
+                                     uint32_t len)
+{
+    CUDA_TEXTURE_DESC texture;
+    memset(&texture, 0, sizeof(texture));
+    struct idm_cuTexObjectCreate w = {
+        .id = id, .resource_len = len, .texture_len = sizeof(texture)};
+    struct idm_part parts[3] = {{&w, sizeof(w)}, {resource, len}, {&texture, sizeof(texture)}};
+    return raw_call(r, IDM_cuTexObjectCreate, parts, 3, NULL, 0);
+}
+
+static void test_arrays(void)
+{
+    struct raw a, b;
+    REQUIRE(raw_start(&a, path) && raw_start(&b, path));
+    uint64_t mine = raw_handle(&a, IDM_KIND_array), its = raw_handle(&b, IDM_KIND_array);
+    uint64_t p = raw_alloc(&a, 4096, NULL);
+    REQUIRE(p);
+    EXPECT_EQ(make_array(&a, mine, 64, 16).result, 0);
+    EXPECT_EQ(make_array(&b, its, 64, 16).result, 0);
+    EXPECT_EQ(used(), 3 * 4096);
+    /* More than the quota, and sizes that wrap. */
+    uint64_t other = raw_handle(&a, IDM_KIND_array);
+    EXPECT_EQ(make_array(&a, other, 65536, 65536).error, IDM_ERROR_QUOTA);
+    EXPECT(make_array(&a, raw_handle(&a, IDM_KIND_array), UINT64_MAX, 16).result > 0);
+    EXPECT(make_array(&a, raw_handle(&a, IDM_KIND_array), 16, 1ull << 40).result > 0);
+    EXPECT_EQ(used(), 3 * 4096);
+#define DEVICE(array_, x_, y_, ptr_, pitch_, bytes_, rows_)                                        \
+    RAW(&a, array_device, .array = (array_), .x = (x_), .y = (y_), .ptr = (ptr_),                  \
+        .pitch = (pitch_), .bytes = (bytes_), .rows = (rows_), .to_array = 1)
+    EXPECT_EQ(DEVICE(mine, 0, 0, p, 256, 256, 16).result, 0);
+    no_handle(DEVICE(its, 0, 0, p, 256, 256, 16), IDM_ERROR_PERMISSION_DENIED);
+    no_address(DEVICE(mine, 0, 0, p + 1, 256, 256, 16));
+    no_address(DEVICE(mine, 0, 0, p, 300, 256, 16));
+    EXPECT(DEVICE(mine, 0, 0, p, 1ull << 63, 256, 3).result > 0);
+    EXPECT(DEVICE(mine, 0, 0, p, 256, 0, 3).result > 0);
+    EXPECT(DEVICE(mine, 0, 1, p, 256, 256, 16).result > 0); /* the driver's bounds */
+    EXPECT(DEVICE(mine, UINT64_MAX - 3, 0, p, 256, 256, 1).result > 0);
+    no_address(
+        RAW(&a, array_arena, .array = mine, .at = UINT64_MAX - 100, .bytes = 256, .rows = 16));
+    no_handle(RAW(&a, array_array, .dst = mine, .src = its, .bytes = 256, .rows = 1),
+              IDM_ERROR_PERMISSION_DENIED);
+    no_handle(RAW(&a, cuArrayDestroy, .array = its), IDM_ERROR_PERMISSION_DENIED);
+    EXPECT_EQ(RAW(&a, cuArrayDestroy, .array = mine).result, 0);
+    no_handle(RAW(&a, cuArrayDestroy, .array = mine), IDM_ERROR_INVALID_HANDLE);
+    EXPECT_EQ(used(), 2 * 4096);
+    raw_stop(&b);
+    EXPECT(WAIT_FOR(5000, used() == 4096));
+    raw_stop(&a);
+    EXPECT(WAIT_FOR(5000, used() == 0));
+}
+
+static void test_textures(void)
+{
+    struct raw a, b;
+    CUDA_RESOURCE_DESC r;
+    memset(&r, 0, sizeof(r));
+    REQUIRE(raw_start(&a, path) && raw_start(&b, path));
+    uint64_t its = raw_handle(&b, IDM_KIND_array), p = raw_alloc(&a, 4096, NULL);
+    REQUIRE(p && make_array(&b, its, 64, 16).result == 0);
+    r.res.array.hArray = (CUarray)(uintptr_t)its;
+    no_handle(make_texture(&a, raw_handle(&a, IDM_KIND_texture), &r, sizeof(r)),
+              IDM_ERROR_PERMISSION_DENIED);
+    r.resType = CU_RESOURCE_TYPE_LINEAR;
+    r.res.linear.devPtr = p;
+    r.res.linear.format = CU_AD_FORMAT_FLOAT;
+    r.res.linear.numChannels = 1;
+    r.res.linear.sizeInBytes = 4097;
+    no_address(make_texture(&a, raw_handle(&a, IDM_KIND_texture), &r, sizeof(r)));
+    r.res.linear.sizeInBytes = 4096;
+    uint64_t t = raw_handle(&a, IDM_KIND_texture);
+    EXPECT_EQ(make_texture(&a, t, &r, sizeof(r)).result, 0);
+    EXPECT_EQ(make_texture(&a, raw_handle(&a, IDM_KIND_texture), &r, sizeof(r) - 8).error,
+              IDM_ERROR_MALFORMED);
+    memset(&r.res, 0, sizeof(r.res));
+    r.resType = CU_RESOURCE_TYPE_PITCH2D;
+    r.res.pitch2D.devPtr = p;
+    r.res.pitch2D.format = CU_AD_FORMAT_FLOAT;
+    r.res.pitch2D.numChannels = 1;
+    r.res.pitch2D.width = 64;
+    r.res.pitch2D.height = 17;
+    r.res.pitch2D.pitchInBytes = 256;
+    no_address(make_texture(&a, raw_handle(&a, IDM_KIND_texture), &r, sizeof(r)));
+    r.res.pitch2D.pitchInBytes = UINT64_MAX / 4;
+    EXPECT(make_texture(&a, raw_handle(&a, IDM_KIND_texture), &r, sizeof(r)).result > 0);
+    r.resType = (CUresourcetype)77;
+    EXPECT(make_texture(&a, raw_handle(&a, IDM_KIND_texture), &r, sizeof(r)).result > 0);
+    no_handle(RAW(&b, cuTexObjectDestroy, .id = t), IDM_ERROR_PERMISSION_DENIED);
+    no_handle(RAW(&a, cuSurfObjectDestroy, .id = t), IDM_ERROR_INVALID_HANDLE);
+    EXPECT_EQ(RAW(&a, cuTexObjectDestroy, .id = t).result, 0);
+    no_handle(RAW(&a, cuTexObjectDestroy, .id = t), IDM_ERROR_INVALID_HANDLE);
+    raw_stop(&a);
+    raw_stop(&b);
+    EXPECT(WAIT_FOR(5000, used() == 0));
+}
+
+/* --- A module's variables ----------------------------------------------------------------- */
+
+static const char small_ptx[] = ".version 7.0\n.target sm_50\n.address_size 64\n"
+                                ".visible .global .align 4 .b8 room[16777216];\n"
+                                ".visible .entry none()\n{\n  ret;\n}\n";
+static const char large_ptx[] = ".version 7.0\n.target sm_50\n.address_size 64\n"
+                                ".visible .global .align 4 .b8 room[134217728];\n"
+                                ".visible .entry none()\n{\n  ret;\n}\n";
+
+static void test_variables(void)
+{
+    struct raw r;
+    uint64_t module, fn;
+    REQUIRE(raw_start(&r, path));
+    uint64_t refusals = proxy_stats(&proxy, 1).quota_refusals;
+    EXPECT(raw_load(&r, small_ptx, "none", &module, &fn));
+    EXPECT_EQ(used(), 16 * MIB);
+    uint64_t other_module, other_fn;
+    EXPECT(!raw_load(&r, large_ptx, "none", &other_module, &other_fn));
+    EXPECT_EQ(proxy_stats(&proxy, 1).quota_refusals, refusals + 1);
+    EXPECT_EQ(used(), 16 * MIB);
+    EXPECT(raw_alloc(&r, 50 * MIB, NULL) == 0);
+    EXPECT_EQ(RAW(&r, cuModuleUnload, .module = module).result, 0);
+    EXPECT_EQ(used(), 0);
+    EXPECT(raw_alloc(&r, 50 * MIB, NULL) != 0);
+    raw_stop(&r);
+    EXPECT(WAIT_FOR(5000, used() == 0));
+}
+
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -231,6 +365,9 @@ int main(int argc, char **argv)
     MT_RUN(test_cleared);
     MT_RUN(test_quota);
     MT_RUN(test_reservations);
+    MT_RUN(test_arrays);
+    MT_RUN(test_textures);
+    MT_RUN(test_variables);
     EXPECT_EQ(proxy_stop(&proxy), 0);
     return mt_done();
 }

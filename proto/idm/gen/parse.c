@@ -96,7 +96,8 @@ static void parse_type(struct param *p, char *token)
         die("cstr needs (max)", "");
     static const char *const handles[] = {"context", "module", "function", "event",
                                           "library", "kernel", "code",     "link",
-                                          "memory",  "array",  "mipmap"};
+                                          "memory",  "array",  "mipmap",   "texture",
+                                          "surface"};
     bool known = p->type != T_HANDLE;
     for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
         known = known || strcmp(handles[i], token) == 0;
