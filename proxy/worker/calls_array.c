@@ -42,7 +42,7 @@ static CUresult clear(struct worker *w, CUarray array, const CUDA_ARRAY3D_DESCRI
     if (!row)
         return CUDA_ERROR_INVALID_VALUE;
     size_t band = row < ZEROS ? ZEROS / row : 1;
-    void *zeros = calloc(band < height ? band : height, row);
+    void *zeros = calloc(band < height ? band : height, row); // NOLINT(*-optin.portability.UnixAPI)
     CUresult rc = zeros ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
     for (size_t z = 0; z < (d->Depth ? d->Depth : 1); z++) {
         for (size_t y = 0; y < height && rc == CUDA_SUCCESS; y += band) {
