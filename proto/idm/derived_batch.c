@@ -247,7 +247,9 @@ CUresult cuMemcpy3DBatchAsync_v2_ptsz(size_t n, CUDA_MEMCPY3D_BATCH_OP *ops,
 /* --- Before CUDA 6.5, by another name ------------------------------------------------------- */
 
 #undef cuMemHostRegister
+#pragma GCC visibility push(default)
 CUresult cuMemHostRegister(void *p, size_t bytes, unsigned int flags);
+#pragma GCC visibility pop
 CUresult cuMemHostRegister(void *p, size_t bytes, unsigned int flags)
 {
     return cuMemHostRegister_v2(p, bytes, flags);

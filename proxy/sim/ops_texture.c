@@ -226,7 +226,7 @@ static uint8_t *surface_at(struct warp *w, const struct insn *in, unsigned lane,
     bool inside = at[0] >= 0 && at[0] + size <= n[0];
     for (unsigned k = 1; k < 3; k++)
         inside = inside && at[k] >= 0 && at[k] < n[k];
-    if (at[0] % (int64_t)size || (!inside && edge == EDGE_WRAP) || size > n[0]) {
+    if ((at[0] & (int64_t)(size - 1)) || (!inside && edge == EDGE_WRAP) || size > n[0]) {
         warp_fault(w, in, (int)lane, CUDA_ERROR_ILLEGAL_ADDRESS,
                    "no %u bytes of the surface at %lld, %lld, %lld", size, (long long)at[0],
                    (long long)at[1], (long long)at[2]);

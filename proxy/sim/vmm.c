@@ -198,8 +198,8 @@ static void unmap_one(struct extent *e)
     if (e->flags)
         mem_unmap(e->base);
     /* Over it: the addresses stay reserved. */
-    mmap(at(e->base), e->end - e->base, PROT_NONE,
-         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    (void)mmap(at(e->base), e->end - e->base, PROT_NONE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     extents_remove(&vmm.mapped, e);
     extent_drop(e);
     object_put(&m->o);

@@ -39,8 +39,10 @@ static CUresult settle(struct worker *w, uint64_t taken, uint64_t *bytes)
 static CUresult clear(struct worker *w, CUarray array, const CUDA_ARRAY3D_DESCRIPTOR *d)
 {
     size_t row = d->Width * array_element(d), height = d->Height ? d->Height : 1;
+    if (!row)
+        return CUDA_ERROR_INVALID_VALUE;
     size_t band = row < ZEROS ? ZEROS / row : 1;
-    void *zeros = calloc(band < height ? band : height, row);
+    void *zeros = calloc(band < height ? band : height, row); // NOLINT(*-optin.portability.UnixAPI)
     CUresult rc = zeros ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
     for (size_t z = 0; z < (d->Depth ? d->Depth : 1); z++) {
         for (size_t y = 0; y < height && rc == CUDA_SUCCESS; y += band) {

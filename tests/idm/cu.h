@@ -201,6 +201,14 @@
     X(cuMemDiscardBatchAsync)                                                                      \
     X(cuMemRangeGetAttribute)                                                                      \
     X(cuMemRangeGetAttributes)                                                                     \
+    X(cuTexObjectCreate)                                                                           \
+    X(cuTexObjectDestroy)                                                                          \
+    X(cuTexObjectGetResourceDesc)                                                                  \
+    X(cuTexObjectGetTextureDesc)                                                                   \
+    X(cuTexObjectGetResourceViewDesc)                                                              \
+    X(cuSurfObjectCreate)                                                                          \
+    X(cuSurfObjectDestroy)                                                                         \
+    X(cuSurfObjectGetResourceDesc)                                                                 \
     X(cuMemFreeAsync)                                                                              \
     X(cuEventRecordWithFlags)                                                                      \
     X(cuGraphAddChildGraphNode)                                                                    \

@@ -303,6 +303,105 @@ static void batches(void)
     SHOW(cuStreamDestroy_v2, s);
 }
 
+/* out[i] = the texture at 0.75 i, along the diagonal; the surface's row 1 = its row 0 + 1. */
+static const char look_ptx[] =
+    ".version 7.0\n.target sm_50\n.address_size 64\n"
+    ".visible .entry look(.param .u64 t, .param .u64 s, .param .u64 out)\n{\n"
+    "  .reg .b64 %rd<5>;\n  .reg .b32 %r<8>;\n  .reg .f32 %f<8>;\n"
+    "  ld.param.u64 %rd1, [t];\n  ld.param.u64 %rd2, [s];\n  ld.param.u64 %rd3, [out];\n"
+    "  mov.u32 %r1, %tid.x;\n  cvt.rn.f32.u32 %f1, %r1;\n  mul.f32 %f1, %f1, 0f3F400000;\n"
+    "  tex.2d.v4.f32.f32 {%f2, %f3, %f4, %f5}, [%rd1, {%f1, %f1}];\n"
+    "  mul.wide.u32 %rd4, %r1, 4;\n  add.s64 %rd4, %rd3, %rd4;\n  st.global.f32 [%rd4], %f2;\n"
+    "  shl.b32 %r2, %r1, 2;\n  mov.u32 %r4, 0;\n  mov.u32 %r5, 1;\n"
+    "  suld.b.2d.b32.clamp {%r3}, [%rd2, {%r2, %r4}];\n  add.u32 %r3, %r3, 1;\n"
+    "  sust.b.2d.b32.zero [%rd2, {%r2, %r5}], {%r3};\n  ret;\n}\n";
+
+static void textures(void)
+{
+    CUDA_ARRAY3D_DESCRIPTOR d = {.Width = 8,
+                                 .Height = 8,
+                                 .Format = CU_AD_FORMAT_FLOAT,
+                                 .NumChannels = 1,
+                                 .Flags = CUDA_ARRAY3D_SURFACE_LDST};
+    CUDA_RESOURCE_DESC r, got;
+    CUDA_TEXTURE_DESC how, said;
+    CUDA_RESOURCE_VIEW_DESC view;
+    CUmodule module = NULL;
+    CUfunction fn = NULL;
+    CUarray a = NULL, b = NULL;
+    CUtexObject t = 0;
+    CUsurfObject s = 0;
+    CUdeviceptr p = 0;
+    float host[64];
+    for (unsigned i = 0; i < 64; i++)
+        host[i] = (float)i;
+    memset(&r, 0, sizeof(r));
+    memset(&how, 0, sizeof(how));
+    memset(&view, 0, sizeof(view));
+    how.addressMode[0] = how.addressMode[1] = CU_TR_ADDRESS_MODE_BORDER;
+    how.filterMode = CU_TR_FILTER_MODE_LINEAR;
+    SHOW(cuModuleLoadData, &module, look_ptx);
+    SHOW(cuModuleGetFunction, &fn, module, "look");
+    SHOW(cuMemAlloc_v2, &p, 256);
+    SHOW(cuArray3DCreate_v2, &a, &d);
+    SHOW(cuArray3DCreate_v2, &b, &d);
+    SHOW(cuTexObjectCreate, &t, &r, &how, NULL);
+    r.res.array.hArray = a;
+    SHOW(cuTexObjectCreate, NULL, &r, &how, NULL);
+    SHOW(cuTexObjectCreate, &t, &r, NULL, NULL);
+    SHOW(cuTexObjectCreate, &t, &r, &how, NULL);
+    r.res.array.hArray = b;
+    SHOW(cuSurfObjectCreate, &s, &r);
+    SHOW(cuTexObjectGetResourceDesc, &got, t);
+    printf("%d %d\n", got.resType, got.res.array.hArray == a);
+    SHOW(cuTexObjectGetTextureDesc, &said, t);
+    printf("%d %d\n", said.addressMode[0], said.filterMode);
+    SHOW(cuTexObjectGetResourceViewDesc, &view, t);
+    SHOW(cuSurfObjectGetResourceDesc, &got, s);
+    printf("%d\n", got.res.array.hArray == b);
+    SHOW(cuSurfObjectGetResourceDesc, &got, t);
+    CUDA_MEMCPY2D c = {.srcMemoryType = CU_MEMORYTYPE_HOST,
+                       .srcHost = host,
+                       .srcPitch = 32,
+                       .dstMemoryType = CU_MEMORYTYPE_ARRAY,
+                       .dstArray = a,
+                       .WidthInBytes = 32,
+                       .Height = 8};
+    SHOW(cuMemcpy2D_v2, &c);
+    c.dstArray = b;
+    SHOW(cuMemcpy2D_v2, &c);
+    void *params[] = {&t, &s, &p};
+    SHOW(cuMemsetD8_v2, p, 0, 256);
+    SHOW(cuLaunchKernel, fn, 1, 1, 1, 16, 1, 1, 0, NULL, params, NULL);
+    SHOW(cuMemcpyDtoH_v2, host, p, 64);
+    for (unsigned i = 0; i < 16; i++)
+        printf("%g ", (double)host[i]);
+    printf("\n");
+    c = (CUDA_MEMCPY2D){.dstMemoryType = CU_MEMORYTYPE_HOST,
+                        .dstHost = host,
+                        .dstPitch = 32,
+                        .srcMemoryType = CU_MEMORYTYPE_ARRAY,
+                        .srcArray = b,
+                        .WidthInBytes = 32,
+                        .Height = 8};
+    SHOW(cuMemcpy2D_v2, &c);
+    show_bytes(host, sizeof(host));
+    r.resType = CU_RESOURCE_TYPE_LINEAR;
+    r.res.linear.devPtr = p;
+    r.res.linear.format = CU_AD_FORMAT_FLOAT;
+    r.res.linear.numChannels = 1;
+    r.res.linear.sizeInBytes = 1000;
+    SHOW(cuTexObjectCreate, &t, &r, &how, NULL);
+    SHOW(cuSurfObjectCreate, &s, &r);
+    SHOW(cuTexObjectDestroy, t);
+    SHOW(cuTexObjectDestroy, t);
+    SHOW(cuSurfObjectDestroy, s);
+    SHOW(cuArrayDestroy, a);
+    SHOW(cuArrayDestroy, b);
+    SHOW(cuMemFree_v2, p);
+    SHOW(cuModuleUnload, module);
+}
+
 void arrays(void)
 {
     makes();
@@ -310,4 +409,5 @@ void arrays(void)
     large();
     boxes();
     batches();
+    textures();
 }

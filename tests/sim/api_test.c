@@ -78,7 +78,7 @@ static void proc_address(void)
     EXPECT(fn == (void *)cuDeviceGetUuid);
     OK(cuGetProcAddress_v2("cuDeviceGetUuid", &fn, 13000, 2, NULL));
     EXPECT(fn == (void *)cuDeviceGetUuid_v2);
-    FAILS(NOT_FOUND, cuGetProcAddress_v2("cuMemAlloc", &fn, 2000, 0, &status));
+    FAILS(NOT_FOUND, cuGetProcAddress_v2("cuMemPoolCreate", &fn, 2000, 0, &status));
     EXPECT_EQ(status, CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT);
     EXPECT(!fn);
     FAILS(NOT_FOUND, cuGetProcAddress_v2("cuNothing", &fn, 13000, 0, &status));

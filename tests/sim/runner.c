@@ -44,7 +44,7 @@ int runner_run(struct runner *r, const char *kernel, unsigned grid, unsigned blo
     uint64_t block_of_params[64] = {0};
     for (unsigned i = 0; i < n && i < f->nparams; i++)
         memcpy((uint8_t *)block_of_params + f->params[i].offset, &params[i], f->params[i].size);
-    struct sim_memory memory = {find, r};
+    struct sim_memory memory = {.find = find, .context = r};
     struct sim_launch l = {.module = r->module,
                            .func = f,
                            .grid = {grid, 1, 1},
