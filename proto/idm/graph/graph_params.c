@@ -379,6 +379,22 @@ static bool kernels_equal(const struct graph_kernel *a, const struct graph_kerne
             memcmp(a->attributes, b->attributes, a->n_attributes * sizeof(*a->attributes)) == 0);
 }
 
+static bool copies_equal(const CUDA_MEMCPY3D *a, const CUDA_MEMCPY3D *b)
+{
+    struct graph_box x, y;
+    return graph_box(a, &x) == CUDA_SUCCESS && graph_box(b, &y) == CUDA_SUCCESS &&
+           x.dst_type == y.dst_type && x.src_type == y.src_type && x.dst == y.dst &&
+           x.src == y.src && x.dst_pitch == y.dst_pitch && x.src_pitch == y.src_pitch &&
+           x.dst_plane == y.dst_plane && x.src_plane == y.src_plane && x.width == y.width &&
+           x.height == y.height && x.depth == y.depth;
+}
+
+static bool fills_equal(const CUDA_MEMSET_NODE_PARAMS *a, const CUDA_MEMSET_NODE_PARAMS *b)
+{
+    return a->dst == b->dst && a->pitch == b->pitch && a->value == b->value &&
+           a->elementSize == b->elementSize && a->width == b->width && a->height == b->height;
+}
+
 bool params_equal(const struct graph_params *a, const struct graph_params *b)
 {
     if (a->type != b->type)
@@ -387,9 +403,9 @@ bool params_equal(const struct graph_params *a, const struct graph_params *b)
     case CU_GRAPH_NODE_TYPE_KERNEL:
         return kernels_equal(&a->kernel, &b->kernel);
     case CU_GRAPH_NODE_TYPE_MEMCPY:
-        return memcmp(&a->copy, &b->copy, sizeof(a->copy)) == 0;
+        return copies_equal(&a->copy, &b->copy);
     case CU_GRAPH_NODE_TYPE_MEMSET:
-        return memcmp(&a->fill, &b->fill, sizeof(a->fill)) == 0;
+        return fills_equal(&a->fill, &b->fill);
     case CU_GRAPH_NODE_TYPE_HOST:
         return a->host.fn == b->host.fn && a->host.userData == b->host.userData;
     case CU_GRAPH_NODE_TYPE_WAIT_EVENT:
