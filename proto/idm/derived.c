@@ -143,7 +143,7 @@ CUresult cuEventRecord_ptsz(CUevent event, CUstream stream)
 CUresult cuMemAllocAsync(CUdeviceptr *ptr, size_t bytes, CUstream stream)
 {
     unsigned flags; /* is it a stream? */
-    CAPTURE_HOOK(stream, stream);
+    CAPTURE_HOOK(cuMemAllocAsync, ptr, bytes, stream);
     CUresult rc = cuStreamGetFlags(stream, &flags);
     return rc == CUDA_SUCCESS ? cuMemAlloc_v2(ptr, bytes) : rc;
 }
@@ -151,7 +151,7 @@ CUresult cuMemAllocAsync(CUdeviceptr *ptr, size_t bytes, CUstream stream)
 /* Nothing that was given to STREAM before may meet it gone. */
 CUresult cuMemFreeAsync(CUdeviceptr ptr, CUstream stream)
 {
-    CAPTURE_HOOK(stream, stream);
+    CAPTURE_HOOK(cuMemFreeAsync, ptr, stream);
     CUresult rc = ptr ? cuStreamSynchronize(stream) : CUDA_ERROR_INVALID_VALUE;
     return rc == CUDA_SUCCESS ? cuMemFree_v2(ptr) : rc;
 }

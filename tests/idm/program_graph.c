@@ -588,6 +588,44 @@ static void user_objects(void)
     check("nobody keeps it", gone == 1);
 }
 
+/* Memory that graphs allocate: the program's after a launch, until it is freed. */
+static void memory(void)
+{
+    CUgraph g = NULL, clone = NULL;
+    CUgraphExec e = NULL;
+    CUdeviceptr inner = 0, outer = 0;
+    uint64_t used = 99;
+    SHOW(cuStreamBeginCapture_v2, s, CU_STREAM_CAPTURE_MODE_GLOBAL);
+    SHOW(cuMemAllocAsync, &inner, BYTES, s);
+    SHOW(cuMemAllocAsync, &outer, BYTES, s);
+    SHOW(cuMemsetD32Async, inner, 0x3f800000, N, s);
+    add(inner, inner, outer, s);
+    SHOW(cuMemFreeAsync, inner, s);
+    SHOW(cuMemFreeAsync, x, s);
+    SHOW(cuStreamEndCapture, s, &g);
+    SHOW(cuGraphClone, &clone, g);
+    SHOW(cuMemFree_v2, outer); /* it isn't allocated yet */
+    SHOW(cuGraphInstantiateWithFlags, &e, g, 0);
+    SHOW(cuGraphDestroy, g);
+    SHOW(cuGraphLaunch, e, s);
+    SHOW(cuGraphLaunch, e, s); /* it still is */
+    SHOW(cuStreamSynchronize, s);
+    SHOW(cuMemcpyDtoD_v2, z, outer, BYTES);
+    check_z("a graph's memory", 2);
+    SHOW(cuDeviceGetGraphMemAttribute, 0, 0, &used);
+    printf("%d\n", used == BYTES);
+    SHOW(cuMemFreeAsync, outer, s);
+    SHOW(cuMemFreeAsync, outer, s);
+    SHOW(cuGraphLaunch, e, s);
+    SHOW(cuGraphExecDestroy, e);
+    SHOW(cuMemcpyDtoD_v2, z, outer, BYTES); /* the program's, still */
+    SHOW(cuMemFree_v2, outer);
+    SHOW(cuMemFree_v2, outer);
+    SHOW(cuDeviceGraphMemTrim, 0);
+    SHOW(cuDeviceGetGraphMemAttribute, 0, 2, &used);
+    check("nothing is kept", used == 0);
+}
+
 static void attributes(void)
 {
     CUstreamAttrValue v = {.syncPolicy = 0};
@@ -654,6 +692,7 @@ unsigned graphs(void)
     boxes();
     signals();
     user_objects();
+    memory();
     attributes();
     launches();
     tear_down();
