@@ -148,10 +148,13 @@ static CUresult put_step(struct blob *b, const struct CUgraphExec_st *x, uint32_
         deps[k] = dep->first + step_width(dep) - 1;
     }
     CUresult rc = CUDA_SUCCESS;
+    /* Memory of a graph's own is a matter of this side. */
     uint32_t kind =
         s->kind == VG_STEP_PLAIN ? (uint32_t)step->params.type : CU_GRAPH_NODE_TYPE_HOST;
     if (s->kind == VG_STEP_TO_HOST)
         kind = CU_GRAPH_NODE_TYPE_MEMCPY;
+    if (kind == CU_GRAPH_NODE_TYPE_MEM_ALLOC || kind == CU_GRAPH_NODE_TYPE_MEM_FREE)
+        kind = CU_GRAPH_NODE_TYPE_EMPTY;
     put_head(b, kind, deps, step->n_deps, true);
     if (kind != CU_GRAPH_NODE_TYPE_HOST)
         rc = put_body(b, &step->params, s);

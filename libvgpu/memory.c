@@ -225,7 +225,7 @@ VG_EXPORT CUresult cuMemFree_v2(CUdeviceptr ptr)
     struct idm_cuMemFree_v2_in in = {.w = {.ptr = ptr}};
     struct vg_memory m;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
-    CAPTURE_HOOK_UNSAFE();
+    CAPTURE_HOOK(cuMemFree_v2, ptr);
     if (ptr == 0)
         return CUDA_SUCCESS;
     if (memory_at(ptr, &m) && m.kind == VG_PINNED && m.base == ptr && (m.flags & VG_MANAGED))

@@ -324,6 +324,8 @@ CUresult cuGraphAddEmptyNode(CU_GRAPH_ADD);
 CUresult cuGraphAddEventRecordNode(CU_GRAPH_ADD, CUevent event);
 CUresult cuGraphAddEventWaitNode(CU_GRAPH_ADD, CUevent event);
 CUresult cuGraphAddBatchMemOpNode(CU_GRAPH_ADD, const CUDA_BATCH_MEM_OP_NODE_PARAMS *params);
+CUresult cuGraphAddMemAllocNode(CU_GRAPH_ADD, CUDA_MEM_ALLOC_NODE_PARAMS *params);
+CUresult cuGraphAddMemFreeNode(CU_GRAPH_ADD, CUdeviceptr ptr);
 CUresult cuGraphAddNode(CU_GRAPH_ADD, CUgraphNodeParams *params);
 CUresult cuGraphAddNode_v2(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps,
                            const CUgraphEdgeData *edges, size_t n, CUgraphNodeParams *params);
@@ -347,6 +349,11 @@ CUresult cuGraphEventWaitNodeSetEvent(CUgraphNode node, CUevent event);
 CUresult cuGraphBatchMemOpNodeGetParams(CUgraphNode node, CUDA_BATCH_MEM_OP_NODE_PARAMS *params);
 CUresult cuGraphBatchMemOpNodeSetParams(CUgraphNode node,
                                         const CUDA_BATCH_MEM_OP_NODE_PARAMS *params);
+CUresult cuGraphMemAllocNodeGetParams(CUgraphNode node, CUDA_MEM_ALLOC_NODE_PARAMS *params);
+CUresult cuGraphMemFreeNodeGetParams(CUgraphNode node, CUdeviceptr *ptr);
+CUresult cuDeviceGetGraphMemAttribute(CUdevice dev, int attribute, void *value);
+CUresult cuDeviceSetGraphMemAttribute(CUdevice dev, int attribute, void *value);
+CUresult cuDeviceGraphMemTrim(CUdevice dev);
 CUresult cuGraphNodeSetParams(CUgraphNode node, CUgraphNodeParams *params);
 CUresult cuGraphKernelNodeCopyAttributes(CUgraphNode dst, CUgraphNode src);
 CUresult cuGraphKernelNodeGetAttribute(CUgraphNode node, CUkernelNodeAttrID attr,

@@ -347,6 +347,7 @@ static CUresult allocate(CUdeviceptr *ptr, size_t bytes, CUmemoryPool pool, CUst
 
 CUresult cuMemAllocAsync(CUdeviceptr *ptr, size_t bytes, CUstream stream)
 {
+    CAPTURE_HOOK(cuMemAllocAsync, ptr, bytes, stream);
     return allocate(ptr, bytes, NULL, stream);
 }
 
@@ -374,6 +375,7 @@ static CUresult release(CUdeviceptr ptr, CUcontext ctx, CUstream stream, bool wa
 CUresult cuMemFreeAsync(CUdeviceptr ptr, CUstream stream)
 {
     CUcontext ctx;
+    CAPTURE_HOOK(cuMemFreeAsync, ptr, stream);
     CUresult rc = check_stream(stream, &ctx);
     return rc == CUDA_SUCCESS ? release(ptr, ctx, stream, false) : rc;
 }

@@ -48,7 +48,7 @@ static bool is_managed(const struct mem_range *r)
 
 CUresult cuMemFree_v2(CUdeviceptr ptr)
 {
-    CAPTURE_HOOK_UNSAFE();
+    CAPTURE_HOOK(cuMemFree_v2, ptr);
     struct CUctx_st *c;
     struct mem_range r;
     TRY(sim_context(&c));

@@ -208,6 +208,8 @@ CUresult worker_graph_launch(struct worker *w, const struct idm_graph_launch_in 
     WORKER_TRY(worker_find(w, IDM_KIND_graph, in->w.exec, false, &driver));
     g = driver;
     CUresult rc = worker_find_stream(w, in->w.stream, &stream);
+    if (rc == CUDA_SUCCESS && g->functions)
+        graph_functions_launch(g->functions, stream);
     if (rc == CUDA_SUCCESS) {
         worker_count(&w->counters->launches, 1);
         rc = w->cu.cuGraphLaunch(g->exec, stream);

@@ -52,7 +52,7 @@ CUresult worker_cuLaunchKernelEx(struct worker *w, const struct idm_cuLaunchKern
     struct worker_object *fn;
     CUstream stream;
     CUlaunchAttribute attributes[IDM_MAX_ATTRIBUTES];
-    uint32_t n;
+    uint32_t n = 0;
     (void)out;
     WORKER_TRY(worker_find_object(w, IDM_KIND_code, in->w.fn, &fn));
     WORKER_TRY(worker_find_stream(w, in->w.stream, &stream));
@@ -84,7 +84,7 @@ CUresult worker_cuOccupancyMaxActiveClusters(struct worker *w,
 {
     struct worker_object *fn;
     CUlaunchAttribute attributes[IDM_MAX_ATTRIBUTES];
-    uint32_t n;
+    uint32_t n = 0;
     int clusters = 0;
     WORKER_TRY(worker_find_object(w, IDM_KIND_code, in->w.fn, &fn));
     WORKER_TRY(worker_launch_attributes(w, in->attributes, in->w.attributes_len, attributes, &n));
@@ -110,7 +110,7 @@ CUresult worker_cuOccupancyMaxPotentialClusterSize(
 {
     struct worker_object *fn;
     CUlaunchAttribute attributes[IDM_MAX_ATTRIBUTES];
-    uint32_t n;
+    uint32_t n = 0;
     int size = 0;
     WORKER_TRY(worker_find_object(w, IDM_KIND_code, in->w.fn, &fn));
     WORKER_TRY(worker_launch_attributes(w, in->attributes, in->w.attributes_len, attributes, &n));
@@ -183,7 +183,7 @@ CUresult worker_cuStreamBatchMemOp_v2(struct worker *w,
 {
     CUstream stream;
     CUstreamBatchMemOpParams ops[IDM_MAX_MEMORY_OPS];
-    uint32_t n;
+    uint32_t n = 0;
     (void)out;
     WORKER_TRY(worker_find_stream(w, in->w.stream, &stream));
     WORKER_TRY(worker_memory_ops(w, in->ops, in->w.ops_len, ops, &n));

@@ -132,7 +132,7 @@ static CUresult take_ops(struct worker *w, struct idm_cursor *c, struct graph_st
 {
     struct idm_graph_ops o;
     const void *ops;
-    uint32_t n;
+    uint32_t n = 0;
     if (!idm_take_fixed(c, &o, sizeof(o)) || !idm_take_bytes(c, o.ops_len, &ops))
         return worker_malformed(w);
     WORKER_TRY(worker_memory_ops(w, ops, o.ops_len, s->ops.all, &n));

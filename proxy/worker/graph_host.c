@@ -7,6 +7,7 @@ struct announced {
     struct announced *next;
     uint64_t seq;    /* of the message to answer */
     uint64_t launch; /* the how-manieth */
+    CUstream stream; /* it goes to; set by the launch */
 };
 
 struct step {
@@ -66,7 +67,7 @@ static struct announced *take(struct step *s)
 static void answer(struct graph_functions *f, struct announced *a, CUresult rc)
 {
     struct host_gate *g = f->gate;
-    host_gate_answer(g, a->seq, IDM_graph_host, rc);
+    host_gate_answer(g, a->seq, IDM_graph_host, a->stream, rc);
     free(a);
     host_gate_release(g);
 }
@@ -161,6 +162,18 @@ static void behind(CUstream stream, CUresult status, void *data)
     give_up(f, l->number, false, status != CUDA_SUCCESS ? status : CUDA_ERROR_UNKNOWN);
     put(f);
     free(l);
+}
+
+void graph_functions_launch(struct graph_functions *f, CUstream stream)
+{
+    host_gate_lock(f->gate);
+    for (uint32_t i = 0; i < f->n; i++) {
+        for (struct announced *a = f->steps[i].first; a; a = a->next) {
+            if (a->launch > f->launches)
+                a->stream = stream;
+        }
+    }
+    host_gate_unlock(f->gate);
 }
 
 void graph_functions_launched(struct worker *w, struct graph_functions *f, CUstream stream,

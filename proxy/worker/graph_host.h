@@ -20,7 +20,8 @@ void graph_function_reached(void *step);
 void *graph_function_step(struct graph_functions *f, uint32_t step);
 /* The message at hand announces STEP. WORKER_ELSEWHERE, or why not. */
 CUresult graph_function_announce(struct worker *w, struct graph_functions *f, uint32_t step);
-/* The graph was given to STREAM, with RC. */
+/* Before the graph is given to STREAM; and after, with RC. */
+void graph_functions_launch(struct graph_functions *f, CUstream stream);
 void graph_functions_launched(struct worker *w, struct graph_functions *f, CUstream stream,
                               CUresult rc);
 

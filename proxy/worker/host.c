@@ -20,15 +20,20 @@
 #define LONG_NS     (20 * 1000 * 1000)
 #define LONG_NAP_NS (200 * 1000)
 
+#define MAX_HELD    16
+
 struct host_gate {
     pthread_mutex_t lock;
     struct worker *w; /* NULL: it has ended */
     uint64_t order;   /* functions the client was told of */
     unsigned refs;    /* the worker's, and each function's */
+    atomic_uint n_held;
+    CUstream held[MAX_HELD]; /* streams that wait for the client; others beyond aren't known */
 };
 
 struct host_function {
     struct host_gate *gate;
+    CUstream stream;
     uint64_t seq;
 };
 
@@ -102,7 +107,47 @@ static void wait_for_client(struct host_gate *g, uint64_t order)
     }
 }
 
-void host_gate_answer(struct host_gate *g, uint64_t seq, uint16_t type, CUresult status)
+/* With the lock. */
+static void hold(struct host_gate *g, CUstream stream)
+{
+    if (g->n_held < MAX_HELD)
+        g->held[g->n_held++] = stream;
+}
+
+static void let_go(struct host_gate *g, CUstream stream)
+{
+    for (unsigned i = 0; i < g->n_held; i++) {
+        if (g->held[i] == stream) {
+            g->held[i] = g->held[g->n_held - 1];
+            g->n_held--;
+            return;
+        }
+    }
+}
+
+static bool holds(const struct host_gate *g, CUstream stream)
+{
+    for (unsigned i = 0; i < g->n_held; i++) {
+        if (g->held[i] == stream)
+            return true;
+    }
+    return false;
+}
+
+bool host_gate_holds(struct host_gate *g, const CUstream *streams, uint32_t n)
+{
+    bool all = n > 0;
+    if (!atomic_load_explicit(&g->n_held, memory_order_relaxed))
+        return false;
+    host_gate_lock(g);
+    for (uint32_t i = 0; i < n; i++)
+        all = all && holds(g, streams[i]);
+    host_gate_unlock(g);
+    return all;
+}
+
+void host_gate_answer(struct host_gate *g, uint64_t seq, uint16_t type, CUstream stream,
+                      CUresult status)
 {
     struct idm_host_function_out out; /* graph_host's is the same */
     struct idm_part parts[IDM_MAX_PARTS];
@@ -114,8 +159,11 @@ void host_gate_answer(struct host_gate *g, uint64_t seq, uint16_t type, CUresult
     bool told =
         worker_publish(g->w, seq, type, &head, parts, idm_parts_host_function_out(&out, parts));
     /* After an error nothing in the stream runs any more: nothing waits. */
-    if (told && status == CUDA_SUCCESS)
-        wait_for_client(g, ++g->order);
+    if (!told || status != CUDA_SUCCESS)
+        return;
+    hold(g, stream);
+    wait_for_client(g, ++g->order);
+    let_go(g, stream);
 }
 
 static void reached(CUstream stream, CUresult status, void *data)
@@ -124,7 +172,7 @@ static void reached(CUstream stream, CUresult status, void *data)
     struct host_gate *g = f->gate;
     (void)stream;
     pthread_mutex_lock(&g->lock);
-    host_gate_answer(g, f->seq, IDM_host_function, status);
+    host_gate_answer(g, f->seq, IDM_host_function, f->stream, status);
     host_gate_put(g);
     free(f);
 }
@@ -142,7 +190,7 @@ CUresult worker_host_function(struct worker *w, const struct idm_host_function_i
     struct host_function *f = malloc(sizeof(*f));
     if (!f)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    *f = (struct host_function){w->host, w->seq};
+    *f = (struct host_function){w->host, stream, w->seq};
     host_gate_lock(w->host);
     bool room = host_gate_take(w->host);
     host_gate_unlock(w->host);

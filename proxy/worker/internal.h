@@ -194,10 +194,13 @@ struct share {
     struct share_stream first; /* of those with work in flight; no context: none */
     bool many_streams;         /* there may be others */
     bool many_contexts;
-    int64_t busy_from;  /* since when something is in flight */
-    int64_t counted_to; /* the GPU time of which is counted up to here */
-    int64_t progress;   /* when a mark was last done */
-    int64_t patience;   /* without progress: how long to hold work back */
+    CUstream flying[SHARE_STREAMS]; /* all of them, while these are not too few */
+    uint32_t n_flying;              /* SHARE_STREAMS + 1: they are */
+    bool resting;                   /* nothing in flight is on the GPU, and so it was said */
+    int64_t busy_from;              /* since when something is in flight */
+    int64_t counted_to;             /* the GPU time of which is counted up to here */
+    int64_t progress;               /* when a mark was last done */
+    int64_t patience;               /* without progress: how long to hold work back */
 };
 
 void share_init(struct worker *w);
@@ -212,8 +215,11 @@ uint64_t share_covers(struct worker *w, bool all, CUstream stream);
 void share_done(struct worker *w, uint64_t count, bool mark);
 /* There is nothing to read: sees to it that work in flight is looked at. */
 void share_rest(struct worker *w);
-/* Counts what is in flight. */
+/* Counts what is in flight. What waits for a function of the client's is not on the GPU. */
 void share_count(struct worker *w, int64_t now_ns);
+/* While nothing comes in: says that the zone wants nothing while all it has in flight waits for
+ * functions of the client's, and that it does again. */
+void share_look(struct worker *w);
 /* Before a sleep without end. True while it still says that it wants the GPU. */
 bool share_wants(const struct worker *w);
 void share_leave(struct worker *w);
@@ -238,8 +244,12 @@ bool host_gate_take(struct host_gate *g);
 /* With the lock: one less; host_gate_put gives the lock up, and the gate may go. */
 void host_gate_release(struct host_gate *g);
 void host_gate_put(struct host_gate *g);
-/* With the lock, given up meanwhile: answers message SEQ; after a success, waits for the client. */
-void host_gate_answer(struct host_gate *g, uint64_t seq, uint16_t type, CUresult status);
+/* With the lock, given up meanwhile: answers message SEQ; after a success, waits for the client,
+ * and so does STREAM. */
+void host_gate_answer(struct host_gate *g, uint64_t seq, uint16_t type, CUstream stream,
+                      CUresult status);
+/* Does each of STREAMS wait for the client? */
+bool host_gate_holds(struct host_gate *g, const CUstream *streams, uint32_t n);
 
 /* --- executable graphs (calls_graph.c) ---------------------------------------- */
 

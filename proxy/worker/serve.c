@@ -171,6 +171,7 @@ static void linger(struct worker *w, int64_t *busy_since)
 {
     int64_t now = gi_monotonic_ns();
     share_count(w, now);
+    share_look(w);
     if (worker_poll_waits(w)) {
         *busy_since = now;
         return;

@@ -56,13 +56,34 @@ static void say(struct worker *w, uint32_t bits)
     atomic_store_explicit(&w->counters->share, bits, memory_order_seq_cst);
 }
 
+/* Does all that is in flight wait for functions of the client's? */
+static bool is_held(struct worker *w)
+{
+    const struct share *s = &w->share;
+    return !s->many_contexts && s->n_flying <= SHARE_STREAMS &&
+           host_gate_holds(w->host, s->flying, s->n_flying);
+}
+
 void share_count(struct worker *w, int64_t now_ns)
 {
     struct share *s = &w->share;
     if (s->work == s->done || now_ns <= s->counted_to)
         return;
-    worker_count(&w->counters->gpu_ns, (uint64_t)(now_ns - s->counted_to));
+    if (!is_held(w))
+        worker_count(&w->counters->gpu_ns, (uint64_t)(now_ns - s->counted_to));
     s->counted_to = now_ns;
+}
+
+void share_look(struct worker *w)
+{
+    struct share *s = &w->share;
+    bool rests = s->work != s->done && is_held(w);
+    if (rests == s->resting)
+        return;
+    s->resting = rests;
+    say(w, rests ? 0 : PAGE_SHARE_WANTS | PAGE_SHARE_FLYING);
+    if (gate(w) != PAGE_GATE_FREE)
+        ring(w);
 }
 
 /* Nothing is in flight any more. */
@@ -70,8 +91,9 @@ static void quiet(struct worker *w)
 {
     struct share *s = &w->share;
     s->n_streams = 0;
+    s->n_flying = 0;
     s->first.context = 0;
-    s->many_streams = s->many_contexts = false;
+    s->many_streams = s->many_contexts = s->resting = false;
     say(w, PAGE_SHARE_WANTS);
     if (gate(w) == PAGE_GATE_CLOSED)
         ring(w);
@@ -133,12 +155,25 @@ static void mark(struct worker *w)
         s->finished = s->work; /* the marks under way will tell */
 }
 
+static void flies(struct share *s, CUstream stream)
+{
+    for (uint32_t i = 0; i < s->n_flying && i < SHARE_STREAMS; i++) {
+        if (s->flying[i] == stream)
+            return;
+    }
+    if (s->n_flying < SHARE_STREAMS)
+        s->flying[s->n_flying] = stream;
+    if (s->n_flying <= SHARE_STREAMS)
+        s->n_flying++;
+}
+
 void share_touch(struct worker *w, CUstream stream)
 {
     struct share *s = &w->share;
     const struct share_stream it = {w->context, w->driver_context, stream};
     if (!w->context)
         return;
+    flies(s, stream);
     if (!s->first.context)
         s->first = it;
     s->many_streams = s->many_streams || s->first.stream != stream;
@@ -209,6 +244,7 @@ static bool take_off(struct worker *w)
 static void enter(struct worker *w)
 {
     struct share *s = &w->share;
+    s->resting = false;
     for (;;) {
         bool open = take_off(w);
         if (open && !is_full(s))
@@ -246,7 +282,7 @@ void share_before(struct worker *w, uint16_t type)
     }
     if (s->work - s->marked >= s->batch)
         mark(w);
-    if (s->work == s->done || s->marks >= MAX_MARKS ||
+    if (s->work == s->done || s->marks >= MAX_MARKS || s->resting ||
         atomic_load_explicit(&w->config->page->gate, memory_order_relaxed) == PAGE_GATE_CLOSED)
         enter(w);
     s->work++;

@@ -264,6 +264,8 @@
     X(cuStreamWriteValue64_ptsz)                                                                   \
     X(cuUserObjectCreate)                                                                          \
     X(cuUserObjectRelease)                                                                         \
+    X(cuDeviceGetGraphMemAttribute)                                                                \
+    X(cuDeviceGraphMemTrim)                                                                        \
     X(cuLaunchKernel)                                                                              \
     X(cuStreamCreate)                                                                              \
     X(cuStreamCreateWithPriority)                                                                  \

@@ -24,6 +24,12 @@ CUresult show(const char *what, CUresult rc)
     return rc;
 }
 
+unsigned show_good(const char *what, bool good)
+{
+    printf("%s: %s\n", what, good ? "good" : "WRONG");
+    return !good;
+}
+
 static uint64_t sum(const void *data, size_t bytes)
 {
     uint64_t h = 14695981039346656037u;

@@ -11,6 +11,9 @@ extern struct cu cu;
 CUresult show(const char *what, CUresult rc);
 #define SHOW(call, ...) show(#call "(" #__VA_ARGS__ ")", cu.call(__VA_ARGS__))
 
+/* Prints it; 1 if it isn't GOOD. */
+unsigned show_good(const char *what, bool good);
+
 /* Prints a checksum of device memory. */
 void show_device(CUdeviceptr p, size_t bytes);
 
@@ -28,6 +31,7 @@ void arrays(void);
 void host_functions(void);
 /* Graphs, captures, memory operations; how many results are wrong whatever the other side says. */
 unsigned graphs(void);
+unsigned streams_more(void);
 /* A context has failed before. */
 void host_functions_after_fault(void);
 

@@ -24,8 +24,7 @@ static unsigned wrong;
 
 static void check(const char *what, bool good)
 {
-    printf("%s: %s\n", what, good ? "good" : "WRONG");
-    wrong += !good;
+    wrong += show_good(what, good);
 }
 
 /* Are all N of Z what they should be? */
@@ -507,140 +506,42 @@ static void boxes(void)
     SHOW(cuGraphExecDestroy, outer);
 }
 
-/* Events and words of memory in graphs and streams. */
-static void signals(void)
+/* Memory that graphs allocate: the program's after a launch, until it is freed. */
+static void memory(void)
 {
-    CUgraph g = NULL;
-    CUgraphExec e = NULL;
-    CUevent ev = NULL;
-    uint32_t word = 0;
-    CUstreamBatchMemOpParams ops[3] = {{.waitValue = {.operation = CU_STREAM_MEM_OP_WAIT_VALUE_32,
-                                                      .address = x,
-                                                      .value64 = 7,
-                                                      .flags = CU_STREAM_WAIT_VALUE_EQ}},
-                                       {.memoryBarrier = {.operation = CU_STREAM_MEM_OP_BARRIER}},
-                                       {.waitValue = {.operation = CU_STREAM_MEM_OP_WRITE_VALUE_64,
-                                                      .address = x + 8,
-                                                      .value64 = 0x1122334455667788u}}};
-    SHOW(cuMemsetD32_v2, x, 0, N);
-    SHOW(cuStreamWriteValue32_v2, s, x + 1, 7, 0);
-    SHOW(cuStreamWriteValue32_v2, s, 64, 7, 0);
-    SHOW(cuStreamWriteValue32_v2, s, x, 7, 9);
-    SHOW(cuStreamBatchMemOp_v2, s, 0, ops, 0);
-    SHOW(cuStreamBatchMemOp_v2, s, 3, ops, 0);
-    SHOW(cuStreamQuery, s);
-    SHOW(cuStreamWriteValue32_v2, t, x, 7, 0);
-    SHOW(cuStreamSynchronize, s);
-    show_device(x, 32);
-    SHOW(cuStreamWaitValue32_v2, s, x, 7, CU_STREAM_WAIT_VALUE_GEQ);
-    SHOW(cuStreamWaitValue32_v2, s, x, 6, CU_STREAM_WAIT_VALUE_GEQ);
-    SHOW(cuStreamWaitValue32_v2, s, x, 4, CU_STREAM_WAIT_VALUE_AND);
-    SHOW(cuStreamWaitValue32_v2, s, x, 8, CU_STREAM_WAIT_VALUE_NOR);
-    SHOW(cuStreamWaitValue64_v2, s, x + 8, 0x1122334455667788u, CU_STREAM_WAIT_VALUE_EQ);
-    SHOW(cuStreamWriteValue64_ptsz, NULL, x + 16, 9, 0);
-    SHOW(cuStreamSynchronize_ptsz, NULL);
-    SHOW(cuStreamSynchronize, s);
-    show_device(x, 32);
-    SHOW(cuEventCreate, &ev, 0);
-    SHOW(cuStreamBeginCapture_v2, s, CU_STREAM_CAPTURE_MODE_GLOBAL);
-    SHOW(cuStreamWriteValue32_v2, s, x, 99, 0);
-    SHOW(cuEventRecordWithFlags, ev, s, CU_EVENT_RECORD_EXTERNAL);
-    SHOW(cuStreamWaitEvent, s, fork_event, CU_EVENT_WAIT_EXTERNAL);
-    SHOW(cuStreamEndCapture, s, &g);
-    SHOW(cuGraphInstantiateWithFlags, &e, g, 0);
-    SHOW(cuGraphDestroy, g);
-    SHOW(cuEventRecord, fork_event, t);
-    SHOW(cuGraphLaunch, e, s);
-    SHOW(cuEventSynchronize, ev);
-    SHOW(cuStreamSynchronize, s);
-    SHOW(cuMemcpyDtoH_v2, &word, x, 4);
-    printf("%u\n", word);
-    SHOW(cuGraphExecDestroy, e);
-    SHOW(cuEventDestroy_v2, ev);
-}
-
-static void destroyed(void *data)
-{
-    ++*(int *)data;
-}
-
-static void user_objects(void)
-{
-    CUuserObject o = NULL;
     CUgraph g = NULL, clone = NULL;
     CUgraphExec e = NULL;
-    CUgraphNode node;
-    static int gone;
-    SHOW(cuUserObjectCreate, &o, &gone, destroyed, 2, 0);
-    SHOW(cuUserObjectCreate, &o, &gone, destroyed, 2, CU_USER_OBJECT_NO_DESTRUCTOR_SYNC);
-    SHOW(cuGraphCreate, &g, 0);
-    SHOW(cuGraphAddEmptyNode, &node, g, NULL, 0);
-    SHOW(cuGraphRetainUserObject, g, o, 3, CU_GRAPH_USER_OBJECT_MOVE);
-    SHOW(cuGraphRetainUserObject, g, o, 1, CU_GRAPH_USER_OBJECT_MOVE);
-    SHOW(cuUserObjectRelease, o, 2);
-    SHOW(cuUserObjectRelease, o, 1);
+    CUdeviceptr inner = 0, outer = 0;
+    uint64_t used = 99;
+    SHOW(cuStreamBeginCapture_v2, s, CU_STREAM_CAPTURE_MODE_GLOBAL);
+    SHOW(cuMemAllocAsync, &inner, BYTES, s);
+    SHOW(cuMemAllocAsync, &outer, BYTES, s);
+    SHOW(cuMemsetD32Async, inner, 0x3f800000, N, s);
+    add(inner, inner, outer, s);
+    SHOW(cuMemFreeAsync, inner, s);
+    SHOW(cuMemFreeAsync, x, s);
+    SHOW(cuStreamEndCapture, s, &g);
     SHOW(cuGraphClone, &clone, g);
+    SHOW(cuMemFree_v2, outer); /* it isn't allocated yet */
+    SHOW(cuGraphInstantiateWithFlags, &e, g, 0);
     SHOW(cuGraphDestroy, g);
-    SHOW(cuGraphInstantiateWithFlags, &e, clone, 0);
-    SHOW(cuGraphDestroy, clone);
-    check("an executable keeps it", gone == 0);
+    SHOW(cuGraphLaunch, e, s);
+    SHOW(cuGraphLaunch, e, s); /* it still is */
+    SHOW(cuStreamSynchronize, s);
+    SHOW(cuMemcpyDtoD_v2, z, outer, BYTES);
+    check_z("a graph's memory", 2);
+    SHOW(cuDeviceGetGraphMemAttribute, 0, 0, &used);
+    printf("%d\n", used == BYTES);
+    SHOW(cuMemFreeAsync, outer, s);
+    SHOW(cuMemFreeAsync, outer, s);
+    SHOW(cuGraphLaunch, e, s);
     SHOW(cuGraphExecDestroy, e);
-    check("nobody keeps it", gone == 1);
-}
-
-static void attributes(void)
-{
-    CUstreamAttrValue v = {.syncPolicy = 0};
-    unsigned long long a = 0, b = 0;
-    CUdevice dev = -1;
-    SHOW(cuStreamGetAttribute, s, CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY, &v);
-    printf("%d\n", v.syncPolicy);
-    v.syncPolicy = 4;
-    SHOW(cuStreamSetAttribute, s, CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY, &v);
-    SHOW(cuStreamCopyAttributes, t, s);
-    SHOW(cuStreamGetAttribute, t, CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY, &v);
-    printf("%d\n", v.syncPolicy);
-    SHOW(cuStreamGetAttribute, t, CU_LAUNCH_ATTRIBUTE_COOPERATIVE, &v);
-    SHOW(cuStreamGetId, s, &a);
-    SHOW(cuStreamGetId, t, &b);
-    check("each has its number", a != b);
-    SHOW(cuStreamGetDevice, s, &dev);
-    printf("%d\n", dev);
-}
-
-static void launches(void)
-{
-    unsigned n = N;
-    int clusters = 9;
-    void *params[] = {&x, &y, &z, &n};
-    CUlaunchAttribute a[3] = {{.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION},
-                              {.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION}};
-    const unsigned one[3] = {1, 1, 1}, two[3] = {2, 1, 1};
-    CUlaunchConfig c = {.gridDimX = (N + 255) / 256,
-                        .gridDimY = 1,
-                        .gridDimZ = 1,
-                        .blockDimX = 256,
-                        .blockDimY = 1,
-                        .blockDimZ = 1,
-                        .hStream = s,
-                        .attrs = a,
-                        .numAttrs = 2};
-    memset(a[0].value, 1, 1);
-    memcpy(a[1].value, one, sizeof(one));
-    SHOW(cuMemsetD32_v2, x, 0x3f800000, N);
-    SHOW(cuMemsetD32_v2, y, 0x3f800000, N);
-    SHOW(cuLaunchKernelEx, &c, vec_add, params, NULL);
-    SHOW(cuStreamSynchronize, s);
-    check_z("with attributes", 2);
-    memcpy(a[1].value, two, sizeof(two));
-    SHOW(cuLaunchKernelEx, &c, vec_add, params, NULL);
-    SHOW(cuOccupancyMaxActiveClusters, &clusters, vec_add, &c);
-    SHOW(cuOccupancyMaxPotentialClusterSize, &clusters, vec_add, &c);
-    SHOW(cuMemsetD32_v2, y, 0x40000000, N);
-    SHOW(cuLaunchCooperativeKernel, vec_add, (N + 255) / 256, 1, 1, 256, 1, 1, 0, s, params);
-    SHOW(cuStreamSynchronize, s);
-    check_z("cooperative", 3);
-    SHOW(cuLaunchCooperativeKernel, vec_add, 100000, 1, 1, 256, 1, 1, 0, s, params);
+    SHOW(cuMemcpyDtoD_v2, z, outer, BYTES); /* the program's, still */
+    SHOW(cuMemFree_v2, outer);
+    SHOW(cuMemFree_v2, outer);
+    SHOW(cuDeviceGraphMemTrim, 0);
+    SHOW(cuDeviceGetGraphMemAttribute, 0, 2, &used);
+    check("nothing is kept", used == 0);
 }
 
 unsigned graphs(void)
@@ -652,10 +553,7 @@ unsigned graphs(void)
     other_threads();
     by_hand();
     boxes();
-    signals();
-    user_objects();
-    attributes();
-    launches();
+    memory();
     tear_down();
-    return wrong;
+    return wrong + streams_more();
 }

@@ -103,7 +103,8 @@ struct bytes {
 
 static void put(struct bytes *b, const void *data, size_t len)
 {
-    memcpy(b->data + b->len, data, len);
+    if (data)
+        memcpy(b->data + b->len, data, len);
     b->len += (uint32_t)(len + 7) & ~7u;
 }
 
@@ -150,7 +151,8 @@ static void good_graph(struct bytes *b)
 static struct idm_reply make(const struct bytes *b, uint64_t exec)
 {
     static uint32_t image = 100;
-    struct idm_image_part w = {.total = b->len, .image = ++image, .data_len = b->len};
+    image++;
+    struct idm_image_part w = {.total = b->len, .image = image, .data_len = b->len};
     struct idm_part parts[2] = {{&w, sizeof(w)}, {b->data, b->len}};
     struct idm_reply r = raw_call(&client, IDM_image_part, parts, 2, NULL, 0);
     if (r.result != 0)
@@ -386,6 +388,27 @@ static void test_lies_about_host_functions(void)
     EXPECT(peer_alive(&client.peer));
 }
 
+/* What waits for a function of the client's isn't on the GPU: its time is not the zone's. */
+static void test_held_work_is_not_gpu_time(void)
+{
+    uint64_t order = 0;
+    raw_stop(&client);
+    EXPECT(WAIT_FOR(LONG, proxy_stats(&proxy, 1).clients == 0));
+    REQUIRE(start());
+    EXPECT_EQ(answer_to(POST(cuStreamSynchronize, true, .stream = stream)), 0);
+    uint64_t before = proxy_stats(&proxy, 1).gpu_ns;
+    EXPECT_EQ(answer_to(POST(host_function, true, .stream = stream)), 0);
+    order++;
+    EXPECT(POST(cuMemsetD8Async, false, .dst = buffer, .value = 1, .n = BYTES, .stream = stream));
+    uint64_t synchronized = POST(cuStreamSynchronize, true, .stream = stream);
+    usleep(600 * 1000);
+    uint64_t held = proxy_stats(&proxy, 1).gpu_ns - before;
+    printf("  %llu us of 600000 counted\n", (unsigned long long)held / 1000);
+    EXPECT(held < 300u * 1000 * 1000);
+    say_done(order);
+    EXPECT_EQ(answer_to(synchronized), 0);
+}
+
 /* More functions than a stream takes, none of them run: the worker waits in the driver, and
  * the ring fills. Then the client goes, and all goes with it. */
 static void test_flood_and_gone(void)
@@ -417,6 +440,7 @@ int main(int argc, char **argv)
     MT_RUN(test_functions_of_graphs);
     MT_RUN(test_ends_under_way);
     MT_RUN(test_lies_about_host_functions);
+    MT_RUN(test_held_work_is_not_gpu_time);
     MT_RUN(test_flood_and_gone);
     EXPECT_EQ(proxy_stop(&proxy), 0);
     return mt_done();

@@ -317,5 +317,5 @@ void graph_forked(void)
     memcpy(&graph_mutex, &mutex, sizeof(mutex));
     captures = NULL;
     events = NULL;
-    atomic_store(&capture_things, 0);
+    atomic_store(&capture_things, 0); /* memory of graphs is the parent's */
 }

@@ -11,7 +11,7 @@
 
 #include "idm/graph/graph.h"
 
-/* Captures there are, and events that were last recorded in one. */
+/* Captures there are, events that were last recorded in one, memory that is graphs' own. */
 extern atomic_uint capture_things;
 
 static inline bool capture_on(void)
@@ -65,6 +65,10 @@ bool capture_cuEventRecord(CUresult *ret_rc, CUevent event, CUstream stream);
 bool capture_cuEventRecordWithFlags(CUresult *ret_rc, CUevent event, CUstream stream,
                                     unsigned flags);
 bool capture_cuStreamWaitEvent(CUresult *ret_rc, CUstream stream, CUevent event, unsigned flags);
+bool capture_cuMemAllocAsync(CUresult *ret_rc, CUdeviceptr *ptr, size_t bytes, CUstream stream);
+bool capture_cuMemFreeAsync(CUresult *ret_rc, CUdeviceptr ptr, CUstream stream);
+/* May be a graph's. */
+bool capture_cuMemFree_v2(CUresult *ret_rc, CUdeviceptr ptr);
 bool capture_cuGraphLaunch(CUresult *ret_rc, CUgraphExec exec, CUstream stream);
 /* Not while STREAM is captured. */
 bool capture_stream(CUresult *ret_rc, CUstream stream);

@@ -493,6 +493,7 @@ bool capture_context_ends(CUresult *ret_rc, CUcontext context)
         }
     }
     capture_drop_events(context);
+    graph_memory_context_gone(context);
     graph_unlock();
     return false;
 }

@@ -23,8 +23,10 @@ void graph_lock(void)
 
 void graph_unlock(void)
 {
-    bool due = graph_destructors_due();
+    bool due = graph_destructors_due(), memory_due = graph_memory_due();
     pthread_mutex_unlock(&graph_mutex);
+    if (memory_due)
+        graph_memory_free_due();
     if (due)
         graph_run_destructors();
 }
@@ -269,8 +271,21 @@ static CUresult clone_into(struct CUgraph_st *to, const struct CUgraph_st *g, CU
     return graph_uses_copy(to, g);
 }
 
+/* An address is one graph's. */
+static bool has_memory(const struct CUgraph_st *g)
+{
+    for (const struct CUgraphNode_st *n = g->first; n; n = n->after) {
+        if (n->params.type == CU_GRAPH_NODE_TYPE_MEM_ALLOC ||
+            n->params.type == CU_GRAPH_NODE_TYPE_MEM_FREE)
+            return true;
+    }
+    return false;
+}
+
 CUresult graph_clone(const struct CUgraph_st *g, struct CUgraph_st **ret_clone)
 {
+    if (has_memory(g))
+        return CUDA_ERROR_NOT_SUPPORTED;
     struct CUgraph_st *clone = graph_new();
     CUgraphNode *clones = calloc(g->n_nodes + 1, sizeof(CUgraphNode));
     CUresult rc = clone && clones ? clone_into(clone, g, clones) : CUDA_ERROR_OUT_OF_MEMORY;

@@ -48,6 +48,9 @@ struct graph_ops {
     CUstreamBatchMemOpParams *all; /* heap */
 };
 
+struct graph_memory;
+struct CUgraphExec_st;
+
 struct graph_params {
     CUgraphNodeType type;
     union {
@@ -58,6 +61,11 @@ struct graph_params {
         struct CUgraph_st *child; /* the node's own */
         CUevent event;            /* records and waits */
         struct graph_ops ops;
+        struct {
+            CUDA_MEM_ALLOC_NODE_PARAMS what;
+            struct graph_memory *memory;
+        } alloc;
+        CUdeviceptr freed;
     };
 };
 
@@ -69,6 +77,8 @@ CUresult params_take_host(struct graph_params *ret_params, const CUDA_HOST_NODE_
 CUresult params_take_event(struct graph_params *ret_params, CUgraphNodeType type, CUevent event);
 CUresult params_take_child(struct graph_params *ret_params, struct CUgraph_st *graph);
 CUresult params_take_ops(struct graph_params *ret_params, const CUDA_BATCH_MEM_OP_NODE_PARAMS *o);
+/* Without the lock; A's dptr is set. */
+CUresult params_take_alloc(struct graph_params *ret_params, CUDA_MEM_ALLOC_NODE_PARAMS *a);
 CUresult params_take(struct graph_params *ret_params, const CUgraphNodeParams *from);
 /* The attribute takes the place of one with the same id. */
 CUresult params_set_attribute(struct graph_kernel *k, const CUlaunchAttribute *a);
@@ -151,6 +161,19 @@ void graph_remove(struct CUgraphNode_st *node);
 /* A number no walk had before. */
 uint64_t graph_mark(void);
 
+/* Memory of graphs' own (graph_memory.c). New without the lock: one reference, the caller's. */
+CUresult graph_memory_new(size_t bytes, struct graph_memory **ret_memory);
+CUdeviceptr graph_memory_address(const struct graph_memory *m);
+void graph_memory_hold(struct graph_memory *m);
+void graph_memory_put(struct graph_memory *m);
+bool graph_memory_is(CUdeviceptr ptr);
+/* X is launched: what it allocates is the program's then. INVALID_VALUE: it still is. */
+CUresult graph_memory_launch(const struct CUgraphExec_st *x);
+void graph_memory_context_gone(CUcontext context);
+bool graph_memory_due(void);
+/* Without the lock. */
+void graph_memory_free_due(void);
+
 /* The program's objects that graphs keep (graph_user.c). */
 void graph_uses_free(struct CUgraph_st *g);
 CUresult graph_uses_copy(struct CUgraph_st *to, const struct CUgraph_st *from);
@@ -178,6 +201,7 @@ struct CUgraphExec_st {
     uint64_t flags;
     struct graph_step *steps;
     uint32_t n_steps;
+    bool has_memory; /* steps that allocate or free */
     struct graph_use *uses;
     void *own; /* the libcuda's */
 };

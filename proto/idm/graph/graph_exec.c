@@ -31,7 +31,9 @@ static void exec_put(struct CUgraphExec_st *x)
     if (!last)
         return;
     graph_backend_end(x);
+    graph_lock();
     steps_free(x->steps, x->n_steps);
+    graph_unlock();
     pthread_mutex_destroy(&x->lock);
     free(x);
 }
@@ -76,6 +78,9 @@ static CUresult exec_new(CUgraph graph, struct CUgraphExec_st **ret_x, CUgraphNo
         return rc;
     }
     x->uses = uses.uses;
+    for (uint32_t i = 0; i < x->n_steps; i++)
+        x->has_memory = x->has_memory || x->steps[i].params.type == CU_GRAPH_NODE_TYPE_MEM_ALLOC ||
+                        x->steps[i].params.type == CU_GRAPH_NODE_TYPE_MEM_FREE;
     x->refs = 1;
     pthread_mutex_init(&x->lock, NULL);
     *ret_x = x;
@@ -198,7 +203,13 @@ CUresult cuGraphLaunch(CUgraphExec exec, CUstream stream)
     CAPTURE_HOOK(cuGraphLaunch, exec, stream);
     GRAPH_TRY(graph_enter(true));
     GRAPH_TRY(exec_take(exec, &x));
-    return exec_give(x, graph_backend_launch(x, stream));
+    CUresult rc = CUDA_SUCCESS;
+    if (x->has_memory) {
+        graph_lock();
+        rc = graph_memory_launch(x);
+        graph_unlock();
+    }
+    return exec_give(x, rc == CUDA_SUCCESS ? graph_backend_launch(x, stream) : rc);
 }
 
 CUresult cuGraphLaunch_ptsz(CUgraphExec exec, CUstream stream)
@@ -258,7 +269,9 @@ CUresult exec_change(struct CUgraphExec_st *x, uint32_t step, struct graph_param
 {
     struct graph_step *s = &x->steps[step];
     CUresult rc = CUDA_ERROR_INVALID_VALUE;
-    if (p->type == s->params.type && !s->child)
+    bool fixed = s->child || p->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC ||
+                 p->type == CU_GRAPH_NODE_TYPE_MEM_FREE;
+    if (p->type == s->params.type && !fixed)
         rc = graph_backend_change(x, step, p, enabled);
     if (rc != CUDA_SUCCESS) {
         params_free(p);

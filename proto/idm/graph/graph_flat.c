@@ -162,7 +162,7 @@ static CUresult lay_in_order(struct row *r, const CUgraphNode *nodes, uint32_t n
 {
     for (uint32_t i = 0; i < n_nodes; i++) {
         struct CUgraphNode_st *node = nodes[i];
-        uint32_t *deps = malloc((node->n_deps + 1) * sizeof(*deps));
+        uint32_t *deps = node ? malloc((node->n_deps + 1) * sizeof(*deps)) : NULL;
         if (!deps)
             return CUDA_ERROR_OUT_OF_MEMORY;
         node->place = i;

@@ -126,6 +126,10 @@ CUresult cuGraphAddBatchMemOpNode(CU_GRAPH_ADD, const CUDA_BATCH_MEM_OP_NODE_PAR
 CUresult cuGraphAddNode_v2(CUgraphNode *node, CUgraph graph, const CUgraphNode *deps,
                            const CUgraphEdgeData *edges, size_t n, CUgraphNodeParams *params)
 {
+    if (params && params->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC)
+        return cuGraphAddMemAllocNode(node, graph, deps, n, &params->alloc);
+    if (params && params->type == CU_GRAPH_NODE_TYPE_MEM_FREE)
+        return cuGraphAddMemFreeNode(node, graph, deps, n, params->free.dptr);
     ADD(edges, params_take, params);
 }
 
@@ -225,6 +229,16 @@ CUresult cuGraphEventRecordNodeGetEvent(CUgraphNode node, CUevent *event)
 CUresult cuGraphEventWaitNodeGetEvent(CUgraphNode node, CUevent *event)
 {
     GET(WAIT_EVENT, event, node->params.event);
+}
+
+CUresult cuGraphMemAllocNodeGetParams(CUgraphNode node, CUDA_MEM_ALLOC_NODE_PARAMS *params)
+{
+    GET(MEM_ALLOC, params, node->params.alloc.what);
+}
+
+CUresult cuGraphMemFreeNodeGetParams(CUgraphNode node, CUdeviceptr *ptr)
+{
+    GET(MEM_FREE, ptr, node->params.freed);
 }
 
 CUresult cuGraphBatchMemOpNodeGetParams(CUgraphNode node, CUDA_BATCH_MEM_OP_NODE_PARAMS *params)

@@ -286,6 +286,20 @@ CUresult params_take_ops(struct graph_params *ret_params, const CUDA_BATCH_MEM_O
     return CUDA_SUCCESS;
 }
 
+CUresult params_take_alloc(struct graph_params *ret_params, CUDA_MEM_ALLOC_NODE_PARAMS *a)
+{
+    struct graph_memory *m;
+    if (!a || !a->bytesize)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (a->accessDescCount || a->poolProps.handleTypes) /* peers; other processes */
+        return CUDA_ERROR_NOT_SUPPORTED;
+    GRAPH_TRY(graph_memory_new(a->bytesize, &m));
+    a->dptr = graph_memory_address(m);
+    *ret_params = (struct graph_params){.type = CU_GRAPH_NODE_TYPE_MEM_ALLOC,
+                                        .alloc = {.what = *a, .memory = m}};
+    return CUDA_SUCCESS;
+}
+
 CUresult params_take(struct graph_params *ret_params, const CUgraphNodeParams *from)
 {
     if (!from)
@@ -343,6 +357,8 @@ CUresult params_copy(struct graph_params *ret_params, const struct graph_params 
     struct graph_params p = *from;
     if (p.type == CU_GRAPH_NODE_TYPE_KERNEL)
         GRAPH_TRY(copy_kernel(&p.kernel, &from->kernel));
+    if (p.type == CU_GRAPH_NODE_TYPE_MEM_ALLOC)
+        graph_memory_hold(p.alloc.memory);
     if (p.type == CU_GRAPH_NODE_TYPE_GRAPH)
         GRAPH_TRY(graph_clone(from->child, &p.child));
     if (p.type == CU_GRAPH_NODE_TYPE_BATCH_MEM_OP) {
@@ -365,6 +381,8 @@ void params_free(struct graph_params *p)
         graph_free(p->child);
     if (p->type == CU_GRAPH_NODE_TYPE_BATCH_MEM_OP)
         free(p->ops.all);
+    if (p->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC)
+        graph_memory_put(p->alloc.memory);
     p->type = CU_GRAPH_NODE_TYPE_EMPTY;
 }
 
@@ -379,6 +397,22 @@ static bool kernels_equal(const struct graph_kernel *a, const struct graph_kerne
             memcmp(a->attributes, b->attributes, a->n_attributes * sizeof(*a->attributes)) == 0);
 }
 
+static bool copies_equal(const CUDA_MEMCPY3D *a, const CUDA_MEMCPY3D *b)
+{
+    struct graph_box x, y;
+    return graph_box(a, &x) == CUDA_SUCCESS && graph_box(b, &y) == CUDA_SUCCESS &&
+           x.dst_type == y.dst_type && x.src_type == y.src_type && x.dst == y.dst &&
+           x.src == y.src && x.dst_pitch == y.dst_pitch && x.src_pitch == y.src_pitch &&
+           x.dst_plane == y.dst_plane && x.src_plane == y.src_plane && x.width == y.width &&
+           x.height == y.height && x.depth == y.depth;
+}
+
+static bool fills_equal(const CUDA_MEMSET_NODE_PARAMS *a, const CUDA_MEMSET_NODE_PARAMS *b)
+{
+    return a->dst == b->dst && a->pitch == b->pitch && a->value == b->value &&
+           a->elementSize == b->elementSize && a->width == b->width && a->height == b->height;
+}
+
 bool params_equal(const struct graph_params *a, const struct graph_params *b)
 {
     if (a->type != b->type)
@@ -387,9 +421,9 @@ bool params_equal(const struct graph_params *a, const struct graph_params *b)
     case CU_GRAPH_NODE_TYPE_KERNEL:
         return kernels_equal(&a->kernel, &b->kernel);
     case CU_GRAPH_NODE_TYPE_MEMCPY:
-        return memcmp(&a->copy, &b->copy, sizeof(a->copy)) == 0;
+        return copies_equal(&a->copy, &b->copy);
     case CU_GRAPH_NODE_TYPE_MEMSET:
-        return memcmp(&a->fill, &b->fill, sizeof(a->fill)) == 0;
+        return fills_equal(&a->fill, &b->fill);
     case CU_GRAPH_NODE_TYPE_HOST:
         return a->host.fn == b->host.fn && a->host.userData == b->host.userData;
     case CU_GRAPH_NODE_TYPE_WAIT_EVENT:
@@ -398,6 +432,10 @@ bool params_equal(const struct graph_params *a, const struct graph_params *b)
     case CU_GRAPH_NODE_TYPE_BATCH_MEM_OP:
         return a->ops.count == b->ops.count &&
                memcmp(a->ops.all, b->ops.all, a->ops.count * sizeof(*a->ops.all)) == 0;
+    case CU_GRAPH_NODE_TYPE_MEM_ALLOC:
+        return a->alloc.memory == b->alloc.memory;
+    case CU_GRAPH_NODE_TYPE_MEM_FREE:
+        return a->freed == b->freed;
     default:
         return true;
     }
