@@ -48,7 +48,7 @@ static void put(struct linker *l, const char *text, size_t len)
 {
     if (l->no_memory)
         return;
-    if (l->cap - l->len <= len) {
+    if (!l->out || l->cap - l->len <= len) {
         size_t cap = 2 * (l->len + len) + 4096;
         char *more = realloc(l->out, cap);
         if (!more) {
@@ -242,7 +242,7 @@ static bool settle_all(struct linker *l)
 {
     size_t n = 0;
     bool good = true;
-    l->named = calloc(l->n + 1, sizeof(*l->named));
+    l->named = calloc(l->n + 1, sizeof(struct statement *));
     if (!l->named) {
         l->no_memory = true;
         return false;
@@ -251,7 +251,7 @@ static bool settle_all(struct linker *l)
         if (l->all[i].name)
             l->named[n++] = &l->all[i];
     }
-    qsort(l->named, n, sizeof(*l->named), by_name);
+    qsort(l->named, n, sizeof(struct statement *), by_name);
     for (size_t i = 0, end; i < n && good; i = end) {
         for (end = i + 1; end < n && same_name(l->named[i], l->named[end]);)
             end++;

@@ -91,6 +91,7 @@ CUresult worker_cuModuleEnumerateFunctions(struct worker *w,
 static CUresult take_map(struct worker *w, const void *data, uint32_t len, uint32_t least_rank,
                          struct idm_tensor_map *ret)
 {
+    *ret = (struct idm_tensor_map){0};
     if (len != sizeof(*ret))
         return worker_malformed(w);
     memcpy(ret, data, sizeof(*ret));

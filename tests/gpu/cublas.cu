@@ -54,7 +54,8 @@ int main()
     CHECK(cudaMalloc(&dc, m * m * sizeof(double)));
     BLAS(cublasSetMatrix(m, m, sizeof(double), ma.data(), m, da, m));
     BLAS(cublasSetMatrix(m, m, sizeof(double), unit.data(), m, db, m));
-    BLAS(cublasDgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, m, m, m, &alpha, da, m, db, m, &beta, dc, m));
+    BLAS(
+        cublasDgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, m, m, m, &alpha, da, m, db, m, &beta, dc, m));
     BLAS(cublasGetMatrix(m, m, sizeof(double), dc, m, mc.data(), m));
     printf("dgemm: %d wrong\n", ma != mc);
     CHECK(cudaFree(da));

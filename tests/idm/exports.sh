@@ -20,8 +20,7 @@ ours=$(names "$library")
 bad=0
 complain() {
     [ -z "$2" ] && return
-    echo "$1"
-    sed 's/^/    /' <<<"$2"
+    printf '%s\n' "$1" "$2"
     bad=1
 }
 # The toolkit at hand may be older or newer than the description: both are said.

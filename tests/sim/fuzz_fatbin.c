@@ -5,6 +5,8 @@
 
 #include "driver.h"
 
+struct sim_driver sim = {.capability = 90};
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
