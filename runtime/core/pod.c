@@ -335,6 +335,12 @@ static void kill_containers(struct pod *p)
         ;
 }
 
+static bool is_linked(struct pod *p)
+{
+    GI_LOCK_SCOPE(&p->rt->lock);
+    return p->agent && !p->agent->dead;
+}
+
 int pod_stop(struct pod *p, struct gi_error *err)
 {
     struct machine *m;
@@ -352,8 +358,7 @@ int pod_stop(struct pod *p, struct gi_error *err)
         kill_containers(p);
     GI_FAILPOINT_HERE("pod_containers_killed");
     if (m) {
-        bool linked = p->agent && !p->agent->dead;
-        int rc = machine_destroy(m, linked ? STOP_GRACE_MS : 0, err);
+        int rc = machine_destroy(m, is_linked(p) ? STOP_GRACE_MS : 0, err);
         GI_FAILPOINT(rc, "pod_machine_destroyed", err);
         if (rc < 0)
             return gi_prefix(err, "stop pod %s", p->id);

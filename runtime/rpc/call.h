@@ -40,6 +40,18 @@ struct rpc_server {
 
 enum rpc_event { RPC_REQUEST, RPC_MESSAGE, RPC_CLOSED, RPC_SENT, RPC_DONE };
 
+/* A call goes from thread to thread through gRPC's queue, which TSan does not see: what was
+ * done to it before it was handed over happened before whoever takes it out. */
+#ifdef __SANITIZE_THREAD__
+void __tsan_release(void *p);
+void __tsan_acquire(void *p);
+#define RPC_HAND_OVER(call) __tsan_release(call)
+#define RPC_TAKE_OVER(call) __tsan_acquire(call)
+#else
+#define RPC_HAND_OVER(call) ((void)(call))
+#define RPC_TAKE_OVER(call) ((void)(call))
+#endif
+
 struct rpc_tag {
     struct rpc_call *call;
     enum rpc_event event;

@@ -30,7 +30,8 @@ cat >"$NODE/etc/net.d/10-test.conflist" <<CONF
   {"type": "portmap", "capabilities": {"portMappings": true}}]}
 CONF
 start_registry
-push_demo second
+NODE_DEMO_TAGS=(1 second)
+push_demo
 start_proxy
 start_runtime 30
 gpuictl pull -q "$demo_image" >/dev/null

@@ -19,7 +19,8 @@ registry_pid=
 proxy_pid=
 runtime_pid=
 registry_host=
-NODE_PROGRAMS=() # more programs for the demo image
+NODE_PROGRAMS=()   # more programs for the demo image
+NODE_DEMO_TAGS=(1) # of the demo image
 
 node_fail() {
     NODE_REASON=$1
@@ -146,13 +147,13 @@ add_program() {
     done
 }
 
-# push_demo [TAG...]: the demo image in the registry, its name in $demo_image; under these tags, too.
+# push_demo: the demo image in the registry, by all of its tags; the first name in $demo_image.
 push_demo() {
     local tag
     demo_image=$registry_host/gpu-demo:1
     make_rootfs "$NODE/rootfs"
     add_program "$NODE/rootfs" ${NODE_PROGRAMS[@]+"${NODE_PROGRAMS[@]}"}
-    for tag in 1 "$@"; do
+    for tag in "${NODE_DEMO_TAGS[@]}"; do
         "$NODE_BUILD/bin/gi-push" --root-owned --cmd /bin/gpu-demo --env PATH=/bin \
             "http://${demo_image%:1}:$tag" "$NODE/rootfs" >"$NODE/logs/push.log" 2>&1 ||
             { node_fail "the demo image could not be pushed" "$NODE/logs/push.log"; return 1; }

@@ -16,6 +16,8 @@ done
 remove_cgroups() {
     find /sys/fs/cgroup -depth -type d -path "*$TEST_CGROUP_PARENT*" -exec rmdir {} + 2>/dev/null || true
 }
+TSAN_OPTIONS="suppressions=$(dirname "$0")/tsan.supp ignore_noninstrumented_modules=1 ${TSAN_OPTIONS:-}"
+export TSAN_OPTIONS
 export TEST_CGROUP_PARENT=/gi-load-$$
 at_end=0
 trap 'at_end=$?; set +e; remove_cgroups; (exit $at_end); node_trap' EXIT
@@ -46,6 +48,12 @@ say "the runtime is as it was"
 kill -0 "$runtime_pid" || fail "the runtime has died"
 few_descriptors() { [ "$(find "/proc/$runtime_pid/fd" -mindepth 1 | wc -l)" -le $((before + 10)) ]; }
 wait_for 10 few_descriptors || fail "descriptors: $before before, $(find "/proc/$runtime_pid/fd" | wc -l) after"
+# Of a build with a sanitizer: it must have had nothing to say.
+found=$(grep -lE "(Address|Thread|Leak)Sanitizer|runtime error:" "$NODE"/logs/*.log || true)
+if [ -n "$found" ]; then
+    grep -hE -A 30 -m 1 "(Address|Thread|Leak)Sanitizer|runtime error:" "$NODE"/logs/*.log || true
+    fail "a sanitizer's report in $found"
+fi
 threads=$(find "/proc/$runtime_pid/task" -mindepth 1 -maxdepth 1 | wc -l)
 [ "$threads" -le 200 ] || fail "$threads threads"
 ip link del gi-load0
