@@ -353,6 +353,7 @@ CUresult cuMemAllocAsync(CUdeviceptr *ptr, size_t bytes, CUstream stream)
 
 CUresult cuMemAllocFromPoolAsync(CUdeviceptr *ptr, size_t bytes, CUmemoryPool pool, CUstream stream)
 {
+    CAPTURE_HOOK(cuMemAllocAsync, ptr, bytes, stream);
     return pool ? allocate(ptr, bytes, pool, stream) : CUDA_ERROR_INVALID_VALUE;
 }
 

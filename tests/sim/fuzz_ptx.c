@@ -5,6 +5,11 @@
 
 #include "exec.h"
 
+static const struct sim_texture *no_texture(void *context, uint64_t handle, bool surface)
+{
+    return NULL;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static _Alignas(64) uint8_t memory[4096];
@@ -25,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (uint32_t i = 0; i < m->nvars; i++)
         m->vars[i].address = (uint64_t)(uintptr_t)memory;
     sim_module_link(m);
-    struct sim_memory all = {find, NULL};
+    struct sim_memory all = {.find = find, .texture = no_texture};
     for (uint32_t i = 0; i < m->nfuncs && i < 4; i++) {
         struct sim_func *f = m->funcs[i];
         if (!f->entry || !f->defined || f->shared_bytes > SIM_MAX_SHARED - 1024)
