@@ -315,6 +315,7 @@ static CUstream own(CUstream stream)
 static CUresult check_stream(CUstream stream, CUcontext *ret_context)
 {
     unsigned flags; /* is it a stream? */
+    *ret_context = NULL;
     CAPTURE_HOOK(stream, stream);
     CUresult rc = cuStreamGetFlags(stream, &flags);
     return rc == CUDA_SUCCESS ? cuCtxGetCurrent(ret_context) : rc;

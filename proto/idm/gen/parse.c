@@ -94,10 +94,9 @@ static void parse_type(struct param *p, char *token)
         parse_mem(p, rule);
     if (p->type == T_CSTR && !(p->max = (unsigned)strtoul(rule, NULL, 10)))
         die("cstr needs (max)", "");
-    static const char *const handles[] = {"context", "module", "function", "event",
-                                          "library", "kernel", "code",     "link",
-                                          "memory",  "array",  "mipmap",   "texture",
-                                          "surface"};
+    static const char *const handles[] = {"context", "module",  "function", "event",  "library",
+                                          "kernel",  "code",    "link",     "memory", "array",
+                                          "mipmap",  "texture", "surface"};
     bool known = p->type != T_HANDLE;
     for (size_t i = 0; i < sizeof(handles) / sizeof(handles[0]); i++)
         known = known || strcmp(handles[i], token) == 0;
