@@ -135,7 +135,7 @@ static void answer(struct rpc_call *c, grpc_byte_buffer *message, const struct g
         ops[n++].data.send_message.send_message = message;
     }
     set_status(&ops[n++], err, &details);
-    RPC_HAND_OVER(c);
+    RPC_HAND_OVER(&c->tags[RPC_DONE]);
     if (grpc_call_start_batch(c->grpc, ops, n, &c->tags[RPC_DONE], NULL) != GRPC_CALL_OK) {
         gi_log(GI_LOG_ERROR, "gRPC refuses an answer", NULL);
         grpc_call_cancel(c->grpc, NULL);
@@ -235,7 +235,7 @@ int rpc_send(struct rpc_call *c, ProtobufCMessage *message, struct gi_error *err
     ops[n++].data.send_message.send_message = buffer;
     c->headers_sent = true;
     c->sent = false;
-    RPC_HAND_OVER(c);
+    RPC_HAND_OVER(&c->tags[RPC_SENT]);
     bool started = grpc_call_start_batch(c->grpc, ops, n, &c->tags[RPC_SENT], NULL) == GRPC_CALL_OK;
     grpc_byte_buffer_destroy(buffer);
     if (!started)

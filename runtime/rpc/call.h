@@ -41,15 +41,15 @@ struct rpc_server {
 enum rpc_event { RPC_REQUEST, RPC_MESSAGE, RPC_CLOSED, RPC_SENT, RPC_DONE };
 
 /* A call goes from thread to thread through gRPC's queue, which TSan does not see: what was
- * done to it before it was handed over happened before whoever takes it out. */
+ * done to it before its tag was handed over happened before whoever takes that out. */
 #ifdef __SANITIZE_THREAD__
 void __tsan_release(void *p);
 void __tsan_acquire(void *p);
-#define RPC_HAND_OVER(call) __tsan_release(call)
-#define RPC_TAKE_OVER(call) __tsan_acquire(call)
+#define RPC_HAND_OVER(tag) __tsan_release((void *)(tag))
+#define RPC_TAKE_OVER(tag) __tsan_acquire((void *)(tag))
 #else
-#define RPC_HAND_OVER(call) ((void)(call))
-#define RPC_TAKE_OVER(call) ((void)(call))
+#define RPC_HAND_OVER(tag) ((void)(tag))
+#define RPC_TAKE_OVER(tag) ((void)(tag))
 #endif
 
 struct rpc_tag {

@@ -106,7 +106,7 @@ static void accept_call(struct rpc_server *s)
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->cond, NULL);
     atomic_init(&c->refs, 1);
-    RPC_HAND_OVER(c);
+    RPC_HAND_OVER(&c->tags[RPC_REQUEST]);
     if (grpc_server_request_call(s->grpc, &c->grpc, &c->details, &c->metadata, s->cq, s->cq,
                                  &c->tags[RPC_REQUEST]) != GRPC_CALL_OK)
         call_unref(c);
@@ -125,7 +125,7 @@ static int64_t deadline_of(const struct rpc_call *c)
 
 static bool start_batch(struct rpc_call *c, const grpc_op *op, enum rpc_event event)
 {
-    RPC_HAND_OVER(c);
+    RPC_HAND_OVER(&c->tags[event]);
     return grpc_call_start_batch(c->grpc, op, 1, &c->tags[event], NULL) == GRPC_CALL_OK;
 }
 
@@ -185,8 +185,8 @@ static void on_message(struct rpc_call *c)
 
 static void on_event(const struct rpc_tag *tag, bool ok)
 {
+    RPC_TAKE_OVER(tag);
     struct rpc_call *c = tag->call;
-    RPC_TAKE_OVER(c);
     switch (tag->event) {
     case RPC_REQUEST:
         if (!ok) { /* the server stops */
