@@ -113,10 +113,12 @@ HANDLER(update_pod_sandbox_resources)
     int rc = check("resources", q->resources, err);
     if (rc == 0)
         rc = check("overhead", q->overhead, err);
-    if (rc == 0)
-        rc = pod_find(rt, q->pod_sandbox_id, &p, err);
-    if (rc == 0)
-        rc = pod_begin(p, call, err);
+    if (rc < 0)
+        return rc;
+    rc = pod_find(rt, q->pod_sandbox_id, &p, err);
+    if (rc < 0)
+        return rc;
+    rc = pod_begin(p, call, err);
     if (rc < 0)
         return rc;
     cleanup_op struct pod *op = p;
