@@ -115,6 +115,7 @@ static int create(const char *name, const char *config, char id[80], struct gi_e
 static void start(const char *name, const char *config, char id[80])
 {
     struct gi_error err = GI_ERROR_INIT;
+    id[0] = '\0';
     if (create(name, config, id, &err) < 0 || podkit_start(&kit, id, &err) < 0)
         fail_msg("%s: %s", name, err.message);
 }

@@ -133,8 +133,8 @@ static void pool_churn(void)
 {
     enum { SLOTS = 40, ROUNDS = 400 };
     CUdeviceptr p[SLOTS] = {0};
-    uint8_t mark[SLOTS];
-    size_t bytes[SLOTS];
+    uint8_t mark[SLOTS] = {0};
+    size_t bytes[SLOTS] = {0};
     CUstream s[3];
     unsigned wrong = 0, random = 12345;
     CUresult rc = CUDA_SUCCESS;
