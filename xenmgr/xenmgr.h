@@ -36,6 +36,7 @@ struct xenmgr_config {
     const char *xen_vif_script;   /* xen: libxl's hotplug script for networks */
     const char *xen_block_script; /* xen: the same for our disks */
     uint64_t xen_scratch_bytes;   /* xen: what a zone's containers can write; 0: into its memory */
+    unsigned xen_resize_factor;   /* xen: times its size that a zone can grow to; 0: 1 */
     const char *xen_gpu_root;     /* xen: the driver domain's root file system; NULL or "": none */
     uint64_t xen_gpu_memory;      /* xen: the driver domain's memory; 0: default */
     const char *const

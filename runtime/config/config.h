@@ -39,6 +39,7 @@ struct config {
     char *xen_cmdline;
     char *xen_zone_type;
     uint64_t xen_scratch_size;
+    uint64_t xen_resize_factor;
     char *xen_block_script;
     char *xen_vif_script;
     char *xen_gpu_root;

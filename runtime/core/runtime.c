@@ -92,6 +92,7 @@ static int open_machines(struct runtime *rt, struct gi_error *err)
         .xen_kernel = c->xen_kernel,
         .xen_zone_type = c->xen_zone_type,
         .xen_scratch_bytes = c->xen_scratch_size,
+        .xen_resize_factor = (unsigned)c->xen_resize_factor,
         .xen_root = c->xen_root,
         .xen_cmdline = c->xen_cmdline,
         .xen_block_script = c->xen_block_script,

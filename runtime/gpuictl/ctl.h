@@ -40,7 +40,7 @@ struct command {
 };
 
 extern const struct command cmd_version, cmd_status, cmd_pull, cmd_images, cmd_rmi, cmd_run, cmd_ps,
-    cmd_logs, cmd_exec, cmd_stats, cmd_stop, cmd_rm, cmd_inspect, cmd_console;
+    cmd_logs, cmd_exec, cmd_stats, cmd_stop, cmd_rm, cmd_inspect, cmd_console, cmd_update;
 
 /* One call; RET_RESPONSE is a pointer to a pointer to METHOD's response type.
  * TIMEOUT_MS 0: none; -1: ctl's. Ctrl-C cancels it. */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "run_options.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/io.h"
 #include "build.h"
+#include "sizes.h"
 
 enum {
     OPT_NAME = 256,
@@ -54,30 +54,6 @@ static const struct option options[] = {
     {"privileged", no_argument, NULL, OPT_PRIVILEGED},
     CTL_COMMON_OPTIONS,
 };
-
-/* "512", "64Ki", "4Gi", "1.5G" to bytes; false: no such number. */
-static bool parse_bytes(const char *text, int64_t *ret)
-{
-    static const struct {
-        const char *suffix;
-        double factor;
-    } units[] = {{"", 1},      {"k", 1e3},        {"M", 1e6},           {"G", 1e9},
-                 {"Ki", 1024}, {"Mi", 1048576.0}, {"Gi", 1073741824.0}, {"Ti", 1099511627776.0}};
-    char *end = NULL;
-    if (*text < '0' || *text > '9')
-        return false;
-    double v = strtod(text, &end);
-    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-        if (strcmp(end, units[i].suffix) == 0) {
-            v *= units[i].factor;
-            if (!(v >= 1) || v > 9e18)
-                return false;
-            *ret = (int64_t)v;
-            return true;
-        }
-    }
-    return false;
-}
 
 static Runtime__V1__LinuxContainerResources *resources(Runtime__V1__LinuxContainerResources **field)
 {
@@ -148,20 +124,10 @@ static int set_limits(const struct command *self, struct run_options *o, int opt
 {
     Runtime__V1__LinuxContainerResources *c = resources(&o->container->linux->resources);
     Runtime__V1__LinuxContainerResources *p = resources(&o->pod->linux->resources);
-    if (opt == OPT_MEMORY) {
-        int64_t bytes = 0;
-        if (!parse_bytes(text, &bytes))
-            return ctl_usage_error(self, "--memory: \"%s\" is no size like 512Mi", text);
-        c->memory_limit_in_bytes = p->memory_limit_in_bytes = bytes;
-        return EXIT_OK;
-    }
-    char *end = NULL;
-    double cpus = strtod(text, &end);
-    if (*end || end == text || !(cpus >= 0.01) || cpus > 1024)
-        return ctl_usage_error(self, "--cpus: \"%s\" is not 0.01 to 1024", text);
-    c->cpu_period = p->cpu_period = 100000;
-    c->cpu_quota = p->cpu_quota = (int64_t)lround(cpus * 100000);
-    return EXIT_OK;
+    const char *memory = opt == OPT_MEMORY ? text : NULL;
+    const char *cpus = opt == OPT_CPUS ? text : NULL;
+    int rc = sizes_set(self, memory, cpus, c);
+    return rc == EXIT_OK ? sizes_set(self, memory, cpus, p) : rc;
 }
 
 static int set_user(const struct command *self, struct run_options *o, const char *text)
@@ -195,7 +161,7 @@ static int set_pull(const struct command *self, struct run_options *o, const cha
 static int set_gpu_memory(const struct command *self, struct run_options *o, const char *text)
 {
     int64_t bytes = 0;
-    if (!parse_bytes(text, &bytes))
+    if (!sizes_bytes(text, &bytes))
         return ctl_usage_error(self, "--gpu-memory: \"%s\" is no size like 4Gi", text);
     o->gpu = true;
     o->gpu_memory = text;

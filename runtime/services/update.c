@@ -100,6 +100,26 @@ HANDLER(update_container_resources)
     return container_save(c, err);
 }
 
+/* What its programs use they keep: a cgroup (v2) or a guest's balloon that gets less
+ * than that has processes killed. */
+static int check_use(struct runtime *rt, struct rpc_call *call, struct pod *p,
+                     const Runtime__V1__LinuxContainerResources *want, struct gi_error *err)
+{
+    cleanup_agent struct agent_ref *a = NULL;
+    struct agent_pod_stats s;
+    if (!want || want->memory_limit_in_bytes <= 0)
+        return 0;
+    int rc = pod_agent(p, &a, err);
+    if (rc == 0)
+        rc = agent_pod_stats(a->client, agent_patience(rt, call), &s, err);
+    if (rc == 0 && s.total.memory_working_set > (uint64_t)want->memory_limit_in_bytes)
+        rc = gi_fail(err, GI_FAILED_PRECONDITION,
+                     "it uses more than %lld bytes of memory: its programs have %llu",
+                     (long long)want->memory_limit_in_bytes,
+                     (unsigned long long)s.total.memory_working_set);
+    return rc;
+}
+
 /* Of the machine's limits the kubelet keeps the record: a pod made anew has them in its config. */
 HANDLER(update_pod_sandbox_resources)
 {
@@ -128,7 +148,9 @@ HANDLER(update_pod_sandbox_resources)
             return gi_fail(err, GI_FAILED_PRECONDITION, "sandbox \"%s\" is not running", p->id);
         podconfig_resize(rt->config, p->rec->config, q->resources, q->overhead, &w);
     }
-    rc = machine_resize(p->machine, w.memory_bytes, w.vcpus, err);
+    rc = check_use(rt, call, p, q->resources, err);
+    if (rc == 0)
+        rc = machine_resize(p->machine, w.memory_bytes, w.vcpus, err);
     return rc < 0 ? gi_prefix(err, "resize pod %s", p->id) : 0;
 }
 

@@ -15,6 +15,7 @@
 #define DEFAULT_MEMORY (256u << 20)
 #define DEFAULT_VCPUS  1u
 #define MIN_MEMORY     (64u << 20)
+#define MAX_VCPUS      128u    /* of the zones' kernel: CONFIG_NR_CPUS */
 #define MAX_CMDLINE    2000u   /* the kernel's own limit is 2048 */
 #define MAX_SYSCTLS    4u      /* the kernel gives init 32 words at most */
 #define GPU_GRANTS     262144u /* pages of channels; Xen's own limit is usually lower */
@@ -116,10 +117,17 @@ static void describe_emulation(libxl_domain_build_info *b)
     libxl_defbool_set(&b->u.hvm.usb, false);
 }
 
+uint64_t xen_memory_kb(uint64_t bytes)
+{
+    if (!bytes)
+        bytes = DEFAULT_MEMORY;
+    return (bytes < MIN_MEMORY ? MIN_MEMORY : bytes) / 1024;
+}
+
 static int describe(const struct xen *x, struct operation *op, const struct domain_plan *p,
                     const struct zone_entry *e, libxl_domain_config *d)
 {
-    uint64_t memory = p->memory_bytes ? p->memory_bytes : DEFAULT_MEMORY;
+    unsigned growth = p->growth ? p->growth : 1;
     unsigned vcpus = p->vcpus ? p->vcpus : DEFAULT_VCPUS;
     libxl_domain_create_info *c = &d->c_info;
     libxl_domain_build_info *b = &d->b_info;
@@ -131,12 +139,15 @@ static int describe(const struct xen *x, struct operation *op, const struct doma
     libxl_domain_build_info_init_type(b, c->type);
     if (c->type == LIBXL_DOMAIN_TYPE_HVM)
         describe_emulation(b);
-    b->max_vcpus = (int)vcpus;
+    b->max_vcpus = (int)(vcpus * growth < MAX_VCPUS ? vcpus * growth : MAX_VCPUS);
+    if (b->max_vcpus < (int)vcpus)
+        b->max_vcpus = (int)vcpus;
     if (libxl_cpu_bitmap_alloc(op->ctx, &b->avail_vcpus, (int)vcpus))
         return -1;
     for (unsigned i = 0; i < vcpus; i++)
         libxl_bitmap_set(&b->avail_vcpus, (int)i);
-    b->max_memkb = b->target_memkb = (memory < MIN_MEMORY ? MIN_MEMORY : memory) / 1024;
+    b->target_memkb = xen_memory_kb(p->memory_bytes);
+    b->max_memkb = b->target_memkb * growth;
     b->kernel = strdup(p->kernel);
     b->cmdline = strdup(p->cmdline);
     if (!c->name || !b->kernel || !b->cmdline)
@@ -290,6 +301,7 @@ int xen_create(void *driver, const struct machine_config *m, int timeout_ms,
         .cmdline = cmdline,
         .memory_bytes = m->memory_bytes,
         .vcpus = m->vcpus,
+        .growth = x->resize_factor,
         .link = LINK_BYTES,
         .nic = m->netns_path ? &nic : NULL,
         .netns = m->netns_path,

@@ -94,6 +94,7 @@ static int xen_open(const struct xenmgr_config *c, void **ret_driver, struct gi_
         x->last_zone = 0;
     x->last_zone %= DOMID_END;
     x->max_builds = MAX_BUILDS;
+    x->resize_factor = c->xen_resize_factor ? c->xen_resize_factor : 1;
     x->run_dir = strdup(c->run_dir);
     x->kernel = strdup(c->xen_kernel);
     x->root_image = strdup(c->xen_root);
@@ -361,6 +362,7 @@ const struct driver xen_driver = {
     .list = xen_list,
     .adopt = xen_adopt,
     .info = xen_info,
+    .resize = xen_resize,
     .why_ended = xen_why_ended,
     .connect_agent = xen_connect_agent,
     .share_image = xen_share_image,

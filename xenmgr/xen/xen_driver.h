@@ -52,6 +52,7 @@ struct xen {
     pthread_mutex_t lock;
     pthread_cond_t build_done;
     unsigned builds, max_builds;
+    unsigned resize_factor; /* times its size a zone can grow to */
     uint32_t last_zone;
     struct events *events;
     struct consoles *consoles;
@@ -196,6 +197,7 @@ struct domain_plan {
     size_t n_pci;
     uint64_t memory_bytes; /* 0: default */
     unsigned vcpus;        /* 0: default */
+    unsigned growth;       /* times memory and vcpus it may get later; 0: as 1 */
     enum link_kind link;
     const struct nic *nic; /* NULL: none */
     const char *netns;     /* where it belongs */
@@ -209,8 +211,17 @@ void domain_forget(struct xen *x, struct domain *d);
 
 int xen_create(void *driver, const struct machine_config *config, int timeout_ms,
                struct machine_facts *ret_facts, struct gi_error *err);
+/* A domain's memory as libxl wants it, for BYTES; 0: the default. */
+uint64_t xen_memory_kb(uint64_t bytes);
 /* Gone already: success. */
 int xen_end_domain(struct xen *x, uint32_t domid, int grace_ms, struct gi_error *err);
+
+/* ---- resize.c ---- */
+
+/* driver.resize. FAILED_PRECONDITION: it was not made for so much, or uses more than it would
+ * have. May take PATIENCE_MS for each of the two. */
+int xen_resize(void *driver, const char *id, uint64_t memory_bytes, unsigned vcpus,
+               struct gi_error *err);
 
 /* ---- pci.c ---- */
 
