@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "nvidia.h"
+#include "processors.h"
 
 #define LIBEXEC        "/usr/libexec/gpu-isolated/"
 #define AGENT          LIBEXEC "gpu-isolated-agent"
@@ -222,16 +223,27 @@ static size_t start_doors(pid_t doors[2])
     return 2;
 }
 
+/* A child's end, the host's wish, a new processor. */
+static sigset_t awaited(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGIO);
+    return set;
+}
+
 /* Until the main program ends, or one without which nobody could reach it: the
  * exit code, or 128 and the signal. */
 static int reap(pid_t program)
 {
     pid_t doors[2];
     size_t n = start_doors(doors);
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGCHLD);
-    sigaddset(&set, SIGTERM);
+    int processors = processors_follow();
+    if (processors < 0)
+        fprintf(stderr, "zone-init: new processors will stay idle: %s\n", strerror(errno));
+    const sigset_t set = awaited();
     for (;;) {
         int status;
         pid_t pid;
@@ -242,8 +254,11 @@ static int reap(pid_t program)
             if (pid == program || door)
                 return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         }
-        if (sigwaitinfo(&set, NULL) == SIGTERM)
+        int sig = sigwaitinfo(&set, NULL);
+        if (sig == SIGTERM)
             kill(program, SIGTERM);
+        else if (sig == SIGIO)
+            processors_start(processors);
     }
 }
 
@@ -253,10 +268,7 @@ int main(int argc, char **argv)
         return kill(1, SIGTERM) < 0;
     double kernel = seconds();
     /* Blocked first: neither a child's end nor a shutdown is missed. */
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGCHLD);
-    sigaddset(&set, SIGTERM);
+    const sigset_t set = awaited();
     sigprocmask(SIG_BLOCK, &set, NULL);
     setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
     mount_all();

@@ -74,9 +74,11 @@ const struct config_key config_keys[] = {
          "What the containers of a pod can write in all (driver xen): a disk that takes space in "
          "state_dir as it is used. 0: they write into the pod's memory."),
     NUM(xen_resize_factor, "1", 1, 16,
-        "How many times the memory and processors that a pod starts with it can get while it runs "
-        "(driver xen; UpdatePodSandboxResources). Each costs a sixtieth of the memory that it could "
-        "have. Less than it has, and again as much as it had, it can get in any case."),
+        "How many times the memory and processors it starts with a pod can get while it runs "
+        "(driver xen; UpdatePodSandboxResources, gpuictl update). 1: less, and back. What it could "
+        "have costs memory (a sixtieth of it) and time at its start: the kernel first gives back "
+        "what "
+        "it has not got."),
     PATH(xen_block_script, "\"" GI_LIBEXECDIR "/xen-block\"",
          "What libxl runs when a disk comes or goes (driver xen)."),
     PATH(xen_vif_script, "\"" GI_LIBEXECDIR "/xen-vif\"",

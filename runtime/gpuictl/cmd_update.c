@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "ctl.h"
-#include "sizes.h"
 #include "lookup.h"
+#include "sizes.h"
 
 static int update(struct ctl *ctl, const struct lookup *l, Runtime__V1__LinuxContainerResources *r,
                   struct gi_error *err)

@@ -8,8 +8,9 @@
 #include "ctl.h"
 
 static const struct command *const commands[] = {
-    &cmd_run,  &cmd_ps,     &cmd_logs, &cmd_exec,    &cmd_stats,   &cmd_stop,   &cmd_update, &cmd_rm,
-    &cmd_pull, &cmd_images, &cmd_rmi,  &cmd_inspect, &cmd_console, &cmd_status, &cmd_version,
+    &cmd_run,  &cmd_ps,      &cmd_logs,    &cmd_exec,   &cmd_stats,
+    &cmd_stop, &cmd_update,  &cmd_rm,      &cmd_pull,   &cmd_images,
+    &cmd_rmi,  &cmd_inspect, &cmd_console, &cmd_status, &cmd_version,
 };
 
 static void usage(FILE *out)

@@ -31,7 +31,7 @@ bool sizes_bytes(const char *text, int64_t *ret)
 }
 
 int sizes_set(const struct command *self, const char *memory, const char *cpus,
-               Runtime__V1__LinuxContainerResources *r)
+              Runtime__V1__LinuxContainerResources *r)
 {
     int64_t bytes = 0;
     if (memory && !sizes_bytes(memory, &bytes))

@@ -11,6 +11,6 @@ bool sizes_bytes(const char *text, int64_t *ret);
 /* --memory and --cpus, NULL: not given, into R, which has other fields left as they are.
  * EXIT_OK, or the exit code after what is wrong was said. */
 int sizes_set(const struct command *self, const char *memory, const char *cpus,
-               Runtime__V1__LinuxContainerResources *r);
+              Runtime__V1__LinuxContainerResources *r);
 
 #endif

@@ -117,6 +117,11 @@ static void describe_emulation(libxl_domain_build_info *b)
     libxl_defbool_set(&b->u.hvm.usb, false);
 }
 
+static unsigned plan_vcpus(const struct domain_plan *p)
+{
+    return p->vcpus ? p->vcpus : DEFAULT_VCPUS;
+}
+
 uint64_t xen_memory_kb(uint64_t bytes)
 {
     if (!bytes)
@@ -128,7 +133,7 @@ static int describe(const struct xen *x, struct operation *op, const struct doma
                     const struct zone_entry *e, libxl_domain_config *d)
 {
     unsigned growth = p->growth ? p->growth : 1;
-    unsigned vcpus = p->vcpus ? p->vcpus : DEFAULT_VCPUS;
+    unsigned vcpus = plan_vcpus(p);
     libxl_domain_create_info *c = &d->c_info;
     libxl_domain_build_info *b = &d->b_info;
     c->type = p->type;
@@ -142,10 +147,11 @@ static int describe(const struct xen *x, struct operation *op, const struct doma
     b->max_vcpus = (int)(vcpus * growth < MAX_VCPUS ? vcpus * growth : MAX_VCPUS);
     if (b->max_vcpus < (int)vcpus)
         b->max_vcpus = (int)vcpus;
-    if (libxl_cpu_bitmap_alloc(op->ctx, &b->avail_vcpus, (int)vcpus))
+    /* All of them: of a processor that its tables call absent a PVH domain's kernel has not
+     * the number that wakes it. Those too many are taken away before it starts. */
+    if (libxl_cpu_bitmap_alloc(op->ctx, &b->avail_vcpus, b->max_vcpus))
         return -1;
-    for (unsigned i = 0; i < vcpus; i++)
-        libxl_bitmap_set(&b->avail_vcpus, (int)i);
+    libxl_bitmap_set_any(&b->avail_vcpus);
     b->target_memkb = xen_memory_kb(p->memory_bytes);
     b->max_memkb = b->target_memkb * growth;
     b->kernel = strdup(p->kernel);
@@ -207,7 +213,9 @@ static int start(struct xen *x, struct operation *op, const struct domain_plan *
     rc = events_watch(x->events, e->domid, &d->death, err);
     if (rc < 0)
         return rc;
-    int why = libxl_domain_unpause(op->ctx, e->domid, NULL);
+    int why = p->growth > 1 ? xen_online(op, e->domid, plan_vcpus(p)) : 0;
+    if (why == 0)
+        why = libxl_domain_unpause(op->ctx, e->domid, NULL);
     if (why)
         return operation_failed(op, err, why, "start domain %u", e->domid);
     /* A build can't be given up; the boot can. */

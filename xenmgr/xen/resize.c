@@ -109,13 +109,13 @@ static int set_memory(struct operation *op, uint32_t domid, const struct size *w
                    domid, (unsigned long long)want->memory_kb / 1024);
 }
 
-static int online(struct operation *op, uint32_t domid, int vcpus)
+int xen_online(struct operation *op, uint32_t domid, unsigned vcpus)
 {
     libxl_bitmap map;
     libxl_bitmap_init(&map);
-    int rc = libxl_cpu_bitmap_alloc(op->ctx, &map, vcpus);
-    for (int i = 0; rc == 0 && i < vcpus; i++)
-        libxl_bitmap_set(&map, i);
+    int rc = libxl_cpu_bitmap_alloc(op->ctx, &map, (int)vcpus);
+    for (unsigned i = 0; rc == 0 && i < vcpus; i++)
+        libxl_bitmap_set(&map, (int)i);
     if (rc == 0)
         rc = libxl_set_vcpuonline(op->ctx, domid, &map, NULL);
     libxl_bitmap_dispose(&map);
@@ -125,12 +125,12 @@ static int online(struct operation *op, uint32_t domid, int vcpus)
 static int set_vcpus(struct operation *op, uint32_t domid, const struct size *want,
                      const struct size *now, struct gi_error *err)
 {
-    int rc = online(op, domid, want->vcpus);
+    int rc = xen_online(op, domid, (unsigned)want->vcpus);
     if (rc)
         return operation_failed(op, err, rc, "set the processors of domain %u", domid);
     if (await(op, domid, has_vcpus, want))
         return 0;
-    if (online(op, domid, now->vcpus))
+    if (xen_online(op, domid, (unsigned)now->vcpus))
         gi_log(GI_LOG_WARNING, "a domain's processors can't be set back", "why", op->why, NULL);
     return gi_fail(err, GI_FAILED_PRECONDITION,
                    "the kernel of domain %u does not change to %d processors", domid, want->vcpus);

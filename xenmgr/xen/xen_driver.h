@@ -218,6 +218,8 @@ int xen_end_domain(struct xen *x, uint32_t domid, int grace_ms, struct gi_error 
 
 /* ---- resize.c ---- */
 
+/* Asks the domain's kernel to have its first VCPUS processors; 0, or libxl's error. */
+int xen_online(struct operation *op, uint32_t domid, unsigned vcpus);
 /* driver.resize. FAILED_PRECONDITION: it was not made for so much, or uses more than it would
  * have. May take PATIENCE_MS for each of the two. */
 int xen_resize(void *driver, const char *id, uint64_t memory_bytes, unsigned vcpus,

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=dash disable=SC2154,SC2016,SC2034
-# A pod's domain gets more and less memory and processors while it runs.
-sed -i 's/  "machine_driver": "xen",/&\n  "xen_resize_factor": 2,/' /run/gi/config.json
+# A pod's domain gets more and less memory and processors while it runs. The step's word: its
+# type, pvh where there is none.
+sed -i "s/  \"machine_driver\": \"xen\",/&\n  \"xen_zone_type\": \"${arg:-pvh}\",\n  \"xen_resize_factor\": 2,/" \
+    /run/gi/config.json
 kill_runtime
 start_runtime
 run -d --keep --name sized --memory 160Mi --cpus 1 "$image" -- /bin/sleep 600 >/dev/null || fail "not started"
@@ -33,7 +35,7 @@ grep -q 'processors at most.*xen_resize_factor' /run/gi/why || fail "too many pr
 gpuictl exec sized -- /bin/busybox rm /dev/shm/held || fail "let go"
 gpuictl update --memory 160Mi --cpus 1 sized >/dev/null || fail "less"
 [ "$(domain)" = "$had" ] && [ "$(cpus)" = 1 ] || fail "less: $had is $(domain), inside $(cpus)"
-sed -i '/xen_resize_factor/d' /run/gi/config.json
+sed -i '/xen_resize_factor/d; /xen_zone_type/d' /run/gi/config.json
 gpuictl rm -f sized >/dev/null || fail "rm"
 kill_runtime
 start_runtime
