@@ -54,7 +54,7 @@ CUresult worker_cuLaunchKernelEx(struct worker *w, const struct idm_cuLaunchKern
     CUlaunchAttribute attributes[IDM_MAX_ATTRIBUTES];
     uint32_t n = 0;
     (void)out;
-    WORKER_TRY(worker_find_object(w, IDM_KIND_code, in->w.fn, &fn));
+    WORKER_TRY(worker_find_code(w, in->w.fn, &fn));
     WORKER_TRY(worker_find_stream(w, in->w.stream, &stream));
     WORKER_TRY(worker_launch_attributes(w, in->attributes, in->w.attributes_len, attributes, &n));
     if (in->w.params_len < fn->value || in->w.params_len > IDM_MAX_PARAM_BYTES)
@@ -86,7 +86,7 @@ CUresult worker_cuOccupancyMaxActiveClusters(struct worker *w,
     CUlaunchAttribute attributes[IDM_MAX_ATTRIBUTES];
     uint32_t n = 0;
     int clusters = 0;
-    WORKER_TRY(worker_find_object(w, IDM_KIND_code, in->w.fn, &fn));
+    WORKER_TRY(worker_find_code(w, in->w.fn, &fn));
     WORKER_TRY(worker_launch_attributes(w, in->attributes, in->w.attributes_len, attributes, &n));
     if (!w->cu.cuOccupancyMaxActiveClusters)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -112,7 +112,7 @@ CUresult worker_cuOccupancyMaxPotentialClusterSize(
     CUlaunchAttribute attributes[IDM_MAX_ATTRIBUTES];
     uint32_t n = 0;
     int size = 0;
-    WORKER_TRY(worker_find_object(w, IDM_KIND_code, in->w.fn, &fn));
+    WORKER_TRY(worker_find_code(w, in->w.fn, &fn));
     WORKER_TRY(worker_launch_attributes(w, in->attributes, in->w.attributes_len, attributes, &n));
     if (!w->cu.cuOccupancyMaxPotentialClusterSize)
         return CUDA_ERROR_NOT_SUPPORTED;

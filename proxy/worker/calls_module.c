@@ -293,10 +293,8 @@ CUresult worker_cuLaunchKernel(struct worker *w, const struct idm_cuLaunchKernel
 {
     struct worker_object *fn;
     CUstream stream;
-    WORKER_TRY(worker_find_object(w, IDM_KIND_code, in->w.fn, &fn));
+    WORKER_TRY(worker_find_code(w, in->w.fn, &fn));
     WORKER_TRY(worker_find_stream(w, in->w.stream, &stream));
-    if (idm_handle_kind(fn->id) == IDM_KIND_kernel)
-        WORKER_TRY(charge_kernel(w, fn));
     if (in->w.params_len < fn->value || in->w.params_len > IDM_MAX_PARAM_BYTES)
         return CUDA_ERROR_INVALID_VALUE;
     size_t size = in->w.params_len;

@@ -88,3 +88,13 @@ CUresult charge_kernel(struct worker *w, struct worker_object *kernel)
     kernel->loaded = w->context;
     return CUDA_SUCCESS;
 }
+
+CUresult worker_find_code(struct worker *w, uint64_t id, struct worker_object **ret_code)
+{
+    struct worker_object *code;
+    WORKER_TRY(worker_find_object(w, IDM_KIND_code, id, &code));
+    if (idm_handle_kind(id) == IDM_KIND_kernel && w->type != IDM_cuFuncIsLoaded)
+        WORKER_TRY(charge_kernel(w, code));
+    *ret_code = code;
+    return CUDA_SUCCESS;
+}

@@ -12,7 +12,7 @@ static CUresult take_kernel(struct worker *w, struct idm_cursor *c, struct graph
     if (!idm_take_fixed(c, &k, sizeof(k)) || !idm_take_bytes(c, k.params_len, &params) ||
         !idm_take_bytes(c, k.attributes_len, &attributes))
         return worker_malformed(w);
-    WORKER_TRY(worker_find_object(w, IDM_KIND_code, k.code, &code));
+    WORKER_TRY(worker_find_code(w, k.code, &code));
     if (k.params_len < code->value || k.params_len > IDM_MAX_PARAM_BYTES)
         return CUDA_ERROR_INVALID_VALUE;
     WORKER_TRY(worker_launch_attributes(w, attributes, k.attributes_len, s->kernel.attributes,

@@ -274,6 +274,9 @@ CUresult charge_library(struct worker *w, struct worker_object *library, uint64_
                         uint64_t *charged);
 /* Before KERNEL is used in the current context. */
 CUresult charge_kernel(struct worker *w, struct worker_object *kernel);
+/* The function or kernel ID, to be used in the current context: what the driver loads for
+ * that is charged. Who only asks whether it is loaded has it for nothing. */
+CUresult worker_find_code(struct worker *w, uint64_t id, struct worker_object **ret_code);
 
 /* --- images (calls_module.c) ---------------------------------------------- */
 

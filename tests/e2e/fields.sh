@@ -38,7 +38,7 @@ gpuictl pull -q "$demo_image" >/dev/null
 gpuictl pull -q "${demo_image%:1}:second" >/dev/null
 TEST_HOST_PORT=$(free_port) || fail "no free port"
 mkdir -p "$NODE/volume"
-export TEST_HOST_PORT TEST_VOLUME=$NODE/volume
+export TEST_HOST_PORT TEST_VOLUME=$NODE/volume TEST_SUBNET=10.91.0.
 TEST_IMAGE=$demo_image TEST_LOG_ROOT=$NODE/pod-logs "$NODE_BUILD/bin/e2e-fields" || fail "e2e-fields"
 # No request that was refused has left a network.
 grep -q "can't be taken down" "$NODE/logs/runtime.log" && fail "a network was left"

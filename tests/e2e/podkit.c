@@ -34,6 +34,8 @@ int podkit_open(struct podkit *k)
         .host_network = getenv("TEST_HOST_NETWORK") != NULL,
         .cgroup_parent = getenv("TEST_CGROUP_PARENT"),
     };
+    const char *machine = getenv("TEST_MACHINE");
+    k->local = !machine || strcmp(machine, "local") == 0;
     if (!k->handler)
         k->handler = "gpu-isolated";
     if (!endpoint || !k->image || !k->log_root) {

@@ -12,10 +12,12 @@ struct podkit {
     const char *log_root; /* a folder; a pod's logs are in <log_root>/<name> */
     bool host_network;    /* for runtimes without CNI */
     const char *cgroup_parent;
+    bool local; /* pods are of the driver `local`: their cgroups are on this host */
 };
 
 /* From the environment: CONTAINER_RUNTIME_ENDPOINT, TEST_IMAGE, TEST_HANDLER
- * (default gpu-isolated), TEST_LOG_ROOT, TEST_HOST_NETWORK, TEST_CGROUP_PARENT.
+ * (default gpu-isolated), TEST_LOG_ROOT, TEST_HOST_NETWORK, TEST_CGROUP_PARENT,
+ * TEST_MACHINE (default local).
  * -1 and a message on stderr when one is missing. */
 int podkit_open(struct podkit *k);
 void podkit_close(struct podkit *k);

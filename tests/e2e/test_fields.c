@@ -36,7 +36,7 @@
 
 static struct podkit kit;
 static char pod[80];
-static const char *volume, *host_port, *parent;
+static const char *volume, *host_port, *parent, *subnet;
 
 #define OK(call)                                                                                   \
     do {                                                                                           \
@@ -74,9 +74,10 @@ static int setup(void **state)
     volume = getenv("TEST_VOLUME");
     host_port = getenv("TEST_HOST_PORT");
     parent = getenv("TEST_CGROUP_PARENT");
-    if (podkit_open(&kit) < 0 || !volume || !host_port || !parent)
+    subnet = getenv("TEST_SUBNET");
+    if (podkit_open(&kit) < 0 || !volume || !parent || !subnet)
         return -1;
-    snprintf(config, sizeof(config), POD_CONFIG, kit.log_root, host_port, parent);
+    snprintf(config, sizeof(config), POD_CONFIG, kit.log_root, host_port ? host_port : "0", parent);
     if (run_pod(config, pod, &err) < 0) {
         fprintf(stderr, "no pod: %s\n", err.message);
         return -1;
@@ -169,7 +170,9 @@ static void the_pods_files_and_names(void **state)
     assert_out(id, "cat /etc/resolv.conf",
                "search a.example b.example\nnameserver 10.0.0.10\nnameserver fd00::10\n"
                "options ndots:5 edns0");
-    assert_out(id, "busybox grep -c '^10.91.0.*the-host$' /etc/hosts", "1");
+    char look[100];
+    snprintf(look, sizeof(look), "busybox grep -c '^%s.*the-host$' /etc/hosts", subnet);
+    assert_out(id, look, "1");
     assert_out(id, "cat /proc/sys/kernel/shm_rmid_forced", "1");
     assert_out(id, "cat /proc/sys/net/ipv4/ip_unprivileged_port_start", "80");
     OK(podkit_remove(&kit, id, err));
@@ -198,7 +201,7 @@ static void the_pods_status(void **state)
     assert_string_equal(gi_cri_map_get(s->labels, s->n_labels, "app"), "web");
     assert_string_equal(gi_cri_map_get(s->annotations, s->n_annotations, "note"), "some text");
     assert_string_equal(s->runtime_handler, "gpu-isolated");
-    assert_int_equal(strncmp(s->network->ip, "10.91.0.", 8), 0);
+    assert_int_equal(strncmp(s->network->ip, subnet, strlen(subnet)), 0);
     assert_true(r->n_info > 0);
     podkit_free(r);
 }
@@ -207,6 +210,8 @@ static void the_pods_status(void **state)
 static void assert_cgroup(const char *id, const char *v1, const char *v2, const char *want)
 {
     char path[100] = "";
+    if (!kit.local)
+        return; /* it is a zone's own */
     if (*id)
         snprintf(path, sizeof(path), "/%s*", id);
     char command[512], got[64] = "";
@@ -248,15 +253,17 @@ static void limits(void **state)
 static void a_port_of_the_host_is_the_pods(void **state)
 {
     char id[80], command[512];
+    if (!host_port)
+        skip(); /* the node has no portmap plugin */
     start("server",
           "command: /bin/sh args: -c args: 'echo pong >/tmp/index.html; exec busybox httpd -f -p "
           "7000 -h /tmp'",
           id);
     snprintf(command, sizeof(command),
-             "for i in $(seq 50); do timeout 5 bash -c 'exec 3<>/dev/tcp/10.91.0.1/%s && "
+             "for i in $(seq 50); do timeout 5 bash -c 'exec 3<>/dev/tcp/%s1/%s && "
              "printf \"GET /index.html HTTP/1.0\\r\\n\\r\\n\" >&3 && cat <&3' 2>/dev/null | "
              "grep -q ^pong && exit 0; sleep 0.2; done; exit 1",
-             host_port);
+             subnet, host_port);
     assert_int_equal(system(command), 0);
     OK(podkit_remove(&kit, id, err));
 }
@@ -606,6 +613,8 @@ static void what_can_not_be_started(void **state)
     assert_int_not_equal(code, 0);
     OK(podkit_remove(&kit, id, err));
 
+    if (!kit.local)
+        return; /* of a zone nobody here can kill a process before its start */
     OK(create("dead", SLEEPS, id, err));
     snprintf(config, sizeof(config),
              "for p in $(find /sys/fs/cgroup -path '*%s/%s/%s*/cgroup.procs' -exec cat {} +); do "

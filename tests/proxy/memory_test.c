@@ -11,6 +11,7 @@
 
 #include "harness.h"
 #include "idm/cuda_abi.h"
+#include "idm/facts.h"
 #include "minitest.h"
 #include "peer.h"
 
@@ -348,6 +349,76 @@ static void test_variables(void)
     EXPECT(WAIT_FOR(5000, used() == 0));
 }
 
+/* The kernel NAME of a library of its own, made from PTX; the driver loads it when it is
+ * first used. 0: no. */
+static uint64_t lazy_kernel(struct raw *r, const char *ptx, const char *name)
+{
+    static uint8_t reply[16384];
+    const uint32_t len = (uint32_t)strlen(ptx);
+    const struct idm_image_part image = {.total = len, .image = 2, .data_len = len};
+    const struct idm_part image_parts[] = {{&image, sizeof(image)}, {ptx, len}};
+    const struct idm_cuLibraryLoadData load = {.library = raw_handle(r, IDM_KIND_library),
+                                               .image = 2};
+    const struct idm_part load_part = {&load, sizeof(load)};
+    struct idm_cuLibraryLoadData_reply loaded = {.load_result = -1};
+    const struct idm_cuLibraryGetKernel get = {.kernel = raw_handle(r, IDM_KIND_kernel),
+                                               .library = load.library,
+                                               .name_len = (uint32_t)strlen(name) + 1};
+    const struct idm_part get_parts[] = {{&get, sizeof(get)}, {name, get.name_len}};
+    if (raw_call(r, IDM_image_part, image_parts, 2, NULL, 0).result != 0 ||
+        raw_call(r, IDM_cuLibraryLoadData, &load_part, 1, &loaded, sizeof(loaded)).result != 0 ||
+        loaded.load_result != 0 ||
+        raw_call(r, IDM_cuLibraryGetKernel, get_parts, 2, reply, sizeof(reply)).result != 0)
+        return 0;
+    return get.kernel;
+}
+
+static struct idm_reply launch_ex(struct raw *r, uint64_t kernel)
+{
+    return RAW(r, cuLaunchKernelEx, .fn = kernel, .gx = 1, .gy = 1, .gz = 1, .bx = 1, .by = 1,
+               .bz = 1);
+}
+
+static struct idm_reply graph_of(struct raw *r, uint64_t kernel)
+{
+    const struct {
+        struct idm_graph_head head;
+        struct idm_graph_step step;
+        struct idm_graph_kernel kernel;
+    } bytes = {.head = {.n_steps = 1},
+               .step = {.kind = CU_GRAPH_NODE_TYPE_KERNEL, .enabled = 1},
+               .kernel = {.code = kernel, .grid = {1, 1, 1}, .block = {1, 1, 1}}};
+    const struct idm_image_part image = {
+        .total = sizeof(bytes), .image = 3, .data_len = sizeof(bytes)};
+    const struct idm_part parts[] = {{&image, sizeof(image)}, {&bytes, sizeof(bytes)}};
+    struct idm_reply got = raw_call(r, IDM_image_part, parts, 2, NULL, 0);
+    if (got.result != 0)
+        return got;
+    return RAW(r, graph_make, .exec = raw_handle(r, IDM_KIND_graph), .image = 3);
+}
+
+/* However a kernel is first used, its library's memory is the zone's to pay. */
+static void test_kernels_of_libraries(void)
+{
+    static struct idm_reply (*const use[])(struct raw * r, uint64_t kernel) = {launch_ex, graph_of};
+    for (size_t i = 0; i < sizeof(use) / sizeof(use[0]); i++) {
+        struct raw r;
+        REQUIRE(raw_start(&r, path));
+        const uint64_t refusals = proxy_stats(&proxy, 1).quota_refusals;
+        uint64_t small = lazy_kernel(&r, small_ptx, "none");
+        uint64_t large = lazy_kernel(&r, large_ptx, "none");
+        REQUIRE(small && large);
+        EXPECT_EQ(used(), 0);
+        EXPECT_EQ(use[i](&r, small).result, 0);
+        EXPECT_EQ(used(), 16 * MIB);
+        EXPECT_EQ(use[i](&r, large).result, CUDA_ERROR_OUT_OF_MEMORY);
+        EXPECT_EQ(proxy_stats(&proxy, 1).quota_refusals, refusals + 1);
+        EXPECT_EQ(used(), 16 * MIB);
+        raw_stop(&r);
+        EXPECT(WAIT_FOR(5000, used() == 0));
+    }
+}
+
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -368,6 +439,7 @@ int main(int argc, char **argv)
     MT_RUN(test_arrays);
     MT_RUN(test_textures);
     MT_RUN(test_variables);
+    MT_RUN(test_kernels_of_libraries);
     EXPECT_EQ(proxy_stop(&proxy), 0);
     return mt_done();
 }

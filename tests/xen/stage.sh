@@ -8,6 +8,8 @@
 #   stage_end           removes all it made; fails when something is left
 STAGE=
 
+E2E_SUITES=(behaviour mounts methods streams fields)
+
 stage_program() {
     local file lib
     for file in "$@"; do
@@ -48,6 +50,7 @@ stage_node() {
     for name in idm-bench vchan-bench; do # tests/bench/xen-inside.sh's
         [ ! -x "$build/bin/$name" ] || NODE_PROGRAMS+=("$build/bin/$name")
     done
+    NODE_DEMO_TAGS=(1 second)
     push_demo
     end_process "$registry_pid"
     registry_pid=
@@ -62,6 +65,9 @@ stage_node() {
         "$(command -v socat)" \
         "$build"/bin/{gpu-isolated-runtime,gpuictl,gpu-proxy}
     [ ! -x "$build/bin/vchan-bench" ] || stage_program "$build/bin/vchan-bench"
+    for name in "${E2E_SUITES[@]}"; do # steps/cri.sh's
+        [ ! -x "$build/bin/e2e-$name" ] || stage_program "$build/bin/e2e-$name"
+    done
 }
 
 stage_end() {

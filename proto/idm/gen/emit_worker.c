@@ -86,6 +86,12 @@ static void emit_inputs(FILE *f, const struct call *c)
                     "    void *%s_;\n"
                     "    WORKER_TRY(worker_find_last(w, IDM_KIND_%s, in.w.%s, &%s_));\n",
                     p->name, kind_name(p), p->name, p->name);
+        else if (p->type == T_HANDLE && strcmp(p->handle, "code") == 0)
+            fprintf(f,
+                    "    struct worker_object *code_;\n"
+                    "    WORKER_TRY(worker_find_code(w, in.w.%s, &code_));\n"
+                    "    void *%s_ = code_->driver;\n",
+                    p->name, p->name);
         else if (p->type == T_HANDLE)
             fprintf(
                 f,

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=dash disable=SC2154,SC2016,SC2034
+# CRI as its clients see it: the suites that tests/e2e runs against the local driver. The
+# step's word is one of them; none: all.
+mkdir -p "$scratch/volume"
+export TEST_IMAGE=$image TEST_LOG_ROOT=$GPUICTL_LOG_ROOT TEST_MACHINE=xen TEST_VOLUME=$scratch/volume
+export TEST_SUBNET=10.90.0. TEST_CGROUP_PARENT=/pods
+gpuictl pull -q "${image%:1}:second" >/dev/null || fail "pull"
+for suite in ${arg:-behaviour mounts methods streams fields}; do
+    "e2e-$suite" >"$scratch/out" 2>&1 || fail "e2e-$suite: $(grep -v 'RUN\|OK' "$scratch/out")"
+    echo "e2e-$suite: $(grep -c '  OK ' "$scratch/out") passed, $(grep -c '  SKIPPED ' "$scratch/out") skipped"
+done
+gpuictl rmi "${image%:1}:second" >/dev/null || fail "rmi"
+rm -r "$scratch/volume" "$scratch/out"
