@@ -11,7 +11,7 @@
 
 #define FOLDER        "/devices/system/cpu/"
 #define CPUS          128u /* CONFIG_NR_CPUS of the zone's kernel */
-#define KERNEL_EVENTS 1u /* the group of events that the kernel itself tells */
+#define KERNEL_EVENTS 1u   /* the group of events that the kernel itself tells */
 
 int processors_follow(void)
 {

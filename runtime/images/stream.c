@@ -1,228 +1,166 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A ring of pieces between the decoder's thread, which fills them, and the reader, which
+ * has one of them at a time. Invariants:
+ *  R1  pieces[made % N] belongs to the decoder while made - read < N,
+ *      pieces[read % N] to the reader while read < made; no piece to both.
+ *  R2  The last piece says how it ended: with 0 bytes, or with an error.
+ */
 #include "stream.h"
 
 #include <errno.h>
-#include <inttypes.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#include <zlib.h>
-#include <zstd.h>
 
-#define IN_SIZE         (128u << 10)
-#define OUT_SIZE        (256u << 10)
-#define ZSTD_WINDOW_LOG 27 /* 128 MiB: what `zstd` itself accepts by default */
+#define PIECE  (256u << 10)
+#define PIECES 4u
 
-enum kind { KIND_UNKNOWN, KIND_PLAIN, KIND_GZIP, KIND_ZSTD };
+struct piece {
+    ssize_t n; /* as decoder_read says */
+    unsigned char bytes[PIECE];
+};
 
 struct stream {
-    int fd;
-    struct stream_limits limits;
-    struct digester *digester;
-    enum kind kind;
-    z_stream z;
-    bool z_ready;
-    ZSTD_DStream *zstd;
-    bool frame_done; /* at a boundary between gzip members or zstd frames */
-    bool eof_in;
-    bool eof_out;
-    size_t in_pos, in_len;
-    uint64_t total_in, total_out;
-    unsigned char in[IN_SIZE];
-    unsigned char out[OUT_SIZE];
+    struct decoder *decoder; /* the thread's */
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint64_t made, read;
+    bool stop;
+    struct gi_error why; /* the decoder's; written before its last piece is made */
+    /* The reader's: */
+    bool holds; /* pieces[read % PIECES] is with the caller */
+    bool ended;
+    uint64_t position;
+    struct piece pieces[PIECES];
 };
+
+/* ---- the decoder's side ---- */
+
+/* NULL: nobody reads any more. */
+static struct piece *next_free(struct stream *s)
+{
+    GI_LOCK_SCOPE(&s->lock);
+    while (!s->stop && s->made - s->read == PIECES)
+        pthread_cond_wait(&s->changed, &s->lock);
+    return s->stop ? NULL : &s->pieces[s->made % PIECES];
+}
+
+static void *stream_main(void *arg)
+{
+    struct stream *s = arg;
+    ssize_t n = 1;
+    for (struct piece *p; n > 0 && (p = next_free(s)) != NULL;) {
+        n = decoder_read(s->decoder, p->bytes, PIECE, &s->why);
+        p->n = n;
+        GI_LOCK_SCOPE(&s->lock);
+        s->made++;
+        pthread_cond_broadcast(&s->changed);
+    }
+    return NULL;
+}
+
+/* ---- the reader's side ---- */
 
 int stream_open(int fd, const char *diff_id, const struct stream_limits *limits,
                 struct stream **ret_stream, struct gi_error *err)
 {
-    cleanup_stream struct stream *s = calloc(1, sizeof(*s));
+    struct stream *s = calloc(1, sizeof(*s));
     if (!s)
         return gi_fail_errno(err, ENOMEM, "layer stream");
-    s->fd = fd;
-    s->limits = *limits;
-    int rc = digester_new(diff_id, &s->digester, err);
-    if (rc < 0)
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->changed, NULL);
+    int rc = decoder_new(fd, diff_id, limits, &s->decoder, err);
+    if (rc == 0) {
+        int why = pthread_create(&s->thread, NULL, stream_main, s);
+        s->started = why == 0;
+        rc = why ? gi_fail_errno(err, why, "thread for a layer") : 0;
+    }
+    if (rc < 0) {
+        stream_free(s);
         return rc;
-    *ret_stream = TAKE_PTR(s);
+    }
+    *ret_stream = s;
     return 0;
+}
+
+static void end_thread(struct stream *s)
+{
+    if (!s->started)
+        return;
+    {
+        GI_LOCK_SCOPE(&s->lock);
+        s->stop = true;
+        pthread_cond_broadcast(&s->changed);
+    }
+    pthread_join(s->thread, NULL);
+    s->started = false;
 }
 
 void stream_free(struct stream *s)
 {
     if (!s)
         return;
-    if (s->z_ready)
-        inflateEnd(&s->z);
-    ZSTD_freeDStream(s->zstd);
-    digester_free(s->digester);
+    end_thread(s);
+    decoder_free(s->decoder);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->changed);
     free(s);
 }
 
 uint64_t stream_position(const struct stream *s)
 {
-    return s->total_out;
+    return s->position;
 }
 
-/* Tops the input buffer up to at least WANT bytes unless the file ends. */
-static int fill(struct stream *s, size_t want, struct gi_error *err)
+static const struct piece *next_piece(struct stream *s)
 {
-    if (s->in_len - s->in_pos >= want || s->eof_in)
-        return 0;
-    memmove(s->in, s->in + s->in_pos, s->in_len - s->in_pos);
-    s->in_len -= s->in_pos;
-    s->in_pos = 0;
-    while (s->in_len < want) {
-        ssize_t n = read(s->fd, s->in + s->in_len, IN_SIZE - s->in_len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return gi_fail_errno(err, errno, "read layer blob");
-        if (n == 0) {
-            s->eof_in = true;
-            break;
-        }
-        s->in_len += (size_t)n;
-        s->total_in += (uint64_t)n;
+    GI_LOCK_SCOPE(&s->lock);
+    if (s->holds) {
+        s->read++;
+        pthread_cond_broadcast(&s->changed);
     }
-    return 0;
-}
-
-static int detect(struct stream *s, struct gi_error *err)
-{
-    int rc = fill(s, 4, err);
-    if (rc < 0)
-        return rc;
-    const unsigned char *p = s->in;
-    s->kind = KIND_PLAIN;
-    if (s->in_len >= 2 && p[0] == 0x1f && p[1] == 0x8b) {
-        if (inflateInit2(&s->z, 15 + 16) != Z_OK)
-            return gi_fail(err, GI_RESOURCE_EXHAUSTED, "no memory for gzip");
-        s->z_ready = true;
-        s->kind = KIND_GZIP;
-    } else if (s->in_len >= 4 && ((p[0] == 0x28 && p[1] == 0xb5 && p[2] == 0x2f && p[3] == 0xfd) ||
-                                  ((p[0] & 0xf0) == 0x50 && p[1] == 0x2a && p[2] == 0x4d &&
-                                   p[3] == 0x18))) { /* frame, or skippable frame */
-        s->zstd = ZSTD_createDStream();
-        if (!s->zstd ||
-            ZSTD_isError(ZSTD_DCtx_setParameter(s->zstd, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG)))
-            return gi_fail(err, GI_RESOURCE_EXHAUSTED, "no memory for zstd");
-        s->kind = KIND_ZSTD;
-    }
-    return 0;
-}
-
-static ssize_t read_plain(struct stream *s, struct gi_error *err)
-{
-    int rc = fill(s, 1, err);
-    if (rc < 0)
-        return rc;
-    size_t n = s->in_len - s->in_pos;
-    memcpy(s->out, s->in + s->in_pos, n);
-    s->in_pos = s->in_len;
-    return (ssize_t)n;
-}
-
-static ssize_t read_gzip(struct stream *s, struct gi_error *err)
-{
-    for (;;) {
-        int rc = fill(s, 1, err);
-        if (rc < 0)
-            return rc;
-        size_t have = s->in_len - s->in_pos;
-        if (have == 0) {
-            if (s->frame_done)
-                return 0;
-            return gi_fail(err, GI_INVALID_ARGUMENT, "gzip data is truncated");
-        }
-        if (s->frame_done) {
-            inflateReset(&s->z);
-            s->frame_done = false;
-        }
-        s->z.next_in = s->in + s->in_pos;
-        s->z.avail_in = (uInt)have;
-        s->z.next_out = s->out;
-        s->z.avail_out = OUT_SIZE;
-        int zrc = inflate(&s->z, Z_NO_FLUSH);
-        s->in_pos += have - s->z.avail_in;
-        if (zrc == Z_STREAM_END)
-            s->frame_done = true;
-        else if (zrc != Z_OK && zrc != Z_BUF_ERROR)
-            return gi_fail(err, GI_INVALID_ARGUMENT, "bad gzip data: %s",
-                           s->z.msg ? s->z.msg : "unknown error");
-        if (s->z.avail_out < OUT_SIZE)
-            return (ssize_t)(OUT_SIZE - s->z.avail_out);
-    }
-}
-
-static ssize_t read_zstd(struct stream *s, struct gi_error *err)
-{
-    for (;;) {
-        int rc = fill(s, 1, err);
-        if (rc < 0)
-            return rc;
-        ZSTD_inBuffer in = {s->in + s->in_pos, s->in_len - s->in_pos, 0};
-        ZSTD_outBuffer out = {s->out, OUT_SIZE, 0};
-        if (in.size == 0 && s->frame_done)
-            return 0;
-        size_t zrc = ZSTD_decompressStream(s->zstd, &out, &in);
-        if (ZSTD_isError(zrc))
-            return gi_fail(err, GI_INVALID_ARGUMENT, "bad zstd data: %s", ZSTD_getErrorName(zrc));
-        bool at_end = in.size == 0;
-        s->in_pos += in.pos;
-        s->frame_done = zrc == 0;
-        if (out.pos)
-            return (ssize_t)out.pos;
-        if (at_end && !s->frame_done)
-            return gi_fail(err, GI_INVALID_ARGUMENT, "zstd data is truncated");
-    }
+    while (s->read == s->made)
+        pthread_cond_wait(&s->changed, &s->lock);
+    s->holds = true;
+    return &s->pieces[s->read % PIECES];
 }
 
 ssize_t stream_read(struct stream *s, const void **ret_data, struct gi_error *err)
 {
-    if (s->eof_out)
+    if (s->ended && s->why.code == GI_OK)
         return 0;
-    if (s->kind == KIND_UNKNOWN) {
-        int rc = detect(s, err);
-        if (rc < 0)
-            return rc;
+    if (!s->ended) {
+        const struct piece *p = next_piece(s);
+        if (p->n > 0) {
+            s->position += (uint64_t)p->n;
+            *ret_data = p->bytes;
+            return p->n;
+        }
+        s->ended = true;
+        if (p->n == 0)
+            return 0;
     }
-    ssize_t n = s->kind == KIND_GZIP   ? read_gzip(s, err)
-                : s->kind == KIND_ZSTD ? read_zstd(s, err)
-                                       : read_plain(s, err);
-    if (n < 0)
-        return n;
-    if (n == 0) {
-        s->eof_out = true;
-        return 0;
-    }
-    s->total_out += (uint64_t)n;
-    if (s->total_out > s->limits.max_bytes)
-        return gi_fail(err, GI_RESOURCE_EXHAUSTED,
-                       "layer unpacks to more than the %" PRIu64 " bytes allowed",
-                       s->limits.max_bytes);
-    uint64_t used_in = s->total_in - (s->in_len - s->in_pos);
-    if (s->total_out > s->limits.ratio_grace && s->total_out / s->limits.max_ratio > used_in)
-        return gi_fail(err, GI_RESOURCE_EXHAUSTED,
-                       "layer is a decompression bomb: more than %u bytes out of each byte",
-                       s->limits.max_ratio);
-    if (digester_update(s->digester, s->out, (size_t)n) < 0)
-        return gi_fail(err, GI_INTERNAL, "hashing failed");
-    *ret_data = s->out;
-    return n;
+    if (err)
+        *err = s->why;
+    return -(ssize_t)s->why.code;
 }
 
 int stream_finish(struct stream *s, const char *diff_id, struct gi_error *err)
 {
     const void *data;
+    char got[DIGEST_SIZE];
     ssize_t n;
     do {
         n = stream_read(s, &data, err);
     } while (n > 0);
     if (n < 0)
         return (int)n;
-    char got[DIGEST_SIZE];
-    if (digester_final(s->digester, got) < 0)
+    end_thread(s); /* the decoder is ours now */
+    if (decoder_final(s->decoder, got) < 0)
         return gi_fail(err, GI_INTERNAL, "hashing failed");
     if (strcmp(got, diff_id) != 0)
         return gi_fail(err, GI_DATA_LOSS, "unpacked layer is %s, the image says diff id %s", got,

@@ -3,6 +3,9 @@
  * A layer blob as a stream of tar bytes: gzip, zstd or plain (told by the
  * first bytes, since media types lie), hashed as it passes so that the diff id
  * covers what was really unpacked, and bounded so that a bomb ends early.
+ *
+ * All of that is done a little ahead, by a thread of the stream's own, while the
+ * caller makes files of what came before.
  */
 #ifndef GI_IMAGES_STREAM_H
 #define GI_IMAGES_STREAM_H
@@ -12,13 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
-#include "digest.h"
-
-struct stream_limits {
-    uint64_t max_bytes;   /* decompressed */
-    uint64_t ratio_grace; /* decompressed bytes before the ratio counts */
-    unsigned max_ratio;   /* bytes out per byte in */
-};
+#include "decode.h"
 
 struct stream;
 

@@ -23,7 +23,7 @@ remove_cgroups() {
 }
 plan= # where the runtime reads what is to fail
 # Disowned: the shell would tell of each death.
-await_death() { timeout 20 tail --pid="$runtime_pid" -f /dev/null; }
+await_death() { timeout 20 tail -s 0.02 --pid="$runtime_pid" -f /dev/null; }
 begin_runtime() {
     start_runtime 30 || fail "$NODE_REASON"
     disown "$runtime_pid"

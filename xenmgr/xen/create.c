@@ -220,8 +220,8 @@ static int start(struct xen *x, struct operation *op, const struct domain_plan *
         return operation_failed(op, err, why, "start domain %u", e->domid);
     /* A build can't be given up; the boot can. */
     int64_t left = (until - gi_monotonic_ns()) / 1000000;
-    return host_link_connect(e->domid, p->link, d->death->fd, left > 0 ? (int)left : 0, &d->link,
-                             err);
+    return host_link_connect(e->domid, p->link, d->death->fd, p->stop_fd > 0 ? p->stop_fd : -1,
+                             left > 0 ? (int)left : 0, &d->link, err);
 }
 
 /* Why it did not come up, the guest knows best. */

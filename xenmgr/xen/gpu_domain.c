@@ -116,6 +116,7 @@ static int make(struct gpu_domain *g, struct gi_error *err)
         .n_pci = g->n_pci,
         .memory_bytes = g->memory_bytes,
         .link = LINK_PACKETS,
+        .stop_fd = g->stop,
     };
     int rc = loop_open(g->root_image, &loop, device, err);
     if (rc == 0)
@@ -147,8 +148,8 @@ static void attend(struct gpu_domain *g)
         struct gi_error err = GI_ERROR_INIT;
         if (!host_link_up(g->d.link)) {
             host_link_free(TAKE_PTR(g->d.link));
-            if (host_link_connect(g->d.domid, LINK_PACKETS, g->d.death->fd, LINK_MS, &g->d.link,
-                                  &err) < 0) {
+            if (host_link_connect(g->d.domid, LINK_PACKETS, g->d.death->fd, g->stop, LINK_MS,
+                                  &g->d.link, &err) < 0) {
                 gi_log(GI_LOG_WARNING, "the driver domain can't be reached", "reason", err.message,
                        NULL);
                 tell(g, 0, &err);
@@ -197,6 +198,8 @@ static void *gpu_domain_main(void *arg)
             rc = make(g, &err);
         if (rc == 0)
             rc = driver_announce(g->d.domid, &err);
+        if (rc == -GI_CANCELLED)
+            break;
         if (rc < 0) {
             gi_log(GI_LOG_ERROR, "the driver domain can't be started", "reason", err.message, NULL);
             tell(g, 0, &err);

@@ -30,26 +30,36 @@ struct host_link {
     uint32_t domid;
 };
 
-static int ms_until(int64_t until_ns)
+/* What ends a wait. */
+struct wait {
+    int death_fd;
+    int stop_fd; /* -1: none */
+    int64_t until;
+};
+
+static int ms_left(const struct wait *w)
 {
-    int64_t ms = (until_ns - gi_monotonic_ns()) / 1000000;
+    int64_t ms = (w->until - gi_monotonic_ns()) / 1000000;
     return ms < 0 ? 0 : ms > 3600000 ? 3600000 : (int)ms;
 }
 
 /* ---- waiting for the zone's offer ---- */
 
-/* Xenstore says when something below PATH changes; a death ends the wait. */
-static int wait_change(struct xs_handle *xs, int death_fd, int64_t until)
+/* Until FD is readable (-1: none), MS at most: 0. CANCELLED: there is no use in waiting. */
+static int wait_for(const struct wait *w, uint32_t domid, int fd, int ms, struct gi_error *err)
 {
-    struct pollfd fds[2] = {
-        {.fd = xs_fileno(xs), .events = POLLIN},
-        {.fd = death_fd, .events = POLLIN},
+    struct pollfd fds[3] = {
+        {.fd = fd, .events = POLLIN},
+        {.fd = w->death_fd, .events = POLLIN},
+        {.fd = w->stop_fd, .events = POLLIN},
     };
-    if (poll(fds, 2, ms_until(until)) < 0 && errno != EINTR)
-        return -1;
-    for (char **event; (event = xs_check_watch(xs)) != NULL;)
-        free(event);
-    return fds[1].revents ? -1 : 0;
+    if (poll(fds, 3, ms) < 0 && errno != EINTR)
+        return gi_fail_errno(err, errno, "wait for domain %u", domid);
+    if (fds[1].revents)
+        return gi_fail(err, GI_UNAVAILABLE, "domain %u ended before its agent answered", domid);
+    if (fds[2].revents)
+        return gi_fail(err, GI_CANCELLED, "domain %u is not waited for any more", domid);
+    return 0;
 }
 
 static bool offered(struct xs_handle *xs, const char *path)
@@ -62,8 +72,7 @@ static bool offered(struct xs_handle *xs, const char *path)
     return value != NULL;
 }
 
-static int wait_offer(uint32_t domid, const char *path, int death_fd, int64_t until,
-                      struct gi_error *err)
+static int wait_offer(uint32_t domid, const char *path, const struct wait *w, struct gi_error *err)
 {
     struct xs_handle *xs = xs_open(0);
     if (!xs || !xs_watch(xs, path, "agent")) {
@@ -73,16 +82,14 @@ static int wait_offer(uint32_t domid, const char *path, int death_fd, int64_t un
         return rc;
     }
     int rc = 0;
-    while (!offered(xs, path)) {
-        if (wait_change(xs, death_fd, until) < 0) {
-            rc = gi_fail(err, GI_UNAVAILABLE, "domain %u ended before its agent answered", domid);
-            break;
-        }
-        if (ms_until(until) == 0) {
+    while (rc == 0 && !offered(xs, path)) {
+        /* Xenstore says when something below PATH changes. */
+        rc = wait_for(w, domid, xs_fileno(xs), ms_left(w), err);
+        for (char **event; (event = xs_check_watch(xs)) != NULL;)
+            free(event);
+        if (rc == 0 && ms_left(w) == 0)
             rc =
                 gi_fail(err, GI_DEADLINE_EXCEEDED, "the agent of domain %u does not answer", domid);
-            break;
-        }
     }
     xs_close(xs);
     return rc;
@@ -116,19 +123,15 @@ void host_link_free(struct host_link *h)
     free(h);
 }
 
-static int greet(struct host_link *h, int death_fd, int64_t until, struct gi_error *err)
+static int greet(struct host_link *h, const struct wait *w, struct gi_error *err)
 {
-    struct pollfd fds[2] = {
-        {.fd = link_ready_fd(h->link), .events = POLLIN},
-        {.fd = death_fd, .events = POLLIN},
-    };
-    poll(fds, 2, ms_until(until));
-    return link_up(h->link)
-               ? 0
-               : gi_fail(err, GI_UNAVAILABLE, "domain %u does not greet over its vchan", h->domid);
+    int rc = wait_for(w, h->domid, link_ready_fd(h->link), ms_left(w), err);
+    if (rc == 0 && !link_up(h->link))
+        rc = gi_fail(err, GI_UNAVAILABLE, "domain %u does not greet over its vchan", h->domid);
+    return rc;
 }
 
-static int start(uint32_t domid, enum link_kind kind, const char *path, int death_fd, int64_t until,
+static int start(uint32_t domid, enum link_kind kind, const char *path, const struct wait *w,
                  struct host_link **ret, struct gi_error *err)
 {
     struct host_link *h = calloc(1, sizeof(*h));
@@ -141,13 +144,13 @@ static int start(uint32_t domid, enum link_kind kind, const char *path, int deat
     if (rc == 0) {
         link_over_vchan(h->chan, &pipe);
         /* A domain that is destroyed says nothing over its ring. */
-        pipe.end_fd = death_fd;
+        pipe.end_fd = w->death_fd;
         rc = link_new(&pipe, kind, NULL, NULL, &h->link, err);
     }
     if (rc == 0) {
         int why = pthread_create(&h->thread, NULL, host_link_main, h);
         h->running = why == 0;
-        rc = why ? gi_fail_errno(err, why, "thread for a link") : greet(h, death_fd, until, err);
+        rc = why ? gi_fail_errno(err, why, "thread for a link") : greet(h, w, err);
     }
     if (rc < 0) {
         host_link_free(h);
@@ -157,20 +160,21 @@ static int start(uint32_t domid, enum link_kind kind, const char *path, int deat
     return 0;
 }
 
-int host_link_connect(uint32_t domid, enum link_kind kind, int death_fd, int timeout_ms,
-                      struct host_link **ret, struct gi_error *err)
+int host_link_connect(uint32_t domid, enum link_kind kind, int death_fd, int stop_fd,
+                      int timeout_ms, struct host_link **ret, struct gi_error *err)
 {
     char path[64];
-    int64_t until = gi_monotonic_ns() + (int64_t)timeout_ms * 1000000;
+    const struct wait w = {.death_fd = death_fd,
+                           .stop_fd = stop_fd,
+                           .until = gi_monotonic_ns() + (int64_t)timeout_ms * 1000000};
     snprintf(path, sizeof(path), "/local/domain/%u/%s", domid, LINK_VCHAN_NODE);
     for (;;) {
-        int rc = wait_offer(domid, path, death_fd, until, err);
+        int rc = wait_offer(domid, path, &w, err);
         if (rc == 0)
-            rc = start(domid, kind, path, death_fd, until, ret, err);
+            rc = start(domid, kind, path, &w, ret, err);
         /* An offer may be of a ring that the zone is just giving up: it makes
          * another when it sees that we came too late. */
-        if (rc == 0 || ms_until(until) == 0 ||
-            poll(&(struct pollfd){.fd = death_fd, .events = POLLIN}, 1, AGAIN_MS) > 0)
+        if (rc == 0 || ms_left(&w) == 0 || wait_for(&w, domid, -1, AGAIN_MS, NULL) < 0)
             return rc;
     }
 }

@@ -271,7 +271,7 @@ static int xen_connect_agent(void *driver, const char *id, const struct machine_
     (void)id;
     if (!host_link_up(z->link)) {
         host_link_free(TAKE_PTR(z->link));
-        int rc = host_link_connect(m->zone, LINK_BYTES, m->death_fd, timeout_ms, &z->link, err);
+        int rc = host_link_connect(m->zone, LINK_BYTES, m->death_fd, -1, timeout_ms, &z->link, err);
         if (rc < 0)
             return rc;
     }

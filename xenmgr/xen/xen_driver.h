@@ -148,10 +148,10 @@ void console_last_words(struct console *c, char out[CONSOLE_WORDS]);
 
 struct host_link;
 
-/* To the agent of a domain that may still boot. UNAVAILABLE when it dies
- * meanwhile (DEATH_FD), DEADLINE_EXCEEDED. */
-int host_link_connect(uint32_t domid, enum link_kind kind, int death_fd, int timeout_ms,
-                      struct host_link **ret, struct gi_error *err);
+/* To the agent of a domain that may still boot. UNAVAILABLE when it dies meanwhile
+ * (DEATH_FD is readable), CANCELLED (STOP_FD is; -1: none), DEADLINE_EXCEEDED. */
+int host_link_connect(uint32_t domid, enum link_kind kind, int death_fd, int stop_fd,
+                      int timeout_ms, struct host_link **ret, struct gi_error *err);
 bool host_link_up(const struct host_link *h); /* NULL: no */
 /* A new stream to the agent. */
 /* FD, connected here, is connected to the other end; taken on success. */
@@ -199,6 +199,7 @@ struct domain_plan {
     unsigned vcpus;        /* 0: default */
     unsigned growth;       /* times memory and vcpus it may get later; 0: as 1 */
     enum link_kind link;
+    int stop_fd;           /* readable: the boot is given up; 0: none */
     const struct nic *nic; /* NULL: none */
     const char *netns;     /* where it belongs */
 };

@@ -13,3 +13,13 @@ gpuictl logs user | tail -n 2
 another() { [ "$(xl domid gi-@gpu 2>/dev/null || echo "$old")" != "$old" ] && proxy_stats; }
 until_ok 60 another || fail "no new driver domain"
 run --name after --gpu-memory 64Mi "$image" -- /bin/gpu-demo --brief -n 2000 >/run/gi/a 2>&1 || fail "a new pod: $(cat /run/gi/a)"
+
+# A runtime that is to end does not wait for a driver domain that boots: the next one does.
+gpuictl rm -f --all >/dev/null 2>&1 || fail "rm"
+xl destroy gi-@gpu
+boots() { xl domid gi-@gpu; }
+until_ok 60 boots || fail "no driver domain is built"
+kill -TERM "$(cat /run/gi/pid)"
+until_ok 30 runtime_ended || fail "the runtime waits for the driver domain"
+start_runtime
+until_ok 90 proxy_stats || fail "no driver domain after that"
