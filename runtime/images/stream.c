@@ -18,8 +18,8 @@
 #define PIECES 4u
 
 struct piece {
-    ssize_t n; /* as decoder_read says */
-    unsigned char bytes[PIECE];
+    ssize_t n;            /* as decoder_read says */
+    unsigned char *bytes; /* heap; most layers are small, and need one or two */
 };
 
 struct stream {
@@ -54,7 +54,10 @@ static void *stream_main(void *arg)
     struct stream *s = arg;
     ssize_t n = 1;
     for (struct piece *p; n > 0 && (p = next_free(s)) != NULL;) {
-        n = decoder_read(s->decoder, p->bytes, PIECE, &s->why);
+        if (!p->bytes)
+            p->bytes = malloc(PIECE);
+        n = p->bytes ? decoder_read(s->decoder, p->bytes, PIECE, &s->why)
+                     : gi_fail_errno(&s->why, ENOMEM, "layer stream");
         p->n = n;
         GI_LOCK_SCOPE(&s->lock);
         s->made++;
@@ -106,6 +109,8 @@ void stream_free(struct stream *s)
         return;
     end_thread(s);
     decoder_free(s->decoder);
+    for (unsigned i = 0; i < PIECES; i++)
+        free(s->pieces[i].bytes);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->changed);
     free(s);

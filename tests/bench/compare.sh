@@ -116,7 +116,13 @@ big_image=$registry_host/big:1
 mkdir "$NODE/big"
 cp -a /usr/include "$NODE/big/include"
 cp -aL "$build/bin" "$NODE/big/bin" 2>/dev/null || true
-"$build/bin/gi-push" --root-owned "http://$big_image" "$NODE/big" >"$NODE/logs/push.log" 2>&1
+# As many as are pulled, each with other layers.
+for ((i = 0; i <= rounds * 3; i++)); do
+    echo "$i" >"$NODE/big/number"
+    at=$big_image.$(((i + 2) / 3)).$(((i + 2) % 3 + 1))
+    [ "$i" -gt 0 ] || at=$big_image
+    "$build/bin/gi-push" --root-owned "http://$at" "$NODE/big" >"$NODE/logs/push.log" 2>&1
+done
 big_size=$(du -sm "$NODE/big" | cut -f1) big_files=$(find "$NODE/big" | wc -l)
 rm -rf "$NODE/big"
 start_proxy
@@ -135,7 +141,7 @@ done
 for ((round = 0; round < rounds; round++)); do
     for who in containerd ours; do
         on "$who" "$bench" sequence $(((count + rounds - 1) / rounds)) >>"$NODE/$who.out"
-        on "$who" "$bench" pull 3 "$big_image" >>"$NODE/$who.out"
+        on "$who" "$bench" pull 3 "$big_image.$((round + 1))." >>"$NODE/$who.out"
     done
 done
 
