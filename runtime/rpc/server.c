@@ -172,6 +172,10 @@ static void on_message(struct rpc_call *c)
         rpc_call_fail(c, &err);
         return;
     }
+    if ((c->slot->handler->flags & RPC_AT_ONCE) && !c->slot->streams) {
+        rpc_call_run(c);
+        return;
+    }
     bool fast = c->slot->handler->flags & RPC_FAST;
     int rc = pool_submit(fast ? c->server->fast : c->server->work, rpc_call_run, c);
     if (rc == 0)

@@ -3,9 +3,10 @@
 #include "services/services.h"
 
 #define FAST (RPC_READ | RPC_FAST)
+#define LIST (FAST | RPC_AT_ONCE)
 
 const struct rpc_method runtime_methods[] = {
-    {"Version", cri_version, FAST},
+    {"Version", cri_version, LIST},
     {"Status", cri_status, RPC_READ},
     {"RuntimeConfig", cri_runtime_config, FAST},
     {"UpdateRuntimeConfig", cri_update_runtime_config, RPC_FAST},
@@ -13,12 +14,12 @@ const struct rpc_method runtime_methods[] = {
     {"StopPodSandbox", cri_stop_pod_sandbox, 0},
     {"RemovePodSandbox", cri_remove_pod_sandbox, 0},
     {"PodSandboxStatus", cri_pod_sandbox_status, FAST},
-    {"ListPodSandbox", cri_list_pod_sandbox, FAST},
+    {"ListPodSandbox", cri_list_pod_sandbox, LIST},
     {"CreateContainer", cri_create_container, 0},
     {"StartContainer", cri_start_container, 0},
     {"StopContainer", cri_stop_container, 0},
     {"RemoveContainer", cri_remove_container, 0},
-    {"ListContainers", cri_list_containers, FAST},
+    {"ListContainers", cri_list_containers, LIST},
     {"ContainerStatus", cri_container_status, FAST},
     {"ExecSync", cri_exec_sync, RPC_READ},
     {"Exec", cri_exec, RPC_READ},
@@ -43,7 +44,7 @@ const struct rpc_method runtime_methods[] = {
     {"CheckpointPod", cri_checkpoint_pod, RPC_FAST},
     {"RestorePod", cri_restore_pod, RPC_FAST},
     {"StreamImages", cri_stream_images, FAST},
-    {"ListImages", cri_list_images, FAST},
+    {"ListImages", cri_list_images, LIST},
     {"ImageStatus", cri_image_status, FAST},
     {"PullImage", cri_pull_image, 0},
     {"RemoveImage", cri_remove_image, 0},

@@ -89,12 +89,12 @@ static void call(int domid, char *buffer)
         die("malloc");
     memset(to, 1, BULK_BYTES);
     memset(from, 2, BULK_BYTES);
+    __asm__ volatile("" : : "r"(to), "r"(from) : "memory");
     began = gi_monotonic_ns();
     memcpy(to, from, BULK_BYTES);
+    /* Somebody may look at it, for all the compiler knows: it is not left out. */
+    __asm__ volatile("" : : "r"(to), "r"(from) : "memory");
     int64_t copy = gi_monotonic_ns() - began;
-    /* Read, so that it is not left out. */
-    if (to[BULK_BYTES / 2] != 2)
-        die("memcpy");
     printf("bare vchan: round trip %.2f ms; %u MiB in %.1f ms, memcpy in %.1f ms\n",
            (double)trips / ROUNDS / 1e6, BULK_BYTES >> 20, (double)bulk / 1e6, (double)copy / 1e6);
     free(to);
