@@ -30,8 +30,8 @@
     " linux { cgroup_parent: '%s'"                                                                 \
     "   sysctls { key: kernel.shm_rmid_forced value: 1 }"                                          \
     "   sysctls { key: net.ipv4.ip_unprivileged_port_start value: 80 }"                            \
-    "   resources { memory_limit_in_bytes: 1000000000 cpu_period: 100000 cpu_quota: 150000 }"      \
-    "   overhead { memory_limit_in_bytes: 24000000 } }"
+    "   resources { memory_limit_in_bytes: 409600000 cpu_period: 100000 cpu_quota: 150000 }"       \
+    "   overhead { memory_limit_in_bytes: 24576000 } }"
 #define SLEEPS "command: /bin/sleep args: 1000 "
 
 static struct podkit kit;
@@ -231,7 +231,7 @@ static void assert_cgroup(const char *id, const char *v1, const char *v2, const 
 static void limits(void **state)
 {
     char id[80];
-    assert_cgroup("", "memory.limit_in_bytes", "memory.max", "1024000000");
+    assert_cgroup("", "memory.limit_in_bytes", "memory.max", "434176000");
     assert_cgroup("", "cpu.cfs_quota_us", "cpu.max", "200000");
     start("limits",
           SLEEPS "linux { resources { memory_limit_in_bytes: 67108864 cpu_period: 50000 "
@@ -300,6 +300,8 @@ static void what_a_pod_can_not_have(void **state)
     for (size_t i = 0; i < GI_ARRAY_SIZE(all); i++) {
         struct gi_error err = GI_ERROR_INIT;
         char id[80];
+        if (!kit.local && strcmp(all[i].field, "kernel.panic") == 0)
+            continue; /* a domain has a kernel of its own to set */
         int rc = run_pod(all[i].config, id, &err);
         if (rc != -(int)all[i].code || !strstr(err.message, all[i].field))
             fail_msg("%s: %d %s", all[i].field, rc, err.message);

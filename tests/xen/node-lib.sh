@@ -14,6 +14,7 @@ fail() {
         echo "== $log"
         tail -n 25 "$log"
     done
+    xl info | grep memory
     xl list
     exit 1
 }

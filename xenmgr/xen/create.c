@@ -126,7 +126,10 @@ uint64_t xen_memory_kb(uint64_t bytes)
 {
     if (!bytes)
         bytes = DEFAULT_MEMORY;
-    return (bytes < MIN_MEMORY ? MIN_MEMORY : bytes) / 1024;
+    if (bytes < MIN_MEMORY)
+        bytes = MIN_MEMORY;
+    /* Whole MiB: libxl lays a domain out in them, but lets it have what was asked for. */
+    return (bytes + (1u << 20) - 1) >> 20 << 10;
 }
 
 static int describe(const struct xen *x, struct operation *op, const struct domain_plan *p,

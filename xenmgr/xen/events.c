@@ -2,9 +2,10 @@
 /*
  * Deaths of domains, by libxl's events, on one thread with one context.
  *
- * libxl lets an application poll for it (libxl_osevent_beforepoll); other
- * threads may register watches with the same context meanwhile, libxl wakes
- * the poller itself. Our own eventfd is only for the end.
+ * libxl lets an application poll for it (libxl_osevent_beforepoll). Other threads
+ * register watches with the same context meanwhile; the first of them adds a descriptor,
+ * xenstore's, and of that libxl tells a poll that is under way nothing: our eventfd does,
+ * as at the end.
  */
 #include <errno.h>
 #include <libxl_event.h>
@@ -68,6 +69,11 @@ static void handle(struct events *e, const libxl_event *ev)
         note_death(e, ev->domid, "the domain was destroyed");
 }
 
+static void wake(const struct events *e)
+{
+    eventfd_write(e->wake, 1); /* EAGAIN: it is awake */
+}
+
 static bool stopping(struct events *e)
 {
     GI_LOCK_SCOPE(&e->lock);
@@ -90,6 +96,8 @@ static void *events_main(void *arg)
         fds[n] = (struct pollfd){.fd = e->wake, .events = POLLIN};
         if (poll(fds, (nfds_t)n + 1, timeout) < 0 && errno != EINTR)
             usleep(100000);
+        eventfd_t times;
+        (void)eventfd_read(e->wake, &times);
         gettimeofday(&now, NULL);
         libxl_osevent_afterpoll(e->op.ctx, n, fds, now);
         libxl_event *ev = NULL;
@@ -125,15 +133,14 @@ int events_start(struct events **ret, struct gi_error *err)
 
 void events_stop(struct events *e)
 {
-    uint64_t one = 1;
     if (!e)
         return;
     {
         GI_LOCK_SCOPE(&e->lock);
         e->stop = true;
     }
-    if (write(e->wake, &one, sizeof(one)) == sizeof(one))
-        pthread_join(e->thread, NULL);
+    wake(e);
+    pthread_join(e->thread, NULL);
     while (e->watched)
         events_unwatch(e, e->watched);
     operation_end(&e->op);
@@ -165,6 +172,7 @@ int events_watch(struct events *e, uint32_t domid, struct death **ret, struct gi
         events_unwatch(e, d);
         return operation_failed(&e->op, err, rc, "watch domain %u", domid);
     }
+    wake(e);
     *ret = d;
     return 0;
 }
