@@ -4,8 +4,10 @@
  * bytes: foreign and stale handles and addresses are refused and counted, and whatever the order of
  * create, map, release and unmap, the zone pays for what lives.
  */
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -178,6 +180,7 @@ static void test_quota(void)
 {
     struct raw a, b;
     struct idm_reply got;
+    EXPECT(WAIT_FOR(5000, proxy_stats(&proxy, 1).clients == 0)); /* those before */
     REQUIRE(raw_start(&a, path));
     pid_t pid = (pid_t)proxy_client(&proxy, 1).pid;
     REQUIRE(raw_start(&b, path));
@@ -196,6 +199,102 @@ static void test_quota(void)
     EXPECT_EQ(used(), 24 * MIB);
     raw_stop(&a);
     raw_stop(&b);
+    EXPECT(WAIT_FOR(5000, used() == 0));
+}
+
+/* --- A race for the quota ------------------------------------------------------------------ */
+
+#define RACERS 3
+#define HELD   24
+
+struct racer {
+    struct raw raw;
+    pthread_t thread;
+    unsigned seed;
+    uint64_t ledger; /* bytes it was given and has not given back */
+    unsigned given, refused, other;
+    struct {
+        enum { NOTHING, PLAIN, PHYSICAL, ARRAY } kind;
+        uint64_t id, bytes;
+    } held[HELD];
+};
+
+static struct idm_reply race_take(struct raw *r, int kind, uint64_t bytes, uint64_t *ret_id)
+{
+    struct idm_reply got = {.result = -1};
+    if (kind == PLAIN) {
+        *ret_id = raw_alloc(r, bytes, &got);
+        return got;
+    }
+    *ret_id = raw_handle(r, kind == PHYSICAL ? IDM_KIND_memory : IDM_KIND_array);
+    return kind == PHYSICAL ? RAW(r, cuMemCreate, .handle = *ret_id, .size = bytes)
+                            : RAW(r, cuArray3DCreate_v2, .array = *ret_id, .width = 1024,
+                                  .height = bytes / 4096, .format = 0x20, .channels = 1);
+}
+
+static struct idm_reply race_give(struct raw *r, int kind, uint64_t id)
+{
+    return kind == PLAIN      ? RAW(r, cuMemFree_v2, .ptr = id)
+           : kind == PHYSICAL ? RAW(r, cuMemRelease, .handle = id)
+                              : RAW(r, cuArrayDestroy, .array = id);
+}
+
+static void *race(void *arg)
+{
+    struct racer *p = arg;
+    for (int i = 0; i < 600; i++) {
+        unsigned at = (unsigned)rand_r(&p->seed) % HELD;
+        if (p->held[at].kind) {
+            if (race_give(&p->raw, p->held[at].kind, p->held[at].id).result != 0)
+                p->other++;
+            p->ledger -= p->held[at].bytes;
+            p->held[at].kind = NOTHING;
+            continue;
+        }
+        int kind = PLAIN + rand_r(&p->seed) % 3;
+        uint64_t id, bytes = GRAIN * (1 + (unsigned)rand_r(&p->seed) % 4);
+        struct idm_reply got = race_take(&p->raw, kind, bytes, &id);
+        if (got.result == 0) {
+            p->held[at].kind = kind;
+            p->held[at].id = id;
+            p->held[at].bytes = bytes;
+            p->ledger += bytes;
+            p->given++;
+        } else if (got.error == IDM_ERROR_QUOTA) {
+            p->refused++;
+        } else {
+            p->other++;
+        }
+    }
+    return NULL;
+}
+
+/* Three clients of one zone want more than it has, of all kinds of memory at once: never is
+ * more given than the quota, and what is counted is what they have. */
+static void test_quota_race(void)
+{
+    static struct racer racers[RACERS];
+    uint64_t sum = 0, most = 0;
+    for (int i = 0; i < RACERS; i++)
+        REQUIRE(raw_start(&racers[i].raw, path));
+    for (int i = 0; i < RACERS; i++) {
+        racers[i].seed = 7u + (unsigned)i;
+        REQUIRE(pthread_create(&racers[i].thread, NULL, race, &racers[i]) == 0);
+    }
+    for (int i = 0; i < 200; i++) {
+        uint64_t now = used();
+        most = now > most ? now : most;
+    }
+    for (int i = 0; i < RACERS; i++) {
+        pthread_join(racers[i].thread, NULL);
+        EXPECT_EQ(racers[i].other, 0);
+        EXPECT(racers[i].given > 10 && racers[i].refused > 10);
+        sum += racers[i].ledger;
+    }
+    EXPECT(most <= QUOTA);
+    EXPECT_EQ(used(), sum);
+    for (int i = 0; i < RACERS; i++)
+        raw_stop(&racers[i].raw);
     EXPECT(WAIT_FOR(5000, used() == 0));
 }
 
@@ -435,6 +534,7 @@ int main(int argc, char **argv)
     MT_RUN(test_handles);
     MT_RUN(test_cleared);
     MT_RUN(test_quota);
+    MT_RUN(test_quota_race);
     MT_RUN(test_reservations);
     MT_RUN(test_arrays);
     MT_RUN(test_textures);

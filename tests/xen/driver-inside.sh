@@ -10,6 +10,8 @@ state() {
     losetup -a | grep -v zone.erofs || true
 }
 state >/tmp/before
+mkdir /tmp/tree
+cp /guest/zone.erofs /tmp/tree.erofs # some image
 LD_LIBRARY_PATH=/node/lib /node/driver-test /guest/vmlinux /guest/zone.erofs \
     "console=hvc0 quiet root=/dev/xvda ro rootfstype=erofs" /node/xen-block
 xenstore-rm /gpu-isolated 2>/dev/null || true

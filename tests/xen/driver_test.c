@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The xen driver on a real hypervisor: runs inside dom0 (driver-inside.sh).
- *   xen-driver-test KERNEL ROOT-IMAGE CMDLINE BLOCK-SCRIPT
+ *   xen-driver-test KERNEL ROOT-IMAGE CMDLINE BLOCK-SCRIPT [life]
+ * With `life` it is one that GI_FAILPOINT ends: a machine is made, gets an image, is destroyed.
  * Prints "ok ..." lines; the first failure ends it with 1.
  */
 #include <poll.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/agent_client.h"
@@ -143,11 +146,109 @@ static bool await_death(int seconds)
     return deaths != 0;
 }
 
+/* ---- cut at each failpoint ---- */
+
+#define TREE "/tmp/tree" /* driver-inside.sh made its EROFS file */
+
+static int life(struct xenmgr *mgr)
+{
+    struct machine_config mc = {.id = "life", .memory_bytes = 128 << 20, .vcpus = 1};
+    struct machine *m = NULL;
+    char *disk = NULL;
+    int rc = xenmgr_draw_zone(mgr, &mc.zone_id, &err);
+    if (rc == 0)
+        rc = machine_create(mgr, &mc, 60000, &m, &err);
+    if (rc < 0)
+        return rc;
+    struct gi_error why = GI_ERROR_INIT;
+    rc = machine_share_image(m, TREE, &disk, &why);
+    if (rc < 0) /* once more: the machine is as it was */
+        MUST(machine_share_image(m, TREE, &disk, &err));
+    int ended = machine_destroy(m, 0, rc < 0 ? &err : &why);
+    if (ended < 0)
+        MUST(machine_destroy(m, 0, &err));
+    free(disk);
+    machine_put(m);
+    err = why;
+    return rc < 0 ? rc : ended;
+}
+
+static const char *const failpoints[] = {
+    "xen_scratch_made",     "xen_entry_written", "xen_domain_built",  "xen_domain_started",
+    "xen_agent_linked",     "xen_disk_taken",    "xen_disk_attached", "xen_disk_connected",
+    "xen_domain_destroyed", "xen_entry_removed",
+};
+
+static void fail_at(const char *name, const char *action)
+{
+    char plan[80];
+    snprintf(plan, sizeof(plan), "%s=%s", name, action);
+    FILE *f = fopen("/tmp/plan", "we");
+    CHECK(f && fputs(plan, f) >= 0 && fclose(f) == 0);
+}
+
+/* An error is the call's, and leaves nothing. */
+static void errors(char **argv)
+{
+    struct xenmgr *mgr = open_manager(argv);
+    for (size_t i = 0; i < sizeof(failpoints) / sizeof(failpoints[0]); i++) {
+        fail_at(failpoints[i], "error");
+        err = (struct gi_error)GI_ERROR_INIT;
+        CHECK(life(mgr) < 0);
+        CHECK(access("/tmp/plan", F_OK) < 0 && strstr(err.message, failpoints[i]));
+        CHECK(count(mgr) == 0);
+    }
+    xenmgr_close(mgr);
+    say("an error at each failpoint");
+}
+
+/* A machine that a crash left half made can be swept, and made again. */
+static void crashes(char **argv)
+{
+    extern char **environ;
+    char *child[] = {(char *)"/proc/self/exe", argv[1], argv[2], argv[3], argv[4],
+                     (char *)"life",           NULL};
+    for (size_t i = 0; i < sizeof(failpoints) / sizeof(failpoints[0]); i++) {
+        pid_t pid;
+        int status;
+        fail_at(failpoints[i], "crash");
+        CHECK(posix_spawn(&pid, "/proc/self/exe", NULL, NULL, child, environ) == 0);
+        CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+        struct xenmgr *mgr = open_manager(argv);
+        MUST(xenmgr_sweep(mgr, keep_none, NULL, &err));
+        CHECK(count(mgr) == 0);
+        xenmgr_close(mgr);
+    }
+    struct xenmgr *mgr = open_manager(argv);
+    MUST(life(mgr));
+    xenmgr_close(mgr);
+    say("a crash at each failpoint");
+}
+
+/* A disk that a daemon was about to attach when it died. */
+static void half_attached(char **argv)
+{
+    struct xenmgr *mgr = open_manager(argv);
+    struct machine *m = create(mgr, "half");
+    char *disk = NULL;
+    CHECK(system("xenstore-write /gpu-isolated/zones/half/disks/1 " TREE) == 0);
+    MUST(machine_share_image(m, TREE, &disk, &err));
+    CHECK(strcmp(disk, "disk:xvdb") == 0);
+    free(disk);
+    MUST(machine_destroy(m, 0, &err));
+    machine_put(m);
+    xenmgr_close(mgr);
+    say("an image that was to be attached is");
+}
+
 int main(int argc, char **argv)
 {
     char command[64];
     struct machine *m = NULL, *again = NULL;
-    CHECK(argc == 5);
+    CHECK(argc == 5 || (argc == 6 && strcmp(argv[5], "life") == 0));
+    CHECK(setenv("GI_FAILPOINT", "@/tmp/plan", 1) == 0);
+    if (argc == 6)
+        return life(open_manager(argv)) < 0;
     gi_log_init("xen-driver-test", GI_LOG_WARNING);
     struct xenmgr *mgr = open_manager(argv);
     printf("ok %s\n", xenmgr_describe(mgr));
@@ -201,5 +302,8 @@ int main(int argc, char **argv)
     CHECK(count(mgr) == 0);
     say("five cycles");
     xenmgr_close(mgr);
+    half_attached(argv);
+    errors(argv);
+    crashes(argv);
     return 0;
 }

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/failpoint.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "xen_driver.h"
@@ -210,6 +211,7 @@ static int start(struct xen *x, struct operation *op, const struct domain_plan *
                  const struct zone_entry *e, int64_t until, struct domain *d, struct gi_error *err)
 {
     int rc = build(x, op, p, e, err);
+    GI_FAILPOINT(rc, "xen_domain_built", err);
     if (rc < 0)
         return rc;
     d->console = console_open(x->consoles, e->domid);
@@ -219,12 +221,16 @@ static int start(struct xen *x, struct operation *op, const struct domain_plan *
     int why = p->growth > 1 ? xen_online(op, e->domid, plan_vcpus(p)) : 0;
     if (why == 0)
         why = libxl_domain_unpause(op->ctx, e->domid, NULL);
-    if (why)
-        return operation_failed(op, err, why, "start domain %u", e->domid);
+    rc = why ? operation_failed(op, err, why, "start domain %u", e->domid) : 0;
+    GI_FAILPOINT(rc, "xen_domain_started", err);
+    if (rc < 0)
+        return rc;
     /* A build can't be given up; the boot can. */
     int64_t left = (until - gi_monotonic_ns()) / 1000000;
-    return host_link_connect(e->domid, p->link, d->death->fd, p->stop_fd > 0 ? p->stop_fd : -1,
-                             left > 0 ? (int)left : 0, &d->link, err);
+    rc = host_link_connect(e->domid, p->link, d->death->fd, p->stop_fd > 0 ? p->stop_fd : -1,
+                           left > 0 ? (int)left : 0, &d->link, err);
+    GI_FAILPOINT(rc, "xen_agent_linked", err);
+    return rc;
 }
 
 /* Why it did not come up, the guest knows best. */
@@ -252,7 +258,9 @@ int domain_make(struct xen *x, const struct domain_plan *p, int timeout_ms, stru
     rc = zone_entry_write(p->id, &e, err); /* X1 */
     if (rc < 0)
         return rc;
-    rc = start(x, &op, p, &e, until, &d, err);
+    GI_FAILPOINT(rc, "xen_entry_written", err);
+    if (rc == 0)
+        rc = start(x, &op, p, &e, until, &d, err);
     if (rc < 0) {
         quote_console(d.console, err);
         domain_forget(x, &d);
@@ -299,6 +307,7 @@ int xen_create(void *driver, const struct machine_config *m, int timeout_ms,
     cleanup_close int scratch = -1;
     if (x->scratch_bytes)
         rc = scratch_make(x, &scratch, scratch_device, err);
+    GI_FAILPOINT(rc, "xen_scratch_made", err);
     if (rc < 0)
         return rc;
     const struct domain_plan p = {

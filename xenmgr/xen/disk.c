@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/failpoint.h"
 #include "base/io.h"
 #include "xen_driver.h"
 
@@ -162,7 +163,10 @@ static int attach_image(struct xen *x, const struct machine_facts *m, const char
         rc = attach(x, m->zone, device, vdev, err);
     if (rc < 0)
         return rc;
-    rc = wait_connected(m->zone, number, m->death_fd, err);
+    GI_FAILPOINT(rc, "xen_disk_attached", err);
+    if (rc == 0)
+        rc = wait_connected(m->zone, number, m->death_fd, err);
+    GI_FAILPOINT(rc, "xen_disk_connected", err);
     if (rc < 0)
         detach(x, m->zone, device, vdev);
     return rc;
@@ -180,9 +184,13 @@ int disk_share_image(struct xen *x, const char *id, const struct machine_facts *
     if (rc < 0)
         return rc;
     snprintf(vdev, sizeof(vdev), "xvd%c", 'a' + (int)number);
-    if (there) /* a daemon before us may have died while it waited */
-        rc = wait_connected(m->zone, number, m->death_fd, err);
-    else
+    GI_FAILPOINT(rc, "xen_disk_taken", err);
+    /* A daemon before us may have died while it attached it, or before that. */
+    if (rc == 0 && there && wait_connected(m->zone, number, m->death_fd, NULL) < 0) {
+        detach(x, m->zone, "", vdev);
+        there = false;
+    }
+    if (rc == 0 && !there)
         rc = attach_image(x, m, file, number, vdev, err);
     if (rc < 0) {
         zone_disk_give(id, number);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/failpoint.h"
 #include "base/io.h"
 #include "base/log.h"
 
@@ -291,9 +292,12 @@ static int end_zone(struct xen *x, const char *id, int grace_ms, struct gi_error
         rc = operation_begin(&op, err);
     if (rc == 0 && zone_lives(&op, &e))
         rc = xen_end_domain(x, e.domid, grace_ms, err);
+    GI_FAILPOINT(rc, "xen_domain_destroyed", err);
     if (rc < 0 && rc != -GI_DATA_LOSS)
         return rc;
-    return zone_entry_remove(id, err); /* X1 */
+    rc = zone_entry_remove(id, err); /* X1 */
+    GI_FAILPOINT(rc, "xen_entry_removed", err);
+    return rc;
 }
 
 static int xen_destroy(void *driver, const char *id, const struct machine_facts *m, int grace_ms,
