@@ -27,9 +27,9 @@ typedef int (*rpc_handler)(struct rpc_call *call, const void *request, void *res
                            struct gi_error *err);
 
 enum rpc_flags {
-    RPC_READ = 1, /* changes nothing: logged as debug */
-    RPC_FAST = 2, /* never waits for a zone or the network: threads of its own, so that lists are
-                     answered when everything else is stuck */
+    RPC_READ = 1,    /* changes nothing: logged as debug */
+    RPC_FAST = 2,    /* never waits for a zone or the network: threads of its own, so that lists are
+                        answered when everything else is stuck */
     RPC_AT_ONCE = 4, /* only looks at tables, and does not stream: run by the thread that got the
                         request, a thread's waking sooner */
 };

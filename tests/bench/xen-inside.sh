@@ -72,7 +72,9 @@ idm() {
 }
 tries=1
 until idm; do
-    [ $tries -lt 4 ] && xl dmesg -c | grep -q 'Triple fault' || fail "idm-bench: $(cat /run/gi/idm)"
+    if [ $tries -ge 4 ] || ! xl dmesg -c | grep -q 'Triple fault'; then
+        fail "idm-bench: $(cat /run/gi/idm)"
+    fi
     tries=$((tries + 1))
 done
 cat /run/gi/idm
