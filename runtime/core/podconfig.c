@@ -169,6 +169,15 @@ void podconfig_resize(const struct config *config, const Runtime__V1__PodSandbox
     *ret_wants = w;
 }
 
+/* As systemd's slice or as a path; a pod that is a domain has no use for it. */
+static bool good_cgroup_parent(const char *parent)
+{
+    size_t len = strlen(parent);
+    bool slice = !strchr(parent, '/') && len > 6 && strcmp(parent + len - 6, ".slice") == 0;
+    return (slice || parent[0] == '/' || len == 0) && len < PATH_MAX / 2 && !strstr(parent, "..") &&
+           !strchr(parent, '\n');
+}
+
 int podconfig_check(const struct config *config, const Runtime__V1__PodSandboxConfig *pod,
                     const char *handler, struct pod_wants *ret_wants, struct gi_error *err)
 {
@@ -184,6 +193,8 @@ int podconfig_check(const struct config *config, const Runtime__V1__PodSandboxCo
         return invalid(err, "hostname", "longer than 64 bytes");
     if (pod->log_directory && *pod->log_directory && pod->log_directory[0] != '/')
         return invalid(err, "log_directory", "not an absolute path");
+    if (pod->linux && !good_cgroup_parent(pod->linux->cgroup_parent))
+        return invalid(err, "linux.cgroup_parent", "neither an absolute path nor NAME.slice");
     if (pod->linux && pod->linux->security_context) {
         rc = check_namespaces(pod->linux->security_context->namespace_options, err);
         if (rc < 0)
