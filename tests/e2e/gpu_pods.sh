@@ -63,6 +63,15 @@ if grep -q "agree with" "$NODE/none.out"; then fail "a result without a GPU"; fi
 
 say "exit codes and output come through"
 rc=0
+say "limits change while it runs"
+gpuictl run -q -d --keep --name sized --memory 96Mi "$demo_image" -- /bin/sleep 100 >/dev/null || fail "sized"
+gpuictl update --memory 160Mi --cpus 1.5 sized >/dev/null || fail "update the pod"
+for bad in "--memory much sized" "--cpus 0 sized" "--memory 64Mi" "sized" "--memory 64Mi none-such"; do
+    # shellcheck disable=SC2086
+    gpuictl update $bad >/dev/null 2>&1 && fail "update $bad: passed"
+done
+gpuictl rm -f sized >/dev/null || fail "rm sized"
+
 out=$(gpuictl run -q "$demo_image" /bin/sh -c 'echo to-out; echo to-err >&2; exit 42' 2>"$NODE/err") || rc=$?
 expect_equal 42 "$rc" "exit code"
 expect_equal to-out "$out" "standard output"
