@@ -36,6 +36,8 @@ struct driver {
     /* machine_resize(); may be NULL: the driver can't. */
     int (*resize)(void *driver, const char *id, uint64_t memory_bytes, unsigned vcpus,
                   struct gi_error *err);
+    /* machine_pause() and machine_unpause(); may be NULL: the driver can't. */
+    int (*pause)(void *driver, const char *id, bool paused, struct gi_error *err);
     /* Of one that is no more, for people; may be NULL. */
     void (*why_ended)(void *driver, const struct machine_facts *m, char out[MACHINE_REASON]);
     int (*connect_agent)(void *driver, const char *id, const struct machine_facts *m,

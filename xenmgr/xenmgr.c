@@ -408,6 +408,26 @@ int machine_resize(struct machine *m, uint64_t memory_bytes, unsigned vcpus, str
     return d->resize(m->mgr->state, m->id, memory_bytes, vcpus, err);
 }
 
+static int set_paused(struct machine *m, bool paused, struct gi_error *err)
+{
+    const struct driver *d = m->mgr->driver;
+    if (!d->pause)
+        return gi_fail(err, GI_UNIMPLEMENTED, "a machine of driver \"%s\" can't be paused",
+                       d->name);
+    GI_LOCK_SCOPE(&m->serial);
+    return d->pause(m->mgr->state, m->id, paused, err);
+}
+
+int machine_pause(struct machine *m, struct gi_error *err)
+{
+    return set_paused(m, true, err);
+}
+
+int machine_unpause(struct machine *m, struct gi_error *err)
+{
+    return set_paused(m, false, err);
+}
+
 void machine_info_free(struct machine_info *info)
 {
     free(info->console);

@@ -124,6 +124,11 @@ void machine_info_free(struct machine_info *info);
  * the driver can't. */
 int machine_resize(struct machine *m, uint64_t memory_bytes, unsigned vcpus, struct gi_error *err);
 
+/* Stops all its processors, and lets them run on: for who looks into it from the host. Again is
+ * a success. Its agent does not answer meanwhile. UNIMPLEMENTED: the driver can't. */
+int machine_pause(struct machine *m, struct gi_error *err);
+int machine_unpause(struct machine *m, struct gi_error *err);
+
 /* "the domain crashed; on its console: ..." */
 #define MACHINE_REASON 256
 

@@ -146,6 +146,28 @@ static bool await_death(int seconds)
     return deaths != 0;
 }
 
+static void paused(char **argv)
+{
+    struct xenmgr *mgr = open_manager(argv);
+    struct machine *m = create(mgr, "paused");
+    static _Atomic int gone;
+    struct agent_client *agent = reach(m, &gone);
+    MUST(machine_pause(m, &err));
+    MUST(machine_pause(m, &err));
+    CHECK(agent_ping(agent, 1000, &err) == -GI_DEADLINE_EXCEEDED);
+    CHECK(machine_alive(m));
+    MUST(machine_unpause(m, &err));
+    MUST(machine_unpause(m, &err));
+    MUST(agent_ping(agent, 10000, &err));
+    MUST(machine_pause(m, &err));
+    agent_client_free(agent);
+    MUST(machine_destroy(m, 0, &err));
+    CHECK(machine_unpause(m, &err) == -GI_NOT_FOUND);
+    machine_put(m);
+    xenmgr_close(mgr);
+    say("a domain is paused, runs on, and can be ended while it is paused");
+}
+
 /* ---- cut at each failpoint ---- */
 
 #define TREE "/tmp/tree" /* driver-inside.sh made its EROFS file */
@@ -302,6 +324,7 @@ int main(int argc, char **argv)
     CHECK(count(mgr) == 0);
     say("five cycles");
     xenmgr_close(mgr);
+    paused(argv);
     half_attached(argv);
     errors(argv);
     crashes(argv);

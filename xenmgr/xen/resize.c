@@ -143,11 +143,7 @@ int xen_resize(void *driver, const char *id, uint64_t memory_bytes, unsigned vcp
     struct zone_entry e;
     struct size most = {0}, now = {0};
     (void)driver;
-    int rc = zone_entry_read(id, &e, err);
-    if (rc == 0)
-        rc = operation_begin(&op, err);
-    if (rc == 0 && !zone_lives(&op, &e))
-        rc = gi_fail(err, GI_NOT_FOUND, "the domain of zone %s is gone", id);
+    int rc = zone_find(id, &op, &e, err);
     if (rc == 0)
         rc = limits_of(&op, e.domid, &most, &now, err);
     if (rc < 0)

@@ -195,11 +195,7 @@ static int xen_adopt(void *driver, const char *id, struct machine_facts *ret_fac
     cleanup_operation struct operation op = {.ctx = NULL};
     struct zone_entry e;
     struct domain d = {.domid = 0};
-    int rc = zone_entry_read(id, &e, err);
-    if (rc == 0)
-        rc = operation_begin(&op, err);
-    if (rc == 0 && !zone_lives(&op, &e))
-        rc = gi_fail(err, GI_NOT_FOUND, "the domain of zone %s is gone", id);
+    int rc = zone_find(id, &op, &e, err);
     /* libxl tells a death that came before the watch, too. */
     if (rc == 0)
         rc = events_watch(x->events, e.domid, &d.death, err);
@@ -260,6 +256,28 @@ static void xen_why_ended(void *driver, const struct machine_facts *m, char out[
     console_last_words(z->console, words);
     if (words[0])
         snprintf(out, MACHINE_REASON, "%s; on its console: \"%s\"", reason, words);
+}
+
+static int xen_pause(void *driver, const char *id, bool paused, struct gi_error *err)
+{
+    (void)driver;
+    cleanup_operation struct operation op = {.ctx = NULL};
+    struct zone_entry e;
+    int rc = zone_find(id, &op, &e, err);
+    if (rc < 0)
+        return rc;
+    libxl_dominfo info;
+    libxl_dominfo_init(&info);
+    int why = libxl_domain_info(op.ctx, &info, e.domid);
+    bool is = info.paused;
+    libxl_dominfo_dispose(&info);
+    /* Xen counts pauses: two would need two to end them. */
+    if (why == 0 && is != paused)
+        why = paused ? libxl_domain_pause(op.ctx, e.domid, NULL)
+                     : libxl_domain_unpause(op.ctx, e.domid, NULL);
+    return why ? operation_failed(&op, err, why, "%s domain %u", paused ? "pause" : "unpause",
+                                  e.domid)
+               : 0;
 }
 
 /* ---- the agent ---- */
@@ -367,6 +385,7 @@ const struct driver xen_driver = {
     .adopt = xen_adopt,
     .info = xen_info,
     .resize = xen_resize,
+    .pause = xen_pause,
     .why_ended = xen_why_ended,
     .connect_agent = xen_connect_agent,
     .share_image = xen_share_image,

@@ -95,6 +95,8 @@ int zone_entry_read(const char *id, struct zone_entry *ret, struct gi_error *err
 int zone_entry_remove(const char *id, struct gi_error *err);
 /* X2: whether the entry's own domain is there. */
 bool zone_lives(struct operation *op, const struct zone_entry *e);
+/* The entry of a zone whose domain lives, with OP begun. NOT_FOUND. */
+int zone_find(const char *id, struct operation *op, struct zone_entry *ret, struct gi_error *err);
 /* The key that tells zones of a driver domain's life; there already, or gone already, is success.
  */
 int driver_announce(uint32_t domid, struct gi_error *err);

@@ -41,6 +41,16 @@ bool zone_lives(struct operation *op, const struct zone_entry *e)
     return same;
 }
 
+int zone_find(const char *id, struct operation *op, struct zone_entry *ret, struct gi_error *err)
+{
+    int rc = zone_entry_read(id, ret, err);
+    if (rc == 0)
+        rc = operation_begin(op, err);
+    if (rc == 0 && !zone_lives(op, ret))
+        rc = gi_fail(err, GI_NOT_FOUND, "the domain of zone %s is gone", id);
+    return rc;
+}
+
 /* In one transaction: an entry is whole or not there. */
 int zone_entry_write(const char *id, const struct zone_entry *e, struct gi_error *err)
 {
