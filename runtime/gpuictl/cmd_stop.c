@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "ctl.h"
 #include "lookup.h"
 #include "pod.h"
 
+static int stop(struct ctl *ctl, const struct lookup *l, void *data, struct gi_error *err)
+{
+    const long *grace = data;
+    return l->kind == LOOKUP_POD ? pod_stop(ctl, l->id, err)
+                                 : pod_stop_container(ctl, l->id, *grace, err);
+}
+
 static int run(struct ctl *ctl, const struct command *self, int argc, char **argv)
 {
     static const struct option options[] = {{"time", required_argument, NULL, 't'},
                                             CTL_COMMON_OPTIONS};
     long grace = 10;
-    int opt, rc = EXIT_OK;
+    int opt;
     while ((opt = getopt_long(argc, argv, "ht:", options, NULL)) != -1) {
         char *end = NULL;
         if (opt != 't')
@@ -22,17 +28,7 @@ static int run(struct ctl *ctl, const struct command *self, int argc, char **arg
     }
     if (optind == argc)
         return ctl_usage_error(self, "which pod or container?");
-    for (int i = optind; i < argc; i++) {
-        struct gi_error err = GI_ERROR_INIT;
-        cleanup_lookup struct lookup l = {0};
-        if (lookup(ctl, argv[i], LOOKUP_POD | LOOKUP_CONTAINER, &l, &err) < 0 ||
-            (l.kind == LOOKUP_POD ? pod_stop(ctl, l.id, &err)
-                                  : pod_stop_container(ctl, l.id, grace, &err)) < 0)
-            rc = ctl_report(ctl, &err, argv[i]);
-        else if (!ctl->json)
-            printf("stopped %s\n", l.id);
-    }
-    return rc;
+    return lookup_each(ctl, argc - optind, argv + optind, "stopped", stop, &grace);
 }
 
 const struct command cmd_stop = {

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "ctl.h"
 #include "lookup.h"
 #include "sizes.h"
 
-static int update(struct ctl *ctl, const struct lookup *l, Runtime__V1__LinuxContainerResources *r,
-                  struct gi_error *err)
+static int update(struct ctl *ctl, const struct lookup *l, void *data, struct gi_error *err)
 {
+    Runtime__V1__LinuxContainerResources *r = data;
     cleanup_message ProtobufCMessage *answer = NULL;
     Runtime__V1__UpdatePodSandboxResourcesRequest pod =
         RUNTIME__V1__UPDATE_POD_SANDBOX_RESOURCES_REQUEST__INIT;
@@ -48,16 +45,7 @@ static int run(struct ctl *ctl, const struct command *self, int argc, char **arg
         return rc;
     if (optind == argc)
         return ctl_usage_error(self, "which pod or container?");
-    for (int i = optind; i < argc; i++) {
-        struct gi_error err = GI_ERROR_INIT;
-        cleanup_lookup struct lookup l = {0};
-        if (lookup(ctl, argv[i], LOOKUP_POD | LOOKUP_CONTAINER, &l, &err) < 0 ||
-            update(ctl, &l, &r, &err) < 0)
-            rc = ctl_report(ctl, &err, argv[i]);
-        else if (!ctl->json)
-            printf("updated %s\n", l.id);
-    }
-    return rc;
+    return lookup_each(ctl, argc - optind, argv + optind, "updated", update, &r);
 }
 
 const struct command cmd_update = {

@@ -121,6 +121,24 @@ int lookup_container(struct ctl *ctl, const char *text, struct lookup *ret, stru
     return finish(&s, "container in the pod", ret, err);
 }
 
+int lookup_each(struct ctl *ctl, int argc, char **argv, const char *done,
+                int (*fn)(struct ctl *ctl, const struct lookup *l, void *data,
+                          struct gi_error *err),
+                void *data)
+{
+    int rc = EXIT_OK;
+    for (int i = 0; i < argc; i++) {
+        struct gi_error err = GI_ERROR_INIT;
+        cleanup_lookup struct lookup l = {0};
+        if (lookup(ctl, argv[i], LOOKUP_POD | LOOKUP_CONTAINER, &l, &err) < 0 ||
+            fn(ctl, &l, data, &err) < 0)
+            rc = ctl_report(ctl, &err, argv[i]);
+        else if (!ctl->json)
+            printf("%s %s\n", done, l.id);
+    }
+    return rc;
+}
+
 void lookup_free(struct lookup *l)
 {
     free(l->id);

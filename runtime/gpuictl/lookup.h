@@ -22,6 +22,13 @@ int lookup(struct ctl *ctl, const char *text, int kinds, struct lookup *ret, str
 /* The container TEXT names, or the only container of the pod it names. */
 int lookup_container(struct ctl *ctl, const char *text, struct lookup *ret, struct gi_error *err);
 
+/* FN with DATA on each pod or container that ARGV names; says "DONE id", or why not. EXIT_OK,
+ * or the exit code of the last that failed. */
+int lookup_each(struct ctl *ctl, int argc, char **argv, const char *done,
+                int (*fn)(struct ctl *ctl, const struct lookup *l, void *data,
+                          struct gi_error *err),
+                void *data);
+
 void lookup_free(struct lookup *l);
 #define cleanup_lookup __attribute__((cleanup(lookup_free)))
 
