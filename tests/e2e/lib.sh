@@ -54,11 +54,12 @@ wait_for() {
     return 1
 }
 
-# A TCP port nobody listens on.
+# A TCP port nobody listens on, from below those that the kernel gives to connections: one of
+# these may be taken before it is listened on.
 free_port() {
     local port
     for _ in {1..50}; do
-        port=$((20000 + RANDOM % 20000))
+        port=$((12000 + RANDOM % 20000))
         if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
             echo "$port"
             return 0
@@ -91,7 +92,17 @@ answers_http() {
     ) 2>/dev/null
 }
 
+# A port that was free may be another's by the time docker-registry listens on it.
 start_registry() {
+    local try
+    for try in 1 2 3 4 5; do
+        start_registry_once && return 0
+        grep -q 'address already in use' "$NODE/logs/registry.log" || return 1
+    done
+    return 1
+}
+
+start_registry_once() {
     local port
     port=$(free_port) || { node_fail "no free port"; return 1; }
     registry_host=127.0.0.1:$port

@@ -41,8 +41,8 @@ static int answers(int port)
     return rc == 0;
 }
 
-int real_registry_start(struct real_registry *r, const char *dir, const char *htpasswd,
-                        const char *cert)
+static int start_once(struct real_registry *r, const char *dir, const char *htpasswd,
+                      const char *cert)
 {
     char config[256];
     char log[256];
@@ -76,13 +76,27 @@ int real_registry_start(struct real_registry *r, const char *dir, const char *ht
     }
     for (int i = 0; i < 200; i++) {
         struct timespec tick = {.tv_nsec = 50 * 1000000L};
+        if (waitpid(r->pid, NULL, WNOHANG) == r->pid) {
+            r->pid = 0;
+            return -1;
+        }
         if (answers(r->port))
             return 0;
-        if (waitpid(r->pid, NULL, WNOHANG) == r->pid)
-            break;
         nanosleep(&tick, NULL);
     }
     return -1;
+}
+
+/* A port that was free may be another's by the time the registry listens on it. */
+int real_registry_start(struct real_registry *r, const char *dir, const char *htpasswd,
+                        const char *cert)
+{
+    int rc = -1;
+    for (int i = 0; i < 5 && rc < 0; i++) {
+        real_registry_stop(r);
+        rc = start_once(r, dir, htpasswd, cert);
+    }
+    return rc;
 }
 
 void real_registry_stop(struct real_registry *r)

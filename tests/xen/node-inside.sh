@@ -21,13 +21,15 @@ for word in $(cat /node/steps/order); do
         [ "$(faults)" != "$had" ] && [ $tries -lt 3 ] || exit 1
         echo "== $step: an emulated processor failed; once more"
         tries=$((tries + 1)) had=$(faults)
-        # A step that was cut may have left its own configuration.
+        # A step that was cut may have left its own configuration and files.
+        rm -rf "$scratch"
         if ! cmp -s /run/gi/config.first /run/gi/config.json; then
             ! running || kill_runtime
             cp /run/gi/config.first /run/gi/config.json
         fi
         running || start_runtime
         gpuictl rm -f --all >/dev/null 2>&1 || true
+        gpuictl pull -q "$image" >/dev/null || fail "pull after a fault"
         until_ok 90 proxy_stats || fail "no gpu-proxy after a fault"
     done
     echo "== $step: $(awk "BEGIN { printf \"%.0f\", $(now) - $began }") s"
