@@ -44,6 +44,10 @@ struct driver {
                          int timeout_ms, int *ret_fd, struct gi_error *err);
     int (*share_image)(void *driver, const char *id, const struct machine_facts *m,
                        const char *host_rootfs, char **ret_name, struct gi_error *err);
+    /* May be NULL: what is shared is not the machine's alone. */
+    int (*unshare_image)(void *driver, const char *id, const struct machine_facts *m,
+                         const char *host_rootfs, machine_let_go let_go, void *data,
+                         struct gi_error *err);
     int (*destroy)(void *driver, const char *id, const struct machine_facts *m, int grace_ms,
                    struct gi_error *err);
     /* Frees what facts hold; the machine lives on. */

@@ -343,6 +343,16 @@ int machine_share_image(struct machine *m, const char *host_rootfs, char **ret_n
     return m->mgr->driver->share_image(m->mgr->state, m->id, &m->facts, host_rootfs, ret_name, err);
 }
 
+int machine_unshare_image(struct machine *m, const char *host_rootfs, machine_let_go let_go,
+                          void *data, struct gi_error *err)
+{
+    const struct driver *d = m->mgr->driver;
+    if (!d->unshare_image)
+        return 0;
+    GI_LOCK_SCOPE(&m->serial);
+    return d->unshare_image(m->mgr->state, m->id, &m->facts, host_rootfs, let_go, data, err);
+}
+
 uint32_t machine_zone_id(const struct machine *m)
 {
     return m->facts.zone;

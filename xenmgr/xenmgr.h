@@ -98,6 +98,13 @@ int machine_connect_agent(struct machine *m, int timeout_ms, int *ret_fd, struct
  * agent_container_spec.image_rootfs expects. */
 int machine_share_image(struct machine *m, const char *host_rootfs, char **ret_name,
                         struct gi_error *err);
+/* Takes an image away that nothing in the machine needs any more. While the machine still has it,
+ * LET_GO(DATA, NAME) makes its guest let go of what machine_share_image called NAME; does that
+ * fail, the image stays and the error is returned. One that the machine hasn't: success. With
+ * `local` there is nothing to take away, and LET_GO isn't called. */
+typedef int (*machine_let_go)(void *data, const char *name, struct gi_error *err);
+int machine_unshare_image(struct machine *m, const char *host_rootfs, machine_let_go let_go,
+                          void *data, struct gi_error *err);
 
 /* A number the host assigned: the zone id gpu-proxy knows this machine by. */
 uint32_t machine_zone_id(const struct machine *m);

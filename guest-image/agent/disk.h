@@ -11,4 +11,7 @@
 int disk_find_image(const struct agent *a, const char *image_rootfs, char *out,
                     struct gi_error *err);
 
+/* Unmounts it, so that the host can take the disk away. FAILED_PRECONDITION: it is in use. */
+void disk_release_image(struct agent *a, struct request req, const char *image_rootfs);
+
 #endif

@@ -3,6 +3,7 @@
 #include "agent.h"
 #include "base/log.h"
 #include "container.h"
+#include "disk.h"
 #include "exec.h"
 #include "pod.h"
 #include "stats.h"
@@ -100,6 +101,9 @@ void dispatch(struct agent *a, struct request req, const Gi__Agent__ToAgent *msg
         break;
     case GI__AGENT__TO_AGENT__OP_POD_STATS:
         pod_stats(a, req);
+        break;
+    case GI__AGENT__TO_AGENT__OP_RELEASE_IMAGE:
+        disk_release_image(a, req, msg->release_image->image_rootfs);
         break;
     case GI__AGENT__TO_AGENT__OP_OPEN_STREAM: /* not on this connection */
     case GI__AGENT__TO_AGENT__OP_HELLO:

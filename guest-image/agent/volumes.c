@@ -14,7 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "proc.h"
+#include "work.h"
 
 static int folder_of(const struct agent *a, const char *name, char *out, struct gi_error *err)
 {
@@ -131,75 +131,47 @@ void volume_make(struct agent *a, struct request req, const Gi__Agent__MakeVolum
 
 /* ---- what may take long runs in a child ---- */
 
-struct work_op {
-    struct agent *a;
-    struct request req;
+struct folder_op {
     char folder[PATH_MAX];
-    const Gi__Agent__PutFiles *put; /* the child's alone */
+    const Gi__Agent__PutFiles *put;
 };
 
-static int remove_work(void *arg, void *result)
+static int remove_work(void *arg, struct gi_error *err)
 {
-    const struct work_op *op = arg;
-    struct gi_error *err = result;
+    const struct folder_op *op = arg;
     if (umount2(op->folder, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
         return gi_fail_errno(err, errno, "unmount a volume");
     return gi_remove_tree_at(AT_FDCWD, op->folder, err);
 }
 
-static int put_work(void *arg, void *result)
+static int put_work(void *arg, struct gi_error *err)
 {
-    const struct work_op *op = arg;
-    struct gi_error *err = result;
+    const struct folder_op *op = arg;
     cleanup_close int root = open(op->folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (root < 0)
         return gi_fail_errno(err, errno, "volume %s", op->put->volume);
     return put_files(root, op->put, err);
 }
 
-static void on_worked(void *data, int rc, const void *result)
-{
-    struct work_op *op = data;
-    struct gi_error err;
-    memcpy(&err, result, sizeof(err));
-    err.message[sizeof(err.message) - 1] = '\0';
-    if (rc < 0 && !err.code)
-        gi_fail(&err, GI_INTERNAL, "the worker died");
-    conn_done(op->a, op->req, &err);
-    free(op);
-}
-
-static void start_work(struct agent *a, struct request req, const char *name,
-                       const Gi__Agent__PutFiles *put)
-{
-    struct gi_error err = GI_ERROR_INIT;
-    struct work_op *op = calloc(1, sizeof(*op));
-    int rc = op ? volume_path(a, name, op->folder, &err)
-                : gi_fail(&err, GI_RESOURCE_EXHAUSTED, "no memory for a request");
-    if (rc == -GI_NOT_FOUND && !put)
-        err.code = GI_OK; /* it is gone, as wanted */
-    if (rc == 0) {
-        op->a = a;
-        op->req = req;
-        op->put = put;
-        rc = proc_work(put ? put_work : remove_work, op, sizeof(struct gi_error), on_worked, op,
-                       &err);
-        op->put = NULL;
-    }
-    if (rc < 0) {
-        conn_done(a, req, &err);
-        free(op);
-    }
-}
-
 void volume_remove(struct agent *a, struct request req, const char *name)
 {
-    start_work(a, req, name, NULL);
+    struct gi_error err = GI_ERROR_INIT;
+    struct folder_op op = {.put = NULL};
+    int rc = volume_path(a, name, op.folder, &err);
+    if (rc == 0)
+        work_answer(a, req, remove_work, &op);
+    else /* one that is gone is gone, as wanted */
+        conn_done(a, req, rc == -GI_NOT_FOUND ? NULL : &err);
 }
 
 void volume_put(struct agent *a, struct request req, const Gi__Agent__PutFiles *m)
 {
-    start_work(a, req, m->volume, m);
+    struct gi_error err = GI_ERROR_INIT;
+    struct folder_op op = {.put = m};
+    if (volume_path(a, m->volume, op.folder, &err) == 0)
+        work_answer(a, req, put_work, &op);
+    else
+        conn_done(a, req, &err);
 }
 
 /* ---- read ---- */

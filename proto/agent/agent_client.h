@@ -87,6 +87,11 @@ int agent_kill_container(struct agent_client *c, const char *id, int signal, boo
 /* Kills what is left, unmounts, forgets its logs. Unknown id: success. */
 int agent_remove_container(struct agent_client *c, const char *id, int timeout_ms,
                            struct gi_error *err);
+/* Lets go of an image that came with containers which are removed, so that the machine's driver can
+ * take it away. FAILED_PRECONDITION: something in the zone still uses it; then it stays as it is.
+ */
+int agent_release_image(struct agent_client *c, const char *image_rootfs, int timeout_ms,
+                        struct gi_error *err);
 int agent_container_status(struct agent_client *c, const char *id, int timeout_ms,
                            struct agent_status *ret_status, struct gi_error *err);
 /* Heap array of heap strings, *ret_n entries; the caller frees. */

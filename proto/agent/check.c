@@ -107,14 +107,21 @@ static int check_update(const Gi__Agent__UpdateResources *m, struct gi_error *er
     return check_id(m->container_id, err);
 }
 
+static int check_image(const char *image_rootfs, struct gi_error *err)
+{
+    size_t n = strlen(image_rootfs);
+    return n > 0 && n <= AGENT_PATH_MAX
+               ? 0
+               : gi_fail(err, GI_INVALID_ARGUMENT, "image_rootfs is empty or too long");
+}
+
 static int check_create(const Gi__Agent__CreateContainer *m, struct gi_error *err)
 {
     if (strlen(m->oci_json) > AGENT_JSON_MAX)
         return gi_fail(err, GI_INVALID_ARGUMENT, "oci_json is longer than %u bytes",
                        AGENT_JSON_MAX);
-    size_t n = strlen(m->image_rootfs);
-    if (n == 0 || n > AGENT_PATH_MAX)
-        return gi_fail(err, GI_INVALID_ARGUMENT, "image_rootfs is empty or too long");
+    if (check_image(m->image_rootfs, err) < 0)
+        return -GI_INVALID_ARGUMENT;
     if (m->stop_signal < 0 || m->stop_signal >= _NSIG)
         return gi_fail(err, GI_INVALID_ARGUMENT, "stop_signal %d is no signal", m->stop_signal);
     return check_id(m->container_id, err);
@@ -223,6 +230,8 @@ int agent_check_to(const Gi__Agent__ToAgent *msg, struct gi_error *err)
         return check_put(msg->put_files, err);
     case GI__AGENT__TO_AGENT__OP_READ_FILE:
         return check_read(msg->read_file, err);
+    case GI__AGENT__TO_AGENT__OP_RELEASE_IMAGE:
+        return check_image(msg->release_image->image_rootfs, err);
     case GI__AGENT__TO_AGENT__OP__NOT_SET:
     default:
         return gi_fail(err, GI_UNIMPLEMENTED, "unknown request");

@@ -102,6 +102,17 @@ int agent_remove_container(struct agent_client *c, const char *id, int timeout_m
     return 0;
 }
 
+int agent_release_image(struct agent_client *c, const char *image_rootfs, int timeout_ms,
+                        struct gi_error *err)
+{
+    Gi__Agent__ImageRef ref = GI__AGENT__IMAGE_REF__INIT;
+    ref.image_rootfs = (char *)image_rootfs;
+    Gi__Agent__ToAgent msg = GI__AGENT__TO_AGENT__INIT;
+    msg.op_case = GI__AGENT__TO_AGENT__OP_RELEASE_IMAGE;
+    msg.release_image = &ref;
+    return client_simple_call(c, &msg, timeout_ms, err);
+}
+
 /* A request about container ID (NULL: none) whose reply carries EXPECT. */
 static int query(struct agent_client *c, Gi__Agent__ToAgent__OpCase op, const char *id,
                  struct pending *p, int timeout_ms, struct gi_error *err)

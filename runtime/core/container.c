@@ -155,38 +155,13 @@ static void mount_sources_free(struct mount_sources *s)
 }
 #define cleanup_mount_sources __attribute__((cleanup(mount_sources_free)))
 
-/* For a restart; and in status, what the name meant. */
-static void note_mount_image(struct container *c, size_t i, const struct images_image *image)
-{
-    GI_LOCK_SCOPE(&c->pod->rt->lock);
-    pb_push_string(&c->rec->mount_image_ids, &c->rec->n_mount_image_ids, image->id);
-    pb_set(&c->rec->config->mounts[i]->image->image_ref,
-           image->repo_digests && image->repo_digests[0] ? image->repo_digests[0] : image->id);
-}
-
-static int share_mounted_image(struct container *c, size_t i, char **ret_name, struct gi_error *err)
-{
-    struct images *images = c->pod->rt->images;
-    cleanup_image struct images_image *image = NULL;
-    const Runtime__V1__ImageSpec *spec = c->rec->config->mounts[i]->image;
-    int rc = images_status(images, spec->image, &image, err);
-    if (rc == 0)
-        rc = images_acquire(images, image->id, c->id, err);
-    if (rc == 0)
-        rc = machine_share_image(c->pod->machine, image->rootfs, ret_name, err);
-    if (rc < 0)
-        return gi_prefix(err, "config.mounts[%zu].image", i);
-    note_mount_image(c, i, image);
-    return 0;
-}
-
 static int share_mounted_images(struct container *c, struct mount_sources *s, struct gi_error *err)
 {
     const Runtime__V1__ContainerConfig *config = c->rec->config;
     int rc = 0;
     for (size_t i = 0; i < s->n && rc == 0; i++)
         if (config->mounts[i]->image)
-            rc = share_mounted_image(c, i, &s->images[i], err);
+            rc = shared_image_for_mount(c, i, &s->images[i], err);
     return rc;
 }
 
@@ -328,8 +303,10 @@ static void unbuild(struct container *c)
         if (agent_remove_container(a->client, c->id, ms, &err) < 0)
             gi_log(GI_LOG_WARNING, "a container that could not be made can't be removed",
                    "container", c->id, "reason", err.message, NULL);
-        else
+        else {
             volumes_release(c, a->client, ms);
+            shared_images_release(c, a->client);
+        }
     }
     forget(c);
 }
@@ -540,8 +517,10 @@ int container_remove(struct rpc_call *call, struct container *c, struct gi_error
         GI_FAILPOINT(rc, "container_removed_in_zone", err);
         if (rc < 0)
             gi_prefix(err, "remove container \"%s\"", c->id);
-        else
+        else {
             volumes_release(c, a->client, agent_patience(c->pod->rt, call));
+            shared_images_release(c, a->client);
+        }
     }
     if (rc == 0)
         forget(c);

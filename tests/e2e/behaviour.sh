@@ -10,9 +10,11 @@ trap node_trap EXIT
 node_begin "$1"
 start_registry
 push_demo
+push_other
 start_proxy
 start_runtime 30
 gpuictl pull "$demo_image" >/dev/null
-export TEST_IMAGE=$demo_image TEST_LOG_ROOT=$NODE/pod-logs
+gpuictl pull "$other_image" >/dev/null
+export TEST_IMAGE=$demo_image TEST_OTHER_IMAGE=$other_image TEST_LOG_ROOT=$NODE/pod-logs
 "$NODE_BUILD/bin/e2e-behaviour"
 "$NODE_BUILD/bin/e2e-mounts"

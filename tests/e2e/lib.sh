@@ -172,6 +172,16 @@ push_demo() {
     rm -rf "$NODE/rootfs"
 }
 
+# push_other: an image with a file of its own, /which; its name in $other_image.
+push_other() {
+    other_image=$registry_host/other:1
+    mkdir -p "$NODE/other"
+    echo other >"$NODE/other/which"
+    "$NODE_BUILD/bin/gi-push" --root-owned "http://$other_image" "$NODE/other" >"$NODE/logs/push.log" 2>&1 ||
+        { node_fail "the other image could not be pushed" "$NODE/logs/push.log"; return 1; }
+    rm -rf "$NODE/other"
+}
+
 # --- gpu-proxy --------------------------------------------------------------
 
 proxy_stats() {

@@ -218,12 +218,51 @@ static void test_image(void **state)
     refuse(&m, "image_sub_path");
 }
 
+/* The disks of images that the pod has; only where it is a domain. */
+static void expect_disks(const char *id, int n)
+{
+    char script[96];
+    snprintf(script, sizeof(script), "[ $(ls /sys/block | busybox grep -c 'xvd[b-y]') = %d ]", n);
+    assert_true(kit.local || does(id, script));
+}
+
+/* An image is in the pod as long as a container there has it. */
+static void test_image_goes(void **state)
+{
+    char stays[80], first[80], second[80];
+    struct gi_error err = GI_ERROR_INIT;
+    Runtime__V1__Mount m = RUNTIME__V1__MOUNT__INIT;
+    Runtime__V1__ImageSpec image = RUNTIME__V1__IMAGE_SPEC__INIT;
+    m.image = &image;
+    image.image = (char *)kit.image;
+    start("stays", &m, stays);
+    image.image = getenv("TEST_OTHER_IMAGE");
+    assert_non_null(image.image);
+    expect_disks(stays, 1);
+    for (int i = 0; i < 3; i++) {
+        start("first", &m, first);
+        start("second", &m, second);
+        expect_disks(stays, 2);
+        assert_int_equal(podkit_remove(&kit, first, &err), 0);
+        expect_disks(stays, 2);
+        assert_true(does(second, "[ $(cat /volume/which) = other ]"));
+        assert_int_equal(podkit_remove(&kit, second, &err), 0);
+        expect_disks(stays, 1);
+    }
+    /* Nor does one stay whose container could not be made. */
+    m.image_sub_path = (char *)"no/such/folder";
+    assert_int_equal(create("lost", &m, first, &err), -GI_NOT_FOUND);
+    expect_disks(stays, 1);
+    assert_true(does(stays, "cmp /volume/bin/busybox /bin/busybox"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_propagation),
         cmocka_unit_test(test_recursive_read_only),
         cmocka_unit_test(test_image),
+        cmocka_unit_test(test_image_goes),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -172,6 +172,37 @@ static void paused(char **argv)
 
 #define TREE "/tmp/tree" /* driver-inside.sh made its EROFS file */
 
+/* Beside its root disk; a machine of this test has no scratch disk. */
+static int disks(const struct machine *m)
+{
+    char command[96], line[16] = "";
+    snprintf(command, sizeof(command), "xenstore-list /local/domain/0/backend/vbd/%u | wc -l",
+             machine_zone_id(m));
+    FILE *f = popen(command, "re");
+    CHECK(f && fgets(line, sizeof(line), f) && pclose(f) == 0);
+    return atoi(line) - 1;
+}
+
+/* As the runtime's: the agent unmounts it. */
+static int let_go(void *data, const char *name, struct gi_error *e)
+{
+    return agent_release_image(data, name, 10000, e);
+}
+
+static int must_not(void *data, const char *name, struct gi_error *e)
+{
+    (void)data;
+    return gi_fail(e, GI_INTERNAL, "asked to let go of %s, which is gone", name);
+}
+
+static int nothing(void *data, const char *name, struct gi_error *e)
+{
+    (void)data;
+    (void)name;
+    (void)e;
+    return 0;
+}
+
 static int life(struct xenmgr *mgr)
 {
     struct machine_config mc = {.id = "life", .memory_bytes = 128 << 20, .vcpus = 1};
@@ -186,6 +217,11 @@ static int life(struct xenmgr *mgr)
     rc = machine_share_image(m, TREE, &disk, &why);
     if (rc < 0) /* once more: the machine is as it was */
         MUST(machine_share_image(m, TREE, &disk, &err));
+    if (rc == 0)
+        rc = machine_unshare_image(m, TREE, nothing, NULL, &why);
+    if (rc < 0)
+        MUST(machine_unshare_image(m, TREE, nothing, NULL, &err));
+    CHECK(disks(m) == 0);
     int ended = machine_destroy(m, 0, rc < 0 ? &err : &why);
     if (ended < 0)
         MUST(machine_destroy(m, 0, &err));
@@ -196,9 +232,9 @@ static int life(struct xenmgr *mgr)
 }
 
 static const char *const failpoints[] = {
-    "xen_scratch_made",     "xen_entry_written", "xen_domain_built",  "xen_domain_started",
-    "xen_agent_linked",     "xen_disk_taken",    "xen_disk_attached", "xen_disk_connected",
-    "xen_domain_destroyed", "xen_entry_removed",
+    "xen_scratch_made", "xen_entry_written", "xen_domain_built",     "xen_domain_started",
+    "xen_agent_linked", "xen_disk_taken",    "xen_disk_attached",    "xen_disk_connected",
+    "xen_disk_let_go",  "xen_disk_removed",  "xen_domain_destroyed", "xen_entry_removed",
 };
 
 static void fail_at(const char *name, const char *action)
@@ -261,6 +297,41 @@ static void half_attached(char **argv)
     machine_put(m);
     xenmgr_close(mgr);
     say("an image that was to be attached is");
+}
+
+/* Made, and never started: its overlay is what uses the image. */
+static const char spec_json[] =
+    "{\"ociVersion\":\"1.0.2\",\"process\":{\"cwd\":\"/\",\"args\":[\"/usr/bin/crun\"],"
+    "\"user\":{\"uid\":0,\"gid\":0}},\"root\":{\"path\":\"rootfs\"},"
+    "\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"pid\"}]}}";
+
+/* A disk goes when its image isn't needed any more, and its number is free again. */
+static void taken_away(char **argv)
+{
+    struct xenmgr *mgr = open_manager(argv);
+    struct machine *m = create(mgr, "away");
+    static _Atomic int gone;
+    struct agent_client *agent = reach(m, &gone);
+    struct agent_container_spec spec = {.id = "c", .oci_json = spec_json};
+    for (int i = 0; i < 30; i++) {
+        char *disk = NULL;
+        MUST(machine_share_image(m, TREE, &disk, &err));
+        CHECK(strcmp(disk, "disk:xvdb") == 0 && disks(m) == 1);
+        spec.image_rootfs = disk;
+        MUST(agent_create_container(agent, &spec, 20000, &err));
+        CHECK(machine_unshare_image(m, TREE, let_go, agent, &err) == -GI_FAILED_PRECONDITION);
+        CHECK(disks(m) == 1);
+        MUST(agent_remove_container(agent, "c", 20000, &err));
+        MUST(machine_unshare_image(m, TREE, let_go, agent, &err));
+        MUST(machine_unshare_image(m, TREE, must_not, NULL, &err));
+        CHECK(disks(m) == 0);
+        free(disk);
+    }
+    agent_client_free(agent);
+    MUST(machine_destroy(m, 0, &err));
+    machine_put(m);
+    xenmgr_close(mgr);
+    say("an image comes, is kept by who uses it, and goes; 30 times");
 }
 
 int main(int argc, char **argv)
@@ -326,6 +397,7 @@ int main(int argc, char **argv)
     xenmgr_close(mgr);
     paused(argv);
     half_attached(argv);
+    taken_away(argv);
     errors(argv);
     crashes(argv);
     return 0;

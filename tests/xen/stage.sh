@@ -52,6 +52,7 @@ stage_node() {
     done
     NODE_DEMO_TAGS=(1 second)
     push_demo
+    push_other
     end_process "$registry_pid"
     registry_pid=
     cp -a "$NODE/registry" "$STAGE/node/registry"

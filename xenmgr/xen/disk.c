@@ -4,8 +4,9 @@
  * once; a zone that needs it gets it as a read-only disk while it runs, and
  * its own kernel is the only one that parses it.
  *
- * What a zone has is in its entry: <id>/disks/<vdev> = the tree's path, written
- * before the disk is attached (X1): after a restart an image is not attached twice.
+ * What a zone has is in its entry: <id>/disks/<number> = the tree's path, written
+ * before the disk is attached and removed after it is gone (X1): after a restart an
+ * image is not attached twice, and none is forgotten.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,7 @@
 extern char **environ;
 
 #define CONNECT_MS 10000
+#define DISK_NAME  "disk:" /* guest-image/agent/disk.c */
 
 /* ---- the file ---- */
 
@@ -121,9 +123,23 @@ static void detach(struct xen *x, uint32_t domid, const char *device, const char
     libxl_device_disk_dispose(&d);
 }
 
+/* What the zone's kernel has let go of is gone at once. */
+static int take_away(struct xen *x, uint32_t domid, const char *vdev, struct gi_error *err)
+{
+    cleanup_operation struct operation op = {.ctx = NULL};
+    libxl_device_disk d;
+    int rc = operation_begin(&op, err);
+    if (rc < 0)
+        return rc;
+    rc = disk_describe(x, "", vdev, &d) ? ERROR_NOMEM
+                                        : libxl_device_disk_remove(op.ctx, domid, &d, NULL);
+    libxl_device_disk_dispose(&d);
+    return rc ? operation_failed(&op, err, rc, "take %s from domain %u", vdev, domid) : 0;
+}
+
 /* The backend has opened it and the zone's kernel has found it, or the time is up,
- * which is the zone's own loss. It is the backend's word that counts: what the
- * zone's side says, the zone writes. */
+ * which is the zone's own loss, or there is no such disk. It is the backend's word
+ * that counts: what the zone's side says, the zone writes. */
 static int wait_connected(uint32_t domid, unsigned number, int death_fd, struct gi_error *err)
 {
     char path[96];
@@ -138,8 +154,7 @@ static int wait_connected(uint32_t domid, unsigned number, int death_fd, struct 
         unsigned len = 0;
         cleanup_free char *state = xs_read(xs, XBT_NULL, path, &len);
         struct pollfd p = {.fd = death_fd, .events = POLLIN};
-        if ((state && strcmp(state, "4") == 0) || gi_monotonic_ns() >= until ||
-            poll(&p, 1, 5) > 0) {
+        if (!state || strcmp(state, "4") == 0 || gi_monotonic_ns() >= until || poll(&p, 1, 5) > 0) {
             bool connected = state && strcmp(state, "4") == 0;
             xs_close(xs);
             return connected ? 0
@@ -172,6 +187,11 @@ static int attach_image(struct xen *x, const struct machine_facts *m, const char
     return rc;
 }
 
+static void vdev_of(unsigned number, char vdev[8])
+{
+    snprintf(vdev, 8, "xvd%c", 'a' + (int)number);
+}
+
 int disk_share_image(struct xen *x, const char *id, const struct machine_facts *m, const char *tree,
                      char **ret_name, struct gi_error *err)
 {
@@ -183,7 +203,7 @@ int disk_share_image(struct xen *x, const char *id, const struct machine_facts *
         rc = zone_disk_take(id, tree, &number, &there, err);
     if (rc < 0)
         return rc;
-    snprintf(vdev, sizeof(vdev), "xvd%c", 'a' + (int)number);
+    vdev_of(number, vdev);
     GI_FAILPOINT(rc, "xen_disk_taken", err);
     /* A daemon before us may have died while it attached it, or before that. */
     if (rc == 0 && there && wait_connected(m->zone, number, m->death_fd, NULL) < 0) {
@@ -196,7 +216,27 @@ int disk_share_image(struct xen *x, const char *id, const struct machine_facts *
         zone_disk_give(id, number);
         return rc;
     }
-    if (asprintf(ret_name, "disk:%s", vdev) < 0)
+    if (asprintf(ret_name, DISK_NAME "%s", vdev) < 0)
         return gi_fail_errno(err, ENOMEM, "name of a disk");
     return 0;
+}
+
+int disk_unshare_image(struct xen *x, const char *id, const struct machine_facts *m,
+                       const char *tree, machine_let_go let_go, void *data, struct gi_error *err)
+{
+    char vdev[8], name[16];
+    unsigned number = 0;
+    int rc = zone_disk_find(id, tree, &number, err);
+    if (rc < 0)
+        return rc == -GI_NOT_FOUND ? 0 : rc;
+    vdev_of(number, vdev);
+    snprintf(name, sizeof(name), DISK_NAME "%s", vdev);
+    rc = let_go(data, name, err);
+    GI_FAILPOINT(rc, "xen_disk_let_go", err);
+    if (rc == 0)
+        rc = take_away(x, m->zone, vdev, err);
+    GI_FAILPOINT(rc, "xen_disk_removed", err);
+    if (rc == 0)
+        zone_disk_give(id, number);
+    return rc;
 }

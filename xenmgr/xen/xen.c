@@ -374,6 +374,13 @@ static int xen_share_image(void *driver, const char *id, const struct machine_fa
     return disk_share_image(driver, id, m, host_rootfs, ret_name, err);
 }
 
+static int xen_unshare_image(void *driver, const char *id, const struct machine_facts *m,
+                             const char *host_rootfs, machine_let_go let_go, void *data,
+                             struct gi_error *err)
+{
+    return disk_unshare_image(driver, id, m, host_rootfs, let_go, data, err);
+}
+
 const struct driver xen_driver = {
     .name = "xen",
     .open = xen_open,
@@ -389,6 +396,7 @@ const struct driver xen_driver = {
     .why_ended = xen_why_ended,
     .connect_agent = xen_connect_agent,
     .share_image = xen_share_image,
+    .unshare_image = xen_unshare_image,
     .destroy = xen_destroy,
     .release = xen_release,
     .sweep = xen_sweep,

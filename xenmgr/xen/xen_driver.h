@@ -106,6 +106,8 @@ void driver_withdraw(uint32_t domid);
 #define ZONE_DISKS 24u
 int zone_disk_take(const char *id, const char *tree, unsigned *ret_number, bool *ret_there,
                    struct gi_error *err);
+/* NOT_FOUND: it has none of TREE. */
+int zone_disk_find(const char *id, const char *tree, unsigned *ret_number, struct gi_error *err);
 void zone_disk_give(const char *id, unsigned number);
 /* Heap array of heap strings. */
 int zone_entry_list(char ***ret_ids, size_t *ret_n, struct gi_error *err);
@@ -245,6 +247,9 @@ int disk_describe(const struct xen *x, const char *device, const char *vdev, lib
 int run_program(const char *const argv[], const char *package, struct gi_error *err);
 int disk_share_image(struct xen *x, const char *id, const struct machine_facts *m, const char *tree,
                      char **ret_name, struct gi_error *err);
+/* driver.unshare_image. A guest that keeps its disk loses it after libxl's ten seconds. */
+int disk_unshare_image(struct xen *x, const char *id, const struct machine_facts *m,
+                       const char *tree, machine_let_go let_go, void *data, struct gi_error *err);
 
 /* ---- nic.c ---- */
 

@@ -161,6 +161,29 @@ void driver_withdraw(uint32_t domid)
 
 /* ---- disks ---- */
 
+/* What disk NUMBER is; heap, NULL: there is none. */
+static char *disk_tree(struct xs_handle *xs, const char *id, unsigned number)
+{
+    char key[16];
+    snprintf(key, sizeof(key), "disks/%u", number);
+    return read_key(xs, id, key);
+}
+
+int zone_disk_find(const char *id, const char *tree, unsigned *ret_number, struct gi_error *err)
+{
+    cleanup_xs struct xs_handle *xs = open_xenstore(err);
+    if (!xs)
+        return -GI_UNAVAILABLE;
+    for (unsigned i = 1; i <= ZONE_DISKS; i++) {
+        cleanup_free char *of = disk_tree(xs, id, i);
+        if (of && strcmp(of, tree) == 0) {
+            *ret_number = i;
+            return 0;
+        }
+    }
+    return gi_fail(err, GI_NOT_FOUND, "zone %s has no disk of %s", id, tree);
+}
+
 int zone_disk_take(const char *id, const char *tree, unsigned *ret_number, bool *ret_there,
                    struct gi_error *err)
 {
@@ -170,8 +193,7 @@ int zone_disk_take(const char *id, const char *tree, unsigned *ret_number, bool 
     if (!xs)
         return -GI_UNAVAILABLE;
     for (unsigned i = 1; i <= ZONE_DISKS; i++) {
-        snprintf(key, sizeof(key), "disks/%u", i);
-        cleanup_free char *of = read_key(xs, id, key);
+        cleanup_free char *of = disk_tree(xs, id, i);
         if (of && strcmp(of, tree) == 0) {
             *ret_number = i;
             *ret_there = true;

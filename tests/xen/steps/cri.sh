@@ -10,7 +10,10 @@ start_runtime
 mkdir -p "$scratch/volume"
 export TEST_IMAGE=$image TEST_LOG_ROOT=$GPUICTL_LOG_ROOT TEST_MACHINE=xen TEST_VOLUME=$scratch/volume
 export TEST_SUBNET=10.90.0. TEST_CGROUP_PARENT=/pods
-gpuictl pull -q "${image%:1}:second" >/dev/null || fail "pull"
+export TEST_OTHER_IMAGE=${image%/*}/other:1
+for name in "${image%:1}:second" "$TEST_OTHER_IMAGE"; do
+    gpuictl pull -q "$name" >/dev/null || fail "pull $name"
+done
 for suite in ${arg:-behaviour mounts methods streams fields}; do
     "e2e-$suite" >"$scratch/out" 2>&1 || fail "e2e-$suite: $(grep -v 'RUN\|OK' "$scratch/out")"
     echo "e2e-$suite: $(grep -c '  OK ' "$scratch/out") passed, $(grep -c 'SKIPPED \] [a-z_]*$' "$scratch/out") skipped"
