@@ -89,8 +89,7 @@ int bundle_bind(const char *dir, unsigned number, int fd, char *out, struct gi_e
     char source[64];
     struct stat st;
     if (number >= BUNDLE_BINDS_MAX)
-        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "more than %u parts of volumes",
-                       BUNDLE_BINDS_MAX);
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "more than %u binds", BUNDLE_BINDS_MAX);
     if (snprintf(out, PATH_MAX, "%s/binds", dir) >= PATH_MAX - 8)
         return gi_fail(err, GI_INVALID_ARGUMENT, "path too long");
     if ((mkdir(out, 0700) < 0 && errno != EEXIST) || fstat(fd, &st) < 0)
@@ -101,7 +100,7 @@ int bundle_bind(const char *dir, unsigned number, int fd, char *out, struct gi_e
         return gi_fail_errno(err, errno, "make %s", out);
     snprintf(source, sizeof(source), "/proc/self/fd/%d", fd);
     if (mount(source, out, NULL, MS_BIND, NULL) < 0)
-        return gi_fail_errno(err, errno, "bind part of a volume");
+        return gi_fail_errno(err, errno, "bind %s", out);
     return 0;
 }
 

@@ -187,8 +187,24 @@ static int find_image(struct container *c, const char *source, char *out, struct
                   : bundle_bind(c->dir, c->n_binds++, fd, out, err);
 }
 
+/* "container:ID" → its pid namespace. Its first process is not reaped while we are here: its pid
+ * can't be another's. */
+static int find_pid_namespace(struct container *c, const char *id, char *out, struct gi_error *err)
+{
+    char path[64];
+    const struct container *target = container_find(c->a, id);
+    if (!target || target->phase != PHASE_RUNNING || target->dead)
+        return gi_fail(err, GI_FAILED_PRECONDITION, "container %s does not run", id);
+    snprintf(path, sizeof(path), "/proc/%d/ns/pid", target->pid);
+    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? gi_fail_errno(err, errno, "pid namespace of container %s", id)
+                  : bundle_bind(c->dir, c->n_binds++, fd, out, err);
+}
+
 static int find_source(void *data, const char *source, char *out, struct gi_error *err)
 {
+    if (strncmp(source, AGENT_CONTAINER_SOURCE, strlen(AGENT_CONTAINER_SOURCE)) == 0)
+        return find_pid_namespace(data, source + strlen(AGENT_CONTAINER_SOURCE), out, err);
     if (strncmp(source, AGENT_IMAGE_SOURCE, strlen(AGENT_IMAGE_SOURCE)) == 0)
         return find_image(data, source + strlen(AGENT_IMAGE_SOURCE), out, err);
     return find_volume(data, source, out, err);

@@ -157,26 +157,50 @@ static bool begins(const char *text, const char *with)
     return strncmp(text, with, strlen(with)) == 0;
 }
 
-static int put_mount(yajl_gen g, yajl_val mount, const struct spec_changes *ch,
-                     struct gi_error *err)
+/* OBJECT, but as its KEY what the zone has for the SOURCE there. */
+static int put_found(yajl_gen g, yajl_val object, const char *key, const char *source,
+                     const struct spec_changes *ch, struct gi_error *err)
 {
-    static const char *const without[] = {"source", NULL};
-    const char *source = text_of(member(mount, "source"));
+    const char *const without[] = {key, NULL};
     char path[PATH_MAX];
-    if (!ch->source ||
-        !(begins(source, AGENT_VOLUME_SOURCE) || begins(source, AGENT_IMAGE_SOURCE))) {
-        put_value(g, mount);
-        return 0;
-    }
     int rc = ch->source(ch->data, source, path, err);
     if (rc < 0)
         return rc;
     yajl_gen_map_open(g);
-    put_members(g, mount, without);
-    put_string(g, "source");
+    put_members(g, object, without);
+    put_string(g, key);
     put_string(g, path);
     yajl_gen_map_close(g);
     return 0;
+}
+
+static int put_mount(yajl_gen g, yajl_val mount, const struct spec_changes *ch,
+                     struct gi_error *err)
+{
+    const char *source = text_of(member(mount, "source"));
+    if (ch->source && (begins(source, AGENT_VOLUME_SOURCE) || begins(source, AGENT_IMAGE_SOURCE)))
+        return put_found(g, mount, "source", source, ch, err);
+    put_value(g, mount);
+    return 0;
+}
+
+static int put_namespaces(yajl_gen g, yajl_val namespaces, const struct spec_changes *ch,
+                          struct gi_error *err)
+{
+    int rc = 0;
+    put_string(g, "namespaces");
+    yajl_gen_array_open(g);
+    for (size_t i = 0; rc == 0 && YAJL_IS_ARRAY(namespaces) && i < namespaces->u.array.len; i++) {
+        yajl_val n = namespaces->u.array.values[i];
+        const char *path = text_of(member(n, "path"));
+        if (ch->source && begins(path, AGENT_CONTAINER_SOURCE) &&
+            strcmp(text_of(member(n, "type")), "pid") == 0)
+            rc = put_found(g, n, "path", path, ch, err);
+        else
+            put_value(g, n);
+    }
+    yajl_gen_array_close(g);
+    return rc;
 }
 
 static int put_mounts(yajl_gen g, yajl_val mounts, const struct spec_changes *ch,
@@ -210,10 +234,12 @@ static int put_mounts(yajl_gen g, yajl_val mounts, const struct spec_changes *ch
     return 0;
 }
 
-static void put_linux(yajl_gen g, yajl_val linux_part, const struct spec_changes *ch)
+static int put_linux(yajl_gen g, yajl_val linux_part, const struct spec_changes *ch,
+                     struct gi_error *err)
 {
-    static const char *const without[] = {"cgroupsPath", NULL};
-    static const char *const without_limits[] = {"cgroupsPath", "resources", NULL};
+    static const char *const without[] = {"cgroupsPath", "namespaces", NULL};
+    static const char *const without_limits[] = {"cgroupsPath", "namespaces", "resources", NULL};
+    yajl_val namespaces = member(linux_part, "namespaces");
     put_string(g, "linux");
     yajl_gen_map_open(g);
     put_members(g, linux_part, ch->cgroup ? without : without_limits);
@@ -221,7 +247,9 @@ static void put_linux(yajl_gen g, yajl_val linux_part, const struct spec_changes
         put_string(g, "cgroupsPath");
         put_string(g, ch->cgroup);
     }
+    int rc = namespaces ? put_namespaces(g, namespaces, ch, err) : 0;
     yajl_gen_map_close(g);
+    return rc;
 }
 
 static yajl_gen new_gen(struct gi_error *err)
@@ -266,9 +294,10 @@ int spec_build(const char *json, const struct spec_changes *ch, char **ret_confi
     put_string(g, "process");
     put_process(g, process, ch);
     int rc = put_mounts(g, member(v, "mounts"), ch, err);
+    if (rc == 0)
+        rc = put_linux(g, member(v, "linux"), ch, err);
     if (rc < 0)
         return rc;
-    put_linux(g, member(v, "linux"), ch);
     yajl_gen_map_close(g);
     cleanup_free char *config = NULL;
     if (finish(g, &config, err) < 0 || finish(p, ret_process, err) < 0)

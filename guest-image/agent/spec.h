@@ -25,8 +25,8 @@ struct spec_changes {
     int oom_score_min;               /* process.oomScoreAdj is raised to at least this */
     const struct spec_mount *mounts; /* bind mounts added at the end */
     size_t n_mounts;
-    /* What stands for a mount's source that begins with "volume:" or "image:"; OUT has
-     * PATH_MAX bytes. NULL: the source stays. */
+    /* What stands for a mount's source that begins with "volume:" or "image:", or a pid
+     * namespace's path that begins with "container:"; OUT has PATH_MAX bytes. NULL: it stays. */
     int (*source)(void *data, const char *source, char *out, struct gi_error *err);
     void *data;
 };

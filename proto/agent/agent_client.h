@@ -208,6 +208,9 @@ int agent_update_resources(struct agent_client *c, const char *id, const struct 
 /* "image:ROOTFS" or "image:ROOTFS//PATH": the root folder of an image, as what
  * image_rootfs of agent_container_spec is, or what is in it. */
 #define AGENT_IMAGE_SOURCE "image:"
+/* As a namespace's path in an OCI spec, "container:ID": the one that container ID, which must run,
+ * has of that type. For pid namespaces alone. */
+#define AGENT_CONTAINER_SOURCE "container:"
 struct agent_volume {
     const char *name;    /* like a container's id */
     bool memory;         /* a tmpfs */

@@ -165,11 +165,32 @@ static int share_mounted_images(struct container *c, struct mount_sources *s, st
     return rc;
 }
 
+/* The full id of the container whose pid namespace C is to join, if it is to join one. */
+static int find_pid_target(const struct container *c, char target[ID_SIZE], struct gi_error *err)
+{
+    static const char field[] = "config.linux.security_context.namespace_options.target_id";
+    const Runtime__V1__LinuxContainerConfig *l = c->rec->config->linux;
+    const Runtime__V1__NamespaceOption *n =
+        l && l->security_context ? l->security_context->namespace_options : NULL;
+    cleanup_container struct container *t = NULL;
+    target[0] = '\0';
+    if (!n || n->pid != RUNTIME__V1__NAMESPACE_MODE__TARGET || !*n->target_id)
+        return 0;
+    if (container_find(c->pod->rt, n->target_id, &t, NULL) < 0 || t->pod != c->pod)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "%s: the pod has no container \"%.100s\"", field,
+                       n->target_id);
+    GI_LOCK_SCOPE(&c->pod->rt->lock);
+    if (container_state(t) != RUNTIME__V1__CONTAINER_STATE__CONTAINER_RUNNING)
+        return gi_fail(err, GI_FAILED_PRECONDITION, "%s: container %s does not run", field, t->id);
+    memcpy(target, t->id, ID_SIZE);
+    return 0;
+}
+
 static int write_spec(struct rpc_call *call, struct container *c, const struct images_image *image,
                       struct agent_client *agent, struct oci_output *out, struct gi_error *err)
 {
     struct pod *p = c->pod;
-    char etc[PATH_MAX];
+    char etc[PATH_MAX], pid_target[ID_SIZE];
     cleanup_mount_sources struct mount_sources sources = {0};
     bool copied = runtime_copies_files(p->rt);
     if (!copied)
@@ -177,6 +198,8 @@ static int write_spec(struct rpc_call *call, struct container *c, const struct i
     else
         snprintf(etc, sizeof(etc), "%s", AGENT_VOLUME_SOURCE POD_ETC_VOLUME);
     int rc = oci_check_mounts(c->rec->config, err);
+    if (rc == 0)
+        rc = find_pid_target(c, pid_target, err);
     if (rc == 0)
         rc = mount_sources_init(&sources, c->rec->config->n_mounts, err);
     if (rc == 0)
@@ -197,6 +220,7 @@ static int write_spec(struct rpc_call *call, struct container *c, const struct i
         .host_paths = !copied,
         .image_roots = sources.images,
         .zone_sources = sources.copies,
+        .pid_target = *pid_target ? pid_target : NULL,
         .available_caps = xenmgr_shares_host(p->rt->mgr) ? oci_own_caps() : OCI_ALL_CAPS,
     };
     rc = oci_spec_write(&in, out, err);

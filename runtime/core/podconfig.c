@@ -76,6 +76,9 @@ static int check_namespaces(const Runtime__V1__NamespaceOption *n, struct gi_err
         snprintf(text, sizeof(text), "%s.%s", field, which);
         return invalid(err, text, "an isolated pod can't have the node's");
     }
+    if (n->pid == RUNTIME__V1__NAMESPACE_MODE__TARGET)
+        return invalid(err, "linux.security_context.namespace_options.pid",
+                       "a pod has no container yet whose it could be");
     if (n->userns_options && n->userns_options->mode != node)
         return invalid(err, "linux.security_context.namespace_options.userns_options",
                        "user namespaces are not supported");

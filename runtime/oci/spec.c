@@ -2,9 +2,11 @@
 #include "oci/spec.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/agent_client.h"
 #include "base/cleanup.h"
 #include "oci/parts.h"
 
@@ -52,10 +54,9 @@ static int check_security(const struct oci_context *c, struct gi_error *err)
                        n->network == node ? "network"
                        : n->pid == node   ? "pid"
                                           : "ipc");
-    if (n && n->pid == RUNTIME__V1__NAMESPACE_MODE__TARGET)
+    if (n && n->pid == RUNTIME__V1__NAMESPACE_MODE__TARGET && !c->in->pid_target)
         return gi_fail(err, GI_INVALID_ARGUMENT,
-                       "config.linux.security_context.namespace_options.pid: joining another "
-                       "container's is not supported");
+                       "config.linux.security_context.namespace_options.target_id: missing");
     if (s && ((s->apparmor && s->apparmor->profile_type ==
                                   RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost) ||
               strncmp(s->apparmor_profile, "localhost/", 10) == 0))
@@ -72,10 +73,16 @@ static int check_security(const struct oci_context *c, struct gi_error *err)
 static void put_namespaces(struct gen *g, const struct oci_context *c)
 {
     const Runtime__V1__NamespaceOption *n = c->security ? c->security->namespace_options : NULL;
+    const bool joins = n && n->pid == RUNTIME__V1__NAMESPACE_MODE__TARGET;
     gen_key_array(g, "namespaces");
-    if (!n || n->pid == RUNTIME__V1__NAMESPACE_MODE__CONTAINER) {
+    if (joins || !n || n->pid == RUNTIME__V1__NAMESPACE_MODE__CONTAINER) {
+        char path[128];
         gen_map(g);
         gen_key_string(g, "type", "pid");
+        if (joins) {
+            snprintf(path, sizeof(path), AGENT_CONTAINER_SOURCE "%s", c->in->pid_target);
+            gen_key_string(g, "path", path);
+        }
         gen_end_map(g);
     }
     gen_map(g);

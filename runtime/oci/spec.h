@@ -26,6 +26,7 @@ struct oci_input {
     char *const *image_roots;
     /* The same for those that are the host's files, where it does not see them. */
     char *const *zone_sources;
+    const char *pid_target;  /* whose pid namespace is joined; NULL: no other container's */
     uint64_t available_caps; /* bit n: capability n can be given */
 };
 

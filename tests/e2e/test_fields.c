@@ -295,6 +295,8 @@ static void what_a_pod_can_not_have(void **state)
          "namespace_options.network", GI_INVALID_ARGUMENT},
         {BASE "linux { security_context { namespace_options { pid: NODE } } }",
          "namespace_options.pid", GI_INVALID_ARGUMENT},
+        {BASE "linux { security_context { namespace_options { pid: TARGET target_id: x } } }",
+         "namespace_options.pid", GI_INVALID_ARGUMENT},
         {BASE "linux { security_context { namespace_options { ipc: NODE } } }",
          "namespace_options.ipc", GI_INVALID_ARGUMENT},
         {BASE "linux { security_context { namespace_options { userns_options { mode: POD } } } }",
@@ -341,6 +343,35 @@ static void the_process(void **state)
         "sleep");
     see("linux { security_context { namespace_options { pid: POD } } }",
         "test $(cat /proc/1/comm) = sleep || echo another", "another");
+}
+
+/* As `kubectl debug --target`: the processes of another container are seen. */
+static void another_containers_processes(void **state)
+{
+    char target[80], guest[80], fields[256];
+    int code = -1;
+    struct gi_error e = GI_ERROR_INIT;
+    start("target",
+          "command: /bin/sh command: -c args: 'echo the target >/tmp/who; exec sleep 300' "
+          "linux { security_context { namespace_options { pid: CONTAINER } } }",
+          target);
+    snprintf(fields, sizeof(fields),
+             SLEEPS
+             "linux { security_context { namespace_options { pid: TARGET target_id: '%s' } } }",
+             target);
+    start("guest", fields, guest);
+    assert_out(guest, "cat /proc/1/root/tmp/who; busybox tr '\\0' ' ' </proc/1/cmdline",
+               "the target\nsleep 300 ");
+    assert_out(target, "ls -d /proc/[0-9]* | wc -l", "5"); /* two that sleep, sh, ls, wc */
+    /* It ends with its target. */
+    OK(podkit_stop(&kit, target, 0, err));
+    OK(podkit_wait(&kit, guest, 20000, &code, err));
+    assert_int_equal(code, 137);
+    assert_int_equal(create("late", fields, guest, &e), -GI_FAILED_PRECONDITION);
+    assert_non_null(strstr(e.message, "namespace_options.target_id"));
+    OK(podkit_remove(&kit, target, err));
+    assert_int_equal(create("late", fields, guest, &e), -GI_INVALID_ARGUMENT);
+    assert_non_null(strstr(e.message, "namespace_options.target_id: the pod has no container"));
 }
 
 static void the_user(void **state)
@@ -408,6 +439,9 @@ static void what_a_container_can_not_have(void **state)
         {SECURITY("namespace_options { network: NODE }"), "namespace_options.network"},
         {SECURITY("namespace_options { ipc: NODE }"), "namespace_options.ipc"},
         {SECURITY("namespace_options { pid: NODE }"), "namespace_options.pid"},
+        {SECURITY("namespace_options { pid: TARGET }"), "namespace_options.target_id: missing"},
+        {SECURITY("namespace_options { pid: TARGET target_id: none }"),
+         "namespace_options.target_id: the pod has no"},
         {SECURITY("apparmor { profile_type: Localhost localhost_ref: mine }"), "apparmor"},
         {SECURITY("apparmor_profile: 'localhost/mine'"), "apparmor"},
         {SECURITY("seccomp_profile_path: elsewhere"), "seccomp_profile_path"},
@@ -646,6 +680,7 @@ int main(void)
         cmocka_unit_test(what_a_pod_can_not_have),
         cmocka_unit_test(commands_and_signals),
         cmocka_unit_test(the_process),
+        cmocka_unit_test(another_containers_processes),
         cmocka_unit_test(the_user),
         cmocka_unit_test(capabilities),
         cmocka_unit_test(paths),

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The xen driver on a real hypervisor: runs inside dom0 (driver-inside.sh).
- *   xen-driver-test KERNEL ROOT-IMAGE CMDLINE BLOCK-SCRIPT [life]
+ *   xen-driver-test KERNEL ROOT-IMAGE CMDLINE BLOCK-SCRIPT [life | beside]
  * With `life` it is one that GI_FAILPOINT ends: a machine is made, gets an image, is destroyed.
+ * With `beside` that machine's call hangs, and another machine is led through its life.
  * Prints "ok ..." lines; the first failure ends it with 1.
  */
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +21,7 @@
 #include "base/log.h"
 #include "xenmgr.h"
 
-static struct gi_error err;
+static _Thread_local struct gi_error err;
 
 #define MUST(call)                                                                                 \
     do {                                                                                           \
@@ -203,9 +206,9 @@ static int nothing(void *data, const char *name, struct gi_error *e)
     return 0;
 }
 
-static int life(struct xenmgr *mgr)
+static int life(struct xenmgr *mgr, const char *id)
 {
-    struct machine_config mc = {.id = "life", .memory_bytes = 128 << 20, .vcpus = 1};
+    struct machine_config mc = {.id = id, .memory_bytes = 128 << 20, .vcpus = 1};
     struct machine *m = NULL;
     char *disk = NULL;
     int rc = xenmgr_draw_zone(mgr, &mc.zone_id, &err);
@@ -252,7 +255,7 @@ static void errors(char **argv)
     for (size_t i = 0; i < sizeof(failpoints) / sizeof(failpoints[0]); i++) {
         fail_at(failpoints[i], "error");
         err = (struct gi_error)GI_ERROR_INIT;
-        CHECK(life(mgr) < 0);
+        CHECK(life(mgr, "life") < 0);
         CHECK(access("/tmp/plan", F_OK) < 0 && strstr(err.message, failpoints[i]));
         CHECK(count(mgr) == 0);
     }
@@ -260,16 +263,38 @@ static void errors(char **argv)
     say("an error at each failpoint");
 }
 
-/* A machine that a crash left half made can be swept, and made again. */
-static void crashes(char **argv)
+static void *hanging(void *mgr)
+{
+    life(mgr, "hangs");
+    return NULL;
+}
+
+/* One machine's call hangs; another machine, and the list of them, do not wait for it. */
+static int beside(struct xenmgr *mgr)
+{
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, hanging, mgr) == 0);
+    for (int i = 0; i < 600 && access("/tmp/plan", F_OK) == 0; i++)
+        usleep(50000);
+    CHECK(access("/tmp/plan", F_OK) < 0);
+    count(mgr);
+    struct machine *m = create(mgr, "beside");
+    MUST(machine_destroy(m, 0, &err));
+    kill(getpid(), SIGKILL);
+    return 1;
+}
+
+/* A daemon that dies, or hangs in one machine's call and is killed: what is left half made can be
+ * swept, and made again. */
+static void daemon_ends(char **argv, const char *action, const char *what)
 {
     extern char **environ;
-    char *child[] = {(char *)"/proc/self/exe", argv[1], argv[2], argv[3], argv[4],
-                     (char *)"life",           NULL};
+    char *child[] = {
+        (char *)"/proc/self/exe", argv[1], argv[2], argv[3], argv[4], (char *)what, NULL};
     for (size_t i = 0; i < sizeof(failpoints) / sizeof(failpoints[0]); i++) {
         pid_t pid;
         int status;
-        fail_at(failpoints[i], "crash");
+        fail_at(failpoints[i], action);
         CHECK(posix_spawn(&pid, "/proc/self/exe", NULL, NULL, child, environ) == 0);
         CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
         struct xenmgr *mgr = open_manager(argv);
@@ -278,9 +303,8 @@ static void crashes(char **argv)
         xenmgr_close(mgr);
     }
     struct xenmgr *mgr = open_manager(argv);
-    MUST(life(mgr));
+    MUST(life(mgr, "life"));
     xenmgr_close(mgr);
-    say("a crash at each failpoint");
 }
 
 /* A disk that a daemon was about to attach when it died. */
@@ -338,10 +362,13 @@ int main(int argc, char **argv)
 {
     char command[64];
     struct machine *m = NULL, *again = NULL;
-    CHECK(argc == 5 || (argc == 6 && strcmp(argv[5], "life") == 0));
+    const char *what = argc == 6 ? argv[5] : "all";
+    CHECK(argc == 5 || argc == 6);
     CHECK(setenv("GI_FAILPOINT", "@/tmp/plan", 1) == 0);
-    if (argc == 6)
-        return life(open_manager(argv)) < 0;
+    if (strcmp(what, "life") == 0)
+        return life(open_manager(argv), "life") < 0;
+    if (strcmp(what, "beside") == 0)
+        return beside(open_manager(argv));
     gi_log_init("xen-driver-test", GI_LOG_WARNING);
     struct xenmgr *mgr = open_manager(argv);
     printf("ok %s\n", xenmgr_describe(mgr));
@@ -399,6 +426,9 @@ int main(int argc, char **argv)
     half_attached(argv);
     taken_away(argv);
     errors(argv);
-    crashes(argv);
+    daemon_ends(argv, "crash", "life");
+    say("a crash at each failpoint");
+    daemon_ends(argv, "hang", "beside");
+    say("a call that hangs at each failpoint, another machine beside it");
     return 0;
 }
