@@ -19,7 +19,7 @@ PACKAGES_LINT=(clang-format clang-tidy cppcheck shellcheck git)
 # shellcheck disable=SC2034
 PACKAGES_XEN=(qemu-system-x86 qemu-system-xen libxen-dev cpio kmod xz-utils busybox-static
     linux-source-6.1 flex bison bc patch libelf-dev erofs-utils e2fsprogs socat
-    containernetworking-plugins)
+    containernetworking-plugins iptables)
 
 # ensure_packages NAME...: installs the missing ones; quiet when there are none.
 ensure_packages() {

@@ -106,11 +106,28 @@ back() { [ "$(leases)" -eq "$had" ] && [ "$(find "$NODE/run/netns" -mindepth 1 |
 wait_for 30 back || fail "$(leases) addresses, not $had, and $(ls "$NODE/run/netns")"
 gpuictl run -q "$demo_image" /bin/true || fail "no pod with the plugin in a good mood"
 
+say "configurations of older versions of CNI"
+for version in 0.3.1 0.4.0; do
+    sed -i "s/\"cniVersion\": \"[0-9.]*\"/\"cniVersion\": \"$version\"/
+        s/^  {\"type\": \"moody\"}/  {\"type\": \"portmap\", \"capabilities\": {\"portMappings\": true}}/" \
+        "$NODE/etc/net.d/10-test.conflist"
+    had=$(leases)
+    old=$(gpuictl run -q -d --name "old-$version" "$demo_image" /bin/sh -c \
+        'echo pong >/tmp/index.html; exec busybox httpd -f -p 7000 -h /tmp')
+    wait_for 20 reach "$(address "$old" 1)" 7000 || fail "CNI $version: the pod at $(address "$old" 1) is not reached"
+    wait_for 20 reach "$(address "$old" 2)" 7000 || fail "CNI $version: the pod at $(address "$old" 2) is not reached"
+    expect_equal $((had + 1)) "$(leases)" "addresses with CNI $version"
+    kill_runtime
+    start_runtime 30
+    gpuictl rm -f "old-$version" >/dev/null || fail "CNI $version: rm"
+    expect_equal "$had" "$(leases)" "addresses after the end of CNI $version's pod"
+done
+
 say "nothing is left"
 gpuictl rm -f --all >/dev/null
 expect_equal "" "$(find "$NODE/run/netns" -mindepth 1)" "namespaces"
 expect_equal "" "$(find "$NODE/ipam/testnet" -name '10.*' -o -name 'fd88*')" "leased addresses"
 expect_equal "" "$(ip -o link show type veth)" "veth interfaces"
-expect_equal "" "$(iptables-save -t nat | grep CNI- | grep -v '^:' || true)" "iptables rules of pods" || true
+expect_equal "" "$(iptables-save -t nat | grep CNI- | grep -v '^:' || true)" "iptables rules of pods"
 ip link del gi-test0
 say "done"

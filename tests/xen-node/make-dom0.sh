@@ -9,7 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tests/xen-node/debs.sh
 . "$here/debs.sh"
 
-need_commands apt-get:apt cpio:cpio depmod:kmod busybox:busybox-static xz:xz-utils flock:util-linux \
+need_commands apt-get:apt cpio:cpio depmod:kmod busybox:busybox-static xz:xz-utils flock:util-linux iptables:iptables \
     /usr/libexec/xen-qemu-system-i386:qemu-system-xen
 [ -e /usr/include/libxl.h ] || skip "needs the Debian package libxen-dev"
 
@@ -24,7 +24,7 @@ done
 # What comes from this machine: busybox, bash, tools and the libraries they load.
 tools=(/bin/busybox /bin/bash /sbin/losetup /sbin/ip /usr/bin/flock /usr/bin/stat /sbin/tc /usr/bin/nsenter)
 host=$(dpkg-query -W -f '${Package}=${Version}\n' libc6 libxenmisc4.17 busybox-static bash mount \
-    iproute2 util-linux coreutils qemu-system-xen qemu-system-data seabios)
+    iproute2 util-linux coreutils iptables qemu-system-xen qemu-system-data seabios)
 key=$({
     printf '%s\n' "${packages[@]}" "$host"
     cat "$here/make-dom0.sh" "$here/debs.sh" "$here/dom0-init"
@@ -66,6 +66,12 @@ take() { # FILE [PATH-INSIDE]
 for file in "${tools[@]}"; do
     take "$(readlink -f "$file")" "$file"
 done
+# For host ports, with the extensions that iptables loads.
+for file in /usr/sbin/iptables /usr/sbin/ip6tables; do
+    take /usr/sbin/xtables-nft-multi "$file"
+done
+mkdir -p "$root/usr/lib/x86_64-linux-gnu"
+cp -a /usr/lib/x86_64-linux-gnu/xtables "$root/usr/lib/x86_64-linux-gnu/"
 # pthread_cancel loads it by name: ldd doesn't see it.
 take /lib/x86_64-linux-gnu/libgcc_s.so.1
 for name in xl xenstored xenconsoled xenconsole xen-init-dom0 libxl-save-helper lsevtchn xen-diag \
@@ -95,7 +101,8 @@ mkdir -p "$root/var/lib/xenstored" "$root/var/lib/xen/dump"
 # order in which they can be inserted is worked out here, so dom0 needs no
 # depmod.
 modules=(xen-privcmd xenfs xen-evtchn xen-gntdev xen-gntalloc xen-blkback xen-netback loop overlay erofs
-    bridge veth tun sch_ingress cls_matchall act_mirred virtio_pci virtio_net e1000)
+    bridge veth tun sch_ingress cls_matchall act_mirred virtio_pci virtio_net e1000
+    nft_compat nft_chain_nat xt_nat xt_MASQUERADE xt_mark xt_comment xt_addrtype xt_multiport xt_tcpudp)
 depmod -b "$work/debs" -F "$work/debs/boot/System.map-$version" "$version"
 : >"$root/lib/modules.order"
 for name in "${modules[@]}"; do

@@ -45,7 +45,8 @@ start_runtime() {
   "type": "bridge", "bridge": "pods0", "isGateway": true,
   "ipam": {"type": "host-local", "dataDir": "/run/gi/ipam",
     "ranges": [[{"subnet": "10.90.0.0/24"}], [{"subnet": "fd00:90::/64"}]],
-    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}}]}
+    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}},
+  {"type": "portmap", "capabilities": {"portMappings": true}}]}
 END
     [ -e /run/gi/config.json ] || cat >/run/gi/config.json <<END
 {

@@ -61,7 +61,7 @@ stage_node() {
     cp "$kernel/vmlinux" "$here"/../../xenmgr/xen/xen-{block,vif} "$here/node-lib.sh" "$here/attempt.sh" "$STAGE/node/"
     mkdir "$STAGE/node/cni" "$STAGE/node/steps"
     cp "$here"/steps/*.sh "$STAGE/node/steps/"
-    cp /usr/lib/cni/{bridge,host-local,loopback} "$STAGE/node/cni/"
+    cp /usr/lib/cni/{bridge,host-local,loopback,portmap} "$STAGE/node/cni/"
     stage_program "$(command -v docker-registry)" "$(command -v mkfs.erofs)" "$(command -v mkfs.ext4)" \
         "$(command -v socat)" \
         "$build"/bin/{gpu-isolated-runtime,gpuictl,gpu-proxy}

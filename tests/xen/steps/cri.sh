@@ -9,7 +9,7 @@ kill_runtime
 start_runtime
 mkdir -p "$scratch/volume"
 export TEST_IMAGE=$image TEST_LOG_ROOT=$GPUICTL_LOG_ROOT TEST_MACHINE=xen TEST_VOLUME=$scratch/volume
-export TEST_SUBNET=10.90.0. TEST_CGROUP_PARENT=/pods
+export TEST_SUBNET=10.90.0. TEST_CGROUP_PARENT=/pods TEST_HOST_PORT=8080
 export TEST_OTHER_IMAGE=${image%/*}/other:1
 for name in "${image%:1}:second" "$TEST_OTHER_IMAGE"; do
     gpuictl pull -q "$name" >/dev/null || fail "pull $name"
