@@ -165,6 +165,17 @@ static size_t streamed(const char *method, const ProtobufCMessage *request)
     return n;
 }
 
+static size_t listed_images(void)
+{
+    Runtime__V1__ListImagesRequest q = RUNTIME__V1__LIST_IMAGES_REQUEST__INIT;
+    Runtime__V1__ListImagesResponse *r = NULL;
+    OK(call("ListImages", &q.base, &r, err));
+    size_t n = r->n_images;
+    podkit_free(r);
+    assert_true(n > 0);
+    return n;
+}
+
 static void streams_have_what_lists_have(void **state)
 {
     char ids[3][80];
@@ -189,7 +200,7 @@ static void streams_have_what_lists_have(void **state)
     f.id = ids[0];
     assert_int_equal(streamed("StreamContainers", &c.base), 1);
     assert_int_equal(streamed("StreamPodSandboxes", &p.base), 1);
-    assert_int_equal(streamed("StreamImages", &i.base), 1);
+    assert_int_equal(streamed("StreamImages", &i.base), listed_images());
     assert_int_equal(streamed("StreamContainerStats", &cs.base), 3);
     assert_int_equal(streamed("StreamPodSandboxStats", &ps.base), 1);
     assert_int_equal(streamed("StreamPodSandboxMetrics", &pm.base), 1);
@@ -293,11 +304,12 @@ static void limits_change_while_it_runs(void **state)
 static void assert_limit(const char *v1, const char *v2, const char *want)
 {
     char path[256], text[64] = "";
-    snprintf(path, sizeof(path), "/sys/fs/cgroup/%.*s/gpu-isolated/%s/%s", (int)strcspn(v1, "."),
-             v1, pod, v1);
+    const char *parent = kit.cgroup_parent ? kit.cgroup_parent : "/gpu-isolated";
+    snprintf(path, sizeof(path), "/sys/fs/cgroup/%.*s%s/%s/%s", (int)strcspn(v1, "."), v1, parent,
+             pod, v1);
     FILE *f = fopen(path, "re");
     if (!f) {
-        snprintf(path, sizeof(path), "/sys/fs/cgroup/gpu-isolated/%s/%s", pod, v2);
+        snprintf(path, sizeof(path), "/sys/fs/cgroup%s/%s/%s", parent, pod, v2);
         f = fopen(path, "re");
     }
     if (!f || !fgets(text, sizeof(text), f))

@@ -5,10 +5,11 @@ export LD_LIBRARY_PATH=/node/lib PATH=$PATH:/node/bin
 export CONTAINER_RUNTIME_ENDPOINT=unix:///run/gi/runtime.sock GPUICTL_LOG_ROOT=/run/gi/pod-logs
 image=$(cat /node/image)
 scratch=/run/gi/tmp # for the steps
+runtime_log=/run/gi/runtime.log
 
 fail() {
     echo "FAIL: $*"
-    tail -n 40 /run/gi/runtime.log
+    tail -n 40 "$runtime_log"
     for log in /var/log/xen/console/guest-*.log /var/log/xen/qemu-dm-*.log; do
         [ -e "$log" ] || continue
         echo "== $log"
@@ -109,6 +110,25 @@ settle() { # until the inventory is as in FILE
 }
 
 run() { gpuictl run -q "$@" </dev/null; }
+
+# The suites of tests/e2e, all or those named, where pods are machines of the driver DRIVER.
+cri_suites() { # DRIVER [SUITE...]
+    export TEST_MACHINE=$1 TEST_IMAGE=$image TEST_OTHER_IMAGE=${image%/*}/other:1
+    export TEST_LOG_ROOT=$GPUICTL_LOG_ROOT TEST_VOLUME=$scratch/volume TEST_SUBNET=10.90.0.
+    export TEST_CGROUP_PARENT=/pods TEST_HOST_PORT=8080
+    shift
+    [ $# -gt 0 ] || set -- behaviour mounts methods streams fields
+    mkdir -p "$TEST_VOLUME"
+    for name in "$image" "${image%:1}:second" "$TEST_OTHER_IMAGE"; do
+        gpuictl pull -q "$name" >/dev/null || fail "pull $name"
+    done
+    for suite in "$@"; do
+        "e2e-$suite" >"$scratch/out" 2>&1 || fail "e2e-$suite: $(grep -v 'RUN\|OK' "$scratch/out")"
+        echo "e2e-$suite: $(grep -c '  OK ' "$scratch/out") passed, $(grep -c 'SKIPPED \] [a-z_]*$' "$scratch/out") skipped"
+    done
+    gpuictl pull -q "$image" >/dev/null || fail "pull again" # a suite may have removed it
+    rm -r "$TEST_VOLUME" "$scratch/out"
+}
 
 # A node that has had its first pod: what is made once is there. Its inventory is in FILE.
 start_node() {

@@ -33,7 +33,7 @@ stage_liar() { # BUILD ROOTFS-SCRIPT
 stage_node() {
     local build=$1 here kernel name
     here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-    for name in docker-registry mkfs.erofs mkfs.ext4 socat; do
+    for name in crun docker-registry mkfs.erofs mkfs.ext4 socat; do
         command -v "$name" >/dev/null || { echo "SKIP: needs the program $name" && exit 77; }
     done
     [ -x /usr/lib/cni/bridge ] || { echo "SKIP: needs the Debian package containernetworking-plugins" && exit 77; }
@@ -58,13 +58,14 @@ stage_node() {
     cp -a "$NODE/registry" "$STAGE/node/registry"
     sed "s|$NODE|/node|" "$NODE/etc/registry.yml" >"$STAGE/node/registry.yml"
     echo "$demo_image" >"$STAGE/node/image"
-    cp "$kernel/vmlinux" "$here"/../../xenmgr/xen/xen-{block,vif} "$here/node-lib.sh" "$here/attempt.sh" "$STAGE/node/"
+    cp "$kernel/vmlinux" "$here"/../../xenmgr/xen/xen-{block,vif} "$here"/{node-lib,attempt,local-inside}.sh "$STAGE/node/"
     mkdir "$STAGE/node/cni" "$STAGE/node/steps"
     cp "$here"/steps/*.sh "$STAGE/node/steps/"
     cp /usr/lib/cni/{bridge,host-local,loopback,portmap} "$STAGE/node/cni/"
     stage_program "$(command -v docker-registry)" "$(command -v mkfs.erofs)" "$(command -v mkfs.ext4)" \
         "$(command -v socat)" \
-        "$build"/bin/{gpu-isolated-runtime,gpuictl,gpu-proxy}
+        "$build"/bin/{gpu-isolated-runtime,gpuictl,gpu-proxy,gpu-isolated-agent} "$(command -v crun)"
+    cp "$build"/lib/{libcuda.so.1,libcuda-sim.so} "$STAGE/node/lib/"
     [ ! -x "$build/bin/vchan-bench" ] || stage_program "$build/bin/vchan-bench"
     for name in "${E2E_SUITES[@]}"; do # steps/cri.sh's
         [ ! -x "$build/bin/e2e-$name" ] || stage_program "$build/bin/e2e-$name"
