@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "base/stream_copy.h"
 #include "client_calls.h"
 #include "handles.h"
 #include "host.h"
@@ -17,6 +18,8 @@
 /* Chunks of one copy under way at a time: enough to overlap, not enough to
  * leave other threads without. */
 #define WINDOW 8
+/* From this size on nobody finds the beginning of a copy in a cache when its end has come. */
+#define STREAM_BYTES (4u << 20)
 
 static CUresult send_to_device(const struct idm_copy_to_device_in *in, struct vg_ticket *ticket)
 {
@@ -90,6 +93,7 @@ struct chunk {
     struct vg_slot *slot;
     char *dst;
     size_t bytes;
+    bool stream; /* past the caches */
 };
 
 static CUresult start_chunk(struct chunk *c, uint64_t src, uint64_t stream)
@@ -103,8 +107,12 @@ static CUresult start_chunk(struct chunk *c, uint64_t src, uint64_t stream)
 static CUresult finish_chunk(const struct chunk *c, CUresult before)
 {
     CUresult rc = vg_await(&c->slot->ticket);
-    if (rc == CUDA_SUCCESS && before == CUDA_SUCCESS)
-        memcpy(c->dst, slot_memory(c->slot), c->bytes);
+    if (rc == CUDA_SUCCESS && before == CUDA_SUCCESS) {
+        if (c->stream)
+            gi_stream_copy(c->dst, slot_memory(c->slot), c->bytes);
+        else
+            memcpy(c->dst, slot_memory(c->slot), c->bytes);
+    }
     slot_give(c->slot);
     return before != CUDA_SUCCESS ? before : rc;
 }
@@ -114,6 +122,7 @@ static CUresult stage_from_device(char *dst, uint64_t src, size_t bytes, uint64_
 {
     struct chunk chunks[WINDOW];
     unsigned first = 0, n = 0;
+    const bool past_caches = bytes >= STREAM_BYTES;
     CUresult rc = CUDA_SUCCESS;
     while (n || (bytes && rc == CUDA_SUCCESS)) {
         while (bytes && n < WINDOW && rc == CUDA_SUCCESS) {
@@ -122,7 +131,8 @@ static CUresult stage_from_device(char *dst, uint64_t src, size_t bytes, uint64_
             if (!slot)
                 break;
             struct chunk *c = &chunks[(first + n) % WINDOW];
-            *c = (struct chunk){slot, dst, bytes < vg.slot_bytes ? bytes : vg.slot_bytes};
+            *c = (struct chunk){slot, dst, bytes < vg.slot_bytes ? bytes : vg.slot_bytes,
+                                past_caches};
             rc = start_chunk(c, src, stream);
             if (rc != CUDA_SUCCESS) {
                 slot_give(slot);

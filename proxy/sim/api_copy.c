@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/stream_copy.h"
 #include "idm/graph/capture.h"
 #include "mem.h"
 #include "stream.h"
@@ -19,6 +20,7 @@ struct copy {
     void *dst;
     const void *src;
     size_t bytes;
+    bool upload; /* from the host's memory to the device's */
     uint8_t staged[];
 };
 
@@ -33,7 +35,11 @@ struct fill {
 static CUresult run_copy(struct op *op)
 {
     const struct copy *c = (const struct copy *)op;
-    memmove(c->dst, c->src, c->bytes);
+    /* A GPU's copy engine leaves no trace in the CPU's caches. */
+    if (c->upload)
+        gi_stream_copy(c->dst, c->src, c->bytes);
+    else
+        memmove(c->dst, c->src, c->bytes);
     return CUDA_SUCCESS;
 }
 
@@ -57,17 +63,25 @@ static bool for_kernels(enum mem_kind kind)
     return kind != MEM_PAGEABLE && kind != MEM_BAD;
 }
 
-static CUresult submit_copy(struct CUstream_st *s, uint64_t dst, uint64_t src, size_t bytes,
-                            bool staged, enum submit_mode mode)
+static bool of_device(enum mem_kind kind)
 {
-    struct copy *c = calloc(1, sizeof(*c) + (staged ? bytes : 0));
+    return kind == MEM_DEVICE || kind == MEM_GLOBAL || kind == MEM_MAPPED;
+}
+
+enum copy_how { COPY_STAGED = 1, COPY_UPLOAD = 2 };
+
+static CUresult submit_copy(struct CUstream_st *s, uint64_t dst, uint64_t src, size_t bytes,
+                            unsigned how, enum submit_mode mode)
+{
+    struct copy *c = calloc(1, sizeof(*c) + (how & COPY_STAGED ? bytes : 0));
     if (!c)
         return CUDA_ERROR_OUT_OF_MEMORY;
     c->op.run = run_copy;
     c->dst = (void *)(uintptr_t)dst;
     c->src = (const void *)(uintptr_t)src;
     c->bytes = bytes;
-    if (staged) {
+    c->upload = how & COPY_UPLOAD;
+    if (how & COPY_STAGED) {
         memcpy(c->staged, c->src, bytes);
         c->src = c->staged;
     }
@@ -91,15 +105,15 @@ static CUresult copy(uint64_t dst, uint64_t src, size_t bytes, unsigned sides, C
     if (to == MEM_BAD || from == MEM_BAD || ((sides & SIDE_DST) && !for_kernels(to)) ||
         ((sides & SIDE_SRC) && !for_kernels(from)))
         return CUDA_ERROR_INVALID_VALUE;
+    unsigned how = of_device(to) && !of_device(from) ? COPY_UPLOAD : 0;
     if (wait || to == MEM_PAGEABLE)
-        return submit_copy(s, dst, src, bytes, false, SUBMIT_WAIT);
+        return submit_copy(s, dst, src, bytes, how, SUBMIT_WAIT);
     if (from == MEM_PAGEABLE) {
         if (bytes > STAGED_BYTES || stream_query(s) == CUDA_SUCCESS)
-            return submit_copy(s, dst, src, bytes, false, SUBMIT_WAIT);
-        return submit_copy(s, dst, src, bytes, true, SUBMIT_LATER);
+            return submit_copy(s, dst, src, bytes, how, SUBMIT_WAIT);
+        return submit_copy(s, dst, src, bytes, how | COPY_STAGED, SUBMIT_LATER);
     }
-    return submit_copy(s, dst, src, bytes, false,
-                       bytes <= EAGER_BYTES ? SUBMIT_EAGER : SUBMIT_LATER);
+    return submit_copy(s, dst, src, bytes, how, bytes <= EAGER_BYTES ? SUBMIT_EAGER : SUBMIT_LATER);
 }
 
 static CUresult fill(CUdeviceptr dst, uint32_t value, unsigned unit, size_t n, CUstream stream)

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/log.h"
+#include "base/stream_copy.h"
 
 static char work[] = "/tmp/gi-base-test-XXXXXX";
 
@@ -195,6 +196,24 @@ static void random_names_differ(void)
     EXPECT(strcmp(a, b) != 0);
 }
 
+/* Every alignment of both ends; nothing beside what was asked for is written. */
+static void streamed_copies_are_exact(void)
+{
+    static const size_t sizes[] = {0, 1, 63, 4095, 4096, 4097, 4111, 4160, 5000, 9999};
+    static unsigned char src[10100], dst[10100], want[10100];
+    for (size_t i = 0; i < sizeof(src); i++)
+        src[i] = (unsigned char)(i * 31 + i / 251);
+    for (size_t s = 0; s < GI_ARRAY_SIZE(sizes); s++) {
+        for (size_t at = 0; at < 17 * 17; at++) {
+            memset(dst, 0xa5, sizeof(dst));
+            memset(want, 0xa5, sizeof(want));
+            memcpy(want + 16 + at % 17, src + at / 17, sizes[s]);
+            gi_stream_copy(dst + 16 + at % 17, src + at / 17, sizes[s]);
+            EXPECT_EQ(memcmp(dst, want, sizeof(dst)), 0);
+        }
+    }
+}
+
 int main(void)
 {
     if (!mkdtemp(work)) {
@@ -211,6 +230,7 @@ int main(void)
     MT_RUN(removing_a_tree_follows_no_link);
     MT_RUN(descriptors_travel_and_too_many_are_closed);
     MT_RUN(random_names_differ);
+    MT_RUN(streamed_copies_are_exact);
     gi_remove_tree_at(AT_FDCWD, work, NULL);
     return mt_done();
 }
