@@ -329,9 +329,25 @@ static void agent_args(const struct local *l, const struct machine_config *c,
         add(a, "--sysctl", c->sysctls[i]);
 }
 
+/* The last line of the agent's log: why it could not even say why. */
+static void last_words(int dirfd, char out[160])
+{
+    char text[512];
+    cleanup_close int fd = openat(dirfd, "agent.log", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+    off_t at = size < (off_t)sizeof(text) ? 0 : size - (off_t)sizeof(text) + 1;
+    ssize_t n = size > 0 ? pread(fd, text, sizeof(text) - 1, at) : 0;
+    while (n > 0 && text[n - 1] == '\n')
+        n--;
+    text[n > 0 ? n : 0] = '\0';
+    const char *line = strrchr(text, '\n');
+    line = line ? line + 1 : text;
+    snprintf(out, 160, "%s%.*s", *line ? ": " : "", 150, line);
+}
+
 /* What came over the ready pipe: "ok", a reason, or "step: eNNN" from before
  * the exec, where strerror can't be called. */
-static int read_ready(int fd, int timeout_ms, struct gi_error *err)
+static int read_ready(int fd, int dirfd, int timeout_ms, struct gi_error *err)
 {
     char text[256];
     struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -340,8 +356,11 @@ static int read_ready(int fd, int timeout_ms, struct gi_error *err)
         return gi_fail(err, GI_DEADLINE_EXCEEDED, "the agent was not ready within %d ms",
                        timeout_ms);
     ssize_t len = n < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-    if (len <= 0)
-        return gi_fail(err, GI_INTERNAL, "the agent ended before it was ready");
+    if (len <= 0) {
+        char why[160];
+        last_words(dirfd, why);
+        return gi_fail(err, GI_INTERNAL, "the agent ended before it was ready%s", why);
+    }
     text[len] = '\0';
     if (strcmp(text, "ok") == 0)
         return 0;
@@ -449,7 +468,7 @@ static int start_agent(struct local *l, const struct machine_config *c, struct b
     gi_cleanup_closep(&b->ready_w);
     b->ready_w = -1;
     if (rc < 0)
-        return read_ready(b->ready_r, 0, err) < 0 ? -(int)GI_INTERNAL : rc;
+        return read_ready(b->ready_r, b->dirfd, 0, err) < 0 ? -(int)GI_INTERNAL : rc;
     b->pidfd = pidfd_open(pid, 0);
     if (b->pidfd < 0)
         return gi_fail_errno(err, errno, "pidfd of the machine");
@@ -462,7 +481,7 @@ static int start_agent(struct local *l, const struct machine_config *c, struct b
         return rc;
     if (write(go, "", 1) != 1)
         return gi_fail_errno(err, errno, "start the agent");
-    return read_ready(b->ready_r, timeout_ms, err);
+    return read_ready(b->ready_r, b->dirfd, timeout_ms, err);
 }
 
 static int make_facts(const struct record *r, int pidfd, struct machine_facts *ret,

@@ -199,10 +199,14 @@ static void bad_configs(void **state)
     assert_same(&before, &after);
 }
 
-/* An agent that ends at once, and one that never is ready. */
+/* An agent that ends at once, one that says why, and one that never is ready. */
 static void bad_agents(void **state)
 {
-    static const char *const agents[] = {"/bin/false", "/bin/cat"};
+    static const char script[] = "#!/bin/sh\necho first; echo 'a library is missing' >&2; exit 1\n";
+    char complains[300];
+    snprintf(complains, sizeof(complains), "%s/complains", place.state);
+    assert_ok(gi_write_file_atomic(complains, script, sizeof(script) - 1, 0755, err));
+    const char *const agents[] = {"/bin/false", complains, "/bin/cat"};
     for (size_t i = 0; i < GI_ARRAY_SIZE(agents); i++) {
         struct gi_error e = GI_ERROR_INIT;
         struct xenmgr *other = NULL;
@@ -217,6 +221,8 @@ static void bad_agents(void **state)
         int64_t t0 = gi_monotonic_ns();
         assert_true(machine_create(other, &mc, 2000, &m, &e) < 0);
         assert_true(gi_monotonic_ns() - t0 < 4000000000);
+        if (agents[i] == complains)
+            assert_non_null(strstr(e.message, "ready: a library is missing"));
         struct counts after = count_all();
         assert_same(&before, &after);
         xenmgr_close(other);
