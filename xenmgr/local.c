@@ -23,25 +23,6 @@
 #include "base/log.h"
 
 #define KILL_WAIT_MS 10000
-#define MAX_SYSCTLS  64u
-
-struct making {
-    struct making *next;
-    const char *id;
-};
-
-struct local {
-    char *zones;   /* <run_dir>/zones */
-    char *scratch; /* <state_dir>/zones */
-    char *counter; /* <run_dir>/zone-counter */
-    char *agent;
-    char *libvgpu; /* NULL: no GPU containers */
-    struct cgroup_host cgroups;
-    struct oci_choice oci;
-    char text[256];
-    pthread_mutex_t mu;
-    struct making *making; /* ids that a create or destroy is busy with */
-};
 
 /* ---- open, close ---- */
 
@@ -266,127 +247,13 @@ static int check_machine(const struct machine_config *c, struct gi_error *err)
     if (c->netns_path && (strlen(c->netns_path) >= PATH_MAX || strchr(c->netns_path, '\n')))
         return gi_fail(err, GI_INVALID_ARGUMENT, "bad network namespace path");
     for (; c->sysctls && c->sysctls[n]; n++) {
-        if (n == MAX_SYSCTLS)
-            return gi_fail(err, GI_INVALID_ARGUMENT, "more than %u sysctls", MAX_SYSCTLS);
+        if (n == LOCAL_MAX_SYSCTLS)
+            return gi_fail(err, GI_INVALID_ARGUMENT, "more than %u sysctls", LOCAL_MAX_SYSCTLS);
         if (check_sysctl(c->sysctls[n], err) < 0)
             return -GI_INVALID_ARGUMENT;
     }
     return 0;
 }
-
-/* Through /proc/self/fd: the path itself may be longer than sun_path. */
-static int socket_address(int dirfd, struct sockaddr_un *addr)
-{
-    memset(addr, 0, sizeof(*addr));
-    addr->sun_family = AF_UNIX;
-    return snprintf(addr->sun_path, sizeof(addr->sun_path), "/proc/self/fd/%d/agent.sock", dirfd);
-}
-
-static int listen_agent(int dirfd, struct gi_error *err)
-{
-    struct sockaddr_un addr;
-    socket_address(dirfd, &addr);
-    cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-        fchmodat(dirfd, "agent.sock", 0600, 0) < 0 || listen(fd, 8) < 0)
-        return gi_fail_errno(err, errno, "agent socket");
-    return TAKE_FD(fd);
-}
-
-struct args {
-    const char *v[40 + 2 * MAX_SYSCTLS];
-    size_t n;
-    char zone[16];
-};
-
-static void add(struct args *a, const char *key, const char *value)
-{
-    a->v[a->n++] = key;
-    a->v[a->n++] = value;
-}
-
-static void agent_args(const struct local *l, const struct machine_config *c,
-                       const struct record *r, const char *scratch, struct args *a)
-{
-    static const char *const versions[] = {"none", "v1", "v2"};
-    memset(a, 0, sizeof(*a));
-    a->v[a->n++] = l->agent;
-    add(a, "--listen-fd", "3");
-    add(a, "--ready-fd", "4");
-    add(a, "--scratch", scratch);
-    add(a, "--oci", l->oci.path);
-    add(a, "--oci-kind", l->oci.crun ? "crun" : "runc");
-    add(a, "--cgroup", versions[l->oci.cgroup]);
-    if (l->oci.cgroup)
-        add(a, "--cgroup-path", r->cgroup);
-    if (l->libvgpu && c->gpu_socket) {
-        add(a, "--libvgpu", l->libvgpu);
-        add(a, "--gpu-socket", c->gpu_socket);
-    }
-    snprintf(a->zone, sizeof(a->zone), "%u", r->zone);
-    add(a, "--zone", a->zone);
-    for (size_t i = 0; c->sysctls && c->sysctls[i]; i++)
-        add(a, "--sysctl", c->sysctls[i]);
-}
-
-/* The last line of the agent's log: why it could not even say why. */
-static void last_words(int dirfd, char out[160])
-{
-    char text[512];
-    cleanup_close int fd = openat(dirfd, "agent.log", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
-    off_t at = size < (off_t)sizeof(text) ? 0 : size - (off_t)sizeof(text) + 1;
-    ssize_t n = size > 0 ? pread(fd, text, sizeof(text) - 1, at) : 0;
-    while (n > 0 && text[n - 1] == '\n')
-        n--;
-    text[n > 0 ? n : 0] = '\0';
-    const char *line = strrchr(text, '\n');
-    line = line ? line + 1 : text;
-    snprintf(out, 160, "%s%.*s", *line ? ": " : "", 150, line);
-}
-
-/* What came over the ready pipe: "ok", a reason, or "step: eNNN" from before
- * the exec, where strerror can't be called. */
-static int read_ready(int fd, int dirfd, int timeout_ms, struct gi_error *err)
-{
-    char text[256];
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    int n = poll(&p, 1, timeout_ms);
-    if (n == 0)
-        return gi_fail(err, GI_DEADLINE_EXCEEDED, "the agent was not ready within %d ms",
-                       timeout_ms);
-    ssize_t len = n < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-    if (len <= 0) {
-        char why[160];
-        last_words(dirfd, why);
-        return gi_fail(err, GI_INTERNAL, "the agent ended before it was ready%s", why);
-    }
-    text[len] = '\0';
-    if (strcmp(text, "ok") == 0)
-        return 0;
-    char *e = strstr(text, ": e");
-    int errnum = e ? (int)strtol(e + 3, NULL, 10) : 0;
-    if (e && errnum > 0) {
-        *e = '\0';
-        return gi_fail_errno(err, errnum, "start the machine: %s", text);
-    }
-    return gi_fail(err, GI_INTERNAL, "start the machine: %s", text);
-}
-
-struct building {
-    struct record record;
-    char dir[PATH_MAX];
-    char scratch[PATH_MAX];
-    int dirfd;
-    int listen_fd;
-    int log_fd;
-    int ready_r;
-    int ready_w;
-    int netns_fd;
-    int cgroup_fds[LOCAL_MAX_HIERARCHIES];
-    unsigned n_cgroup_fds;
-    int pidfd;
-};
 
 static void close_building(struct building *b)
 {
@@ -424,66 +291,6 @@ static int make_places(struct local *l, const struct machine_config *c, struct b
     return rc;
 }
 
-static int open_ends(const struct machine_config *c, struct building *b, struct gi_error *err)
-{
-    int ready[2];
-    b->dirfd = open(b->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (b->dirfd < 0)
-        return gi_fail_errno(err, errno, "open %s", b->dir);
-    b->listen_fd = listen_agent(b->dirfd, err);
-    if (b->listen_fd < 0)
-        return b->listen_fd;
-    b->log_fd = openat(b->dirfd, "agent.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (b->log_fd < 0 || pipe2(ready, O_CLOEXEC) < 0)
-        return gi_fail_errno(err, errno, "agent log");
-    b->ready_r = ready[0];
-    b->ready_w = ready[1];
-    if (c->netns_path) {
-        b->netns_fd = open(c->netns_path, O_RDONLY | O_CLOEXEC);
-        if (b->netns_fd < 0)
-            return gi_fail_errno(err, errno, "network namespace %s", c->netns_path);
-    }
-    return 0;
-}
-
-static int start_agent(struct local *l, const struct machine_config *c, struct building *b,
-                       int timeout_ms, struct gi_error *err)
-{
-    struct args args;
-    agent_args(l, c, &b->record, b->scratch, &args);
-    const struct spawn s = {
-        .argv = args.v,
-        .hostname = c->hostname && *c->hostname ? c->hostname : NULL,
-        .listen_fd = b->listen_fd,
-        .ready_fd = b->ready_w,
-        .log_fd = b->log_fd,
-        .netns_fd = b->netns_fd,
-        .hide = l->oci.hide,
-        .cgroup_fds = b->cgroup_fds,
-        .n_cgroup_fds = b->n_cgroup_fds,
-    };
-    pid_t pid = 0;
-    cleanup_close int go = -1;
-    int rc = spawn_init(&s, &pid, &go, err);
-    gi_cleanup_closep(&b->ready_w);
-    b->ready_w = -1;
-    if (rc < 0)
-        return read_ready(b->ready_r, b->dirfd, 0, err) < 0 ? -(int)GI_INTERNAL : rc;
-    b->pidfd = pidfd_open(pid, 0);
-    if (b->pidfd < 0)
-        return gi_fail_errno(err, errno, "pidfd of the machine");
-    rc = record_fill_process(&b->record, pid, err);
-    GI_FAILPOINT(rc, "local_spawned", err);
-    if (rc == 0)
-        rc = record_write(b->dir, &b->record, err);
-    GI_FAILPOINT(rc, "local_process_recorded", err);
-    if (rc < 0)
-        return rc;
-    if (write(go, "", 1) != 1)
-        return gi_fail_errno(err, errno, "start the agent");
-    return read_ready(b->ready_r, b->dirfd, timeout_ms, err);
-}
-
 static int make_facts(const struct record *r, int pidfd, struct machine_facts *ret,
                       struct gi_error *err)
 {
@@ -501,10 +308,10 @@ static int build(struct local *l, const struct machine_config *c, struct buildin
 {
     int rc = make_places(l, c, b, err);
     if (rc == 0)
-        rc = open_ends(c, b, err);
+        rc = local_open_ends(c, b, err);
     GI_FAILPOINT(rc, "local_ends_open", err);
     if (rc == 0)
-        rc = start_agent(l, c, b, timeout_ms, err);
+        rc = local_start_agent(l, c, b, timeout_ms, err);
     GI_FAILPOINT(rc, "local_agent_ready", err);
     if (rc == 0)
         rc = make_facts(&b->record, b->pidfd, ret_facts, err);
@@ -649,7 +456,7 @@ static int local_connect(void *driver, const char *id, const struct machine_fact
     cleanup_close int dirfd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (dirfd < 0)
         return gi_fail(err, GI_UNAVAILABLE, "machine %s is gone", id);
-    socket_address(dirfd, &addr);
+    local_socket_address(dirfd, &addr);
     int64_t deadline = gi_monotonic_ns() + (int64_t)timeout_ms * 1000000;
     for (;;) {
         cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

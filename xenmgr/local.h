@@ -16,6 +16,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sys/types.h>
+#include <sys/un.h>
 
 #include "driver.h"
 
@@ -103,5 +104,55 @@ struct spawn {
 /* Starts the agent as init of fresh namespaces, in its own session and no
  * child of ours. It waits: closing *ret_go without a byte written ends it. */
 int spawn_init(const struct spawn *s, pid_t *ret_pid, int *ret_go, struct gi_error *err);
+
+/* ---- local.c ---- */
+
+struct making {
+    struct making *next;
+    const char *id;
+};
+
+struct local {
+    char *zones;   /* <run_dir>/zones */
+    char *scratch; /* <state_dir>/zones */
+    char *counter; /* <run_dir>/zone-counter */
+    char *agent;
+    char *libvgpu; /* NULL: no GPU containers */
+    struct cgroup_host cgroups;
+    struct oci_choice oci;
+    char text[256];
+    pthread_mutex_t mu;
+    struct making *making; /* ids that a create or destroy is busy with */
+};
+
+/* ---- local_start.c ---- */
+
+#define LOCAL_MAX_SYSCTLS 64u
+
+/* A machine that is being made; descriptors that are not open yet are -1. */
+struct building {
+    struct record record;
+    char dir[PATH_MAX];
+    char scratch[PATH_MAX];
+    int dirfd;
+    int listen_fd;
+    int log_fd;
+    int ready_r;
+    int ready_w;
+    int netns_fd;
+    int cgroup_fds[LOCAL_MAX_HIERARCHIES];
+    unsigned n_cgroup_fds;
+    int pidfd;
+};
+
+/* <zones>/<id>/agent.sock, DIRFD being that folder: *RET_ADDR is good as long as it is open.
+ * Negative: it doesn't fit. */
+int local_socket_address(int dirfd, struct sockaddr_un *ret_addr);
+/* The folder, its socket, the log, the pipe for the agent's word, the network namespace. */
+int local_open_ends(const struct machine_config *c, struct building *b, struct gi_error *err);
+/* Starts it, has its process in the record, and waits for its word. On failure b->pidfd says
+ * whether there is a process. */
+int local_start_agent(struct local *l, const struct machine_config *c, struct building *b,
+                      int timeout_ms, struct gi_error *err);
 
 #endif

@@ -190,7 +190,7 @@ static int write_spec(struct rpc_call *call, struct container *c, const struct i
                       struct agent_client *agent, struct oci_output *out, struct gi_error *err)
 {
     struct pod *p = c->pod;
-    char etc[PATH_MAX], pid_target[ID_SIZE];
+    char etc[PATH_MAX], pid_target[ID_SIZE] = "";
     cleanup_mount_sources struct mount_sources sources = {0};
     bool copied = runtime_copies_files(p->rt);
     if (!copied)

@@ -161,27 +161,34 @@ void driver_withdraw(uint32_t domid)
 
 /* ---- disks ---- */
 
-/* What disk NUMBER is; heap, NULL: there is none. */
-static char *disk_tree(struct xs_handle *xs, const char *id, unsigned number)
+/* The number of the disk that is TREE, 0: there is none; *RET_FREE: one that is none yet. */
+static unsigned find_disk(struct xs_handle *xs, const char *id, const char *tree,
+                          unsigned *ret_free)
 {
-    char key[16];
-    snprintf(key, sizeof(key), "disks/%u", number);
-    return read_key(xs, id, key);
+    *ret_free = 0;
+    for (unsigned i = 1; i <= ZONE_DISKS; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "disks/%u", i);
+        cleanup_free char *of = read_key(xs, id, key);
+        if (of && strcmp(of, tree) == 0)
+            return i;
+        if (!of && !*ret_free)
+            *ret_free = i;
+    }
+    return 0;
 }
 
 int zone_disk_find(const char *id, const char *tree, unsigned *ret_number, struct gi_error *err)
 {
     cleanup_xs struct xs_handle *xs = open_xenstore(err);
+    unsigned unused;
     if (!xs)
         return -GI_UNAVAILABLE;
-    for (unsigned i = 1; i <= ZONE_DISKS; i++) {
-        cleanup_free char *of = disk_tree(xs, id, i);
-        if (of && strcmp(of, tree) == 0) {
-            *ret_number = i;
-            return 0;
-        }
-    }
-    return gi_fail(err, GI_NOT_FOUND, "zone %s has no disk of %s", id, tree);
+    unsigned number = find_disk(xs, id, tree, &unused);
+    if (!number)
+        return gi_fail(err, GI_NOT_FOUND, "zone %s has no disk of %s", id, tree);
+    *ret_number = number;
+    return 0;
 }
 
 int zone_disk_take(const char *id, const char *tree, unsigned *ret_number, bool *ret_there,
@@ -189,25 +196,20 @@ int zone_disk_take(const char *id, const char *tree, unsigned *ret_number, bool 
 {
     cleanup_xs struct xs_handle *xs = open_xenstore(err);
     char path[256], key[16];
-    unsigned len, free_one = 0;
+    unsigned free_one;
     if (!xs)
         return -GI_UNAVAILABLE;
-    for (unsigned i = 1; i <= ZONE_DISKS; i++) {
-        cleanup_free char *of = disk_tree(xs, id, i);
-        if (of && strcmp(of, tree) == 0) {
-            *ret_number = i;
-            *ret_there = true;
-            return 0;
-        }
-        if (!of && !free_one)
-            free_one = i;
+    unsigned number = find_disk(xs, id, tree, &free_one);
+    if (number) {
+        *ret_number = number;
+        *ret_there = true;
+        return 0;
     }
     if (!free_one)
         return gi_fail(err, GI_RESOURCE_EXHAUSTED, "a zone can have %u images", ZONE_DISKS);
     snprintf(key, sizeof(key), "disks/%u", free_one);
     path_of(id, key, path);
-    len = (unsigned)strlen(tree);
-    if (!xs_write(xs, XBT_NULL, path, tree, len))
+    if (!xs_write(xs, XBT_NULL, path, tree, (unsigned)strlen(tree)))
         return gi_fail_errno(err, errno, "xenstore %s", path);
     *ret_number = free_one;
     *ret_there = false;
