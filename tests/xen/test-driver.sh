@@ -15,4 +15,4 @@ adds=(--add "$kernel/vmlinux:/guest/vmlinux" --add "$work/zone.erofs:/guest/zone
 while read -r lib; do
     adds+=(--add "$lib:/node/lib/${lib##*/}")
 done < <(ldd "$1/bin/xen-driver-test" | grep -o '/[^ ]*\.so[^ ]*')
-"$root/tests/xen-node/again.sh" "$2" "$root/tests/xen-node/run.sh" --cmd "$here/driver-inside.sh" --log "$2" --timeout 360 "${adds[@]}"
+"$root/tests/xen-node/again.sh" "$2" "$root/tests/xen-node/run.sh" --cmd "$here/driver-inside.sh" --log "$2" --timeout 700 "${adds[@]}"

@@ -28,7 +28,7 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 socket=$(realpath "$1")/xen-node.sock
-build=$1 script=$2 log=$3 options=() limit=1500 steps=''
+build=$1 script=$2 log=$3 options=() limit=2400 steps=''
 shift 3
 while [ $# -gt 0 ]; do
     case "$1" in
