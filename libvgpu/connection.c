@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "arena_place.h"
 #include "client_calls.h"
 #include "context.h"
 #include "handles.h"
@@ -166,8 +167,13 @@ static CUresult greet(void)
     struct vg_answer answer;
     memset(&in, 0, sizeof(in));
     in.w.protocol = IDM_PROTOCOL;
-    in.w.arena_address = (uint64_t)(uintptr_t)vg.arena;
-    VG_TRY(vg_ask_hello(&in, &out, &answer));
+    struct arena_places places;
+    arena_places_find(&places, vg.arena, vg.channel.arena_bytes);
+    in.places = places.at;
+    in.w.places_len = places.n * (uint32_t)sizeof(places.at[0]);
+    CUresult rc = vg_ask_hello(&in, &out, &answer);
+    vg.arena = arena_places_settle(&places, rc == CUDA_SUCCESS ? out.w.arena_address : 0);
+    VG_TRY(rc);
     uint32_t n = out.w.facts_len / (uint32_t)sizeof(vg.devices[0]);
     if (n > VG_MAX_DEVICES)
         n = VG_MAX_DEVICES;

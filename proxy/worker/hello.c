@@ -55,25 +55,41 @@ int worker_collect_facts(struct worker *w, struct gi_error *err)
     return 0;
 }
 
-/* Maps the arena where the client has it, if that place is free here: pinned
- * memory then has one address for both, as programs expect. No MAP_FIXED: the address
- * is the client's word. */
-static void move_arena(struct worker *w, uint64_t address)
+/* Maps the arena at ADDRESS, if that is free here. No MAP_FIXED: the address is the client's
+ * word. */
+static bool move_arena(struct worker *w, uint64_t address)
 {
     uint64_t bytes = w->config->arena_bytes;
-    if (address == (uint64_t)(uintptr_t)w->arena || address % 4096 || address < 1ull << 32 ||
-        address >= 1ull << 47 || bytes > (1ull << 47) - address)
-        return;
+    if (address == (uint64_t)(uintptr_t)w->arena)
+        return true;
+    if (address % 4096 || address < 1ull << 32 || address >= 1ull << 47 ||
+        bytes > (1ull << 47) - address)
+        return false;
     void *p = mmap((void *)(uintptr_t)address, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
                    w->config->arena_fd, 0);
     if (p == MAP_FAILED)
-        return;
+        return false;
     if ((uint64_t)(uintptr_t)p != address) {
         munmap(p, bytes);
-        return;
+        return false;
     }
     munmap(w->arena, bytes);
     w->arena = p;
+    return true;
+}
+
+/* Pinned memory has one address for both then, as programs expect. */
+static uint64_t meet_client(struct worker *w, const struct idm_hello_in *in)
+{
+    const char *places = in->places;
+    uint32_t n = in->w.places_len / (uint32_t)sizeof(uint64_t);
+    for (uint32_t i = 0; i < n && i < IDM_ARENA_PLACES; i++) {
+        uint64_t address;
+        memcpy(&address, places + i * sizeof(address), sizeof(address));
+        if (move_arena(w, address))
+            return address;
+    }
+    return 0;
 }
 
 CUresult worker_hello(struct worker *w, const struct idm_hello_in *in, struct idm_hello_out *out)
@@ -81,15 +97,13 @@ CUresult worker_hello(struct worker *w, const struct idm_hello_in *in, struct id
     if (w->greeted || in->w.protocol != IDM_PROTOCOL)
         return worker_malformed(w);
     w->greeted = true;
-    move_arena(w, in->w.arena_address);
     out->w.max_handles = w->objects.max;
     out->w.driver_version = (uint32_t)w->driver_version;
     out->w.devices = (uint32_t)w->n_devices;
     uint32_t room = idm_max_payload(w->out.size) - (uint32_t)sizeof(out->w);
     while (out->w.devices * sizeof(w->devices[0]) > room)
         out->w.devices--; /* a tiny ring */
-    /* Where the arena's pages appear to kernels is told with each piece. */
-    out->w.arena_device = 0;
+    out->w.arena_address = meet_client(w, in);
     out->facts = w->devices;
     out->w.facts_len = out->w.devices * (uint32_t)sizeof(w->devices[0]);
     return CUDA_SUCCESS;

@@ -191,6 +191,8 @@ two_zones() {
     wait $! || rc2=$?
     if [ "$rc1" != 0 ] || [ "$rc2" != 0 ]; then
         failed "two zones" "$what in both at once: exit codes $rc1 and $rc2"
+        diff "$alone" "$one" | head -n 20
+        diff "$alone" "$two" | head -n 20
     elif ! cmp -s "$alone" "$one" || ! cmp -s "$alone" "$two"; then
         failed "two zones" "$what prints something else beside another zone"
     else
