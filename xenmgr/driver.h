@@ -48,6 +48,12 @@ struct driver {
     int (*unshare_image)(void *driver, const char *id, const struct machine_facts *m,
                          const char *host_rootfs, machine_let_go let_go, void *data,
                          struct gi_error *err);
+    /* Both may be NULL: machines have the host's devices. */
+    int (*share_device)(void *driver, const char *id, const struct machine_facts *m,
+                        const char *host_path, bool writable, dev_t *ret_number,
+                        struct gi_error *err);
+    int (*unshare_device)(void *driver, const char *id, const struct machine_facts *m,
+                          const char *host_path, bool writable, struct gi_error *err);
     int (*destroy)(void *driver, const char *id, const struct machine_facts *m, int grace_ms,
                    struct gi_error *err);
     /* Frees what facts hold; the machine lives on. */

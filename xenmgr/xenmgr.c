@@ -353,6 +353,28 @@ int machine_unshare_image(struct machine *m, const char *host_rootfs, machine_le
     return d->unshare_image(m->mgr->state, m->id, &m->facts, host_rootfs, let_go, data, err);
 }
 
+int machine_share_device(struct machine *m, const char *host_path, bool writable, dev_t *ret_number,
+                         struct gi_error *err)
+{
+    const struct driver *d = m->mgr->driver;
+    if (!d->share_device) {
+        *ret_number = 0;
+        return 0;
+    }
+    GI_LOCK_SCOPE(&m->serial);
+    return d->share_device(m->mgr->state, m->id, &m->facts, host_path, writable, ret_number, err);
+}
+
+int machine_unshare_device(struct machine *m, const char *host_path, bool writable,
+                           struct gi_error *err)
+{
+    const struct driver *d = m->mgr->driver;
+    if (!d->unshare_device)
+        return 0;
+    GI_LOCK_SCOPE(&m->serial);
+    return d->unshare_device(m->mgr->state, m->id, &m->facts, host_path, writable, err);
+}
+
 uint32_t machine_zone_id(const struct machine *m)
 {
     return m->facts.zone;

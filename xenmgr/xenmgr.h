@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 
@@ -105,6 +106,16 @@ int machine_share_image(struct machine *m, const char *host_rootfs, char **ret_n
 typedef int (*machine_let_go)(void *data, const char *name, struct gi_error *err);
 int machine_unshare_image(struct machine *m, const char *host_rootfs, machine_let_go let_go,
                           void *data, struct gi_error *err);
+
+/* Gives the machine the host's block device at HOST_PATH; *ret_number is what it is there, 0: the
+ * same as on the host. INVALID_ARGUMENT: it is none; FAILED_PRECONDITION: it is to be written to,
+ * and the host itself uses it. What is written by others meanwhile is the caller's affair. */
+int machine_share_device(struct machine *m, const char *host_path, bool writable, dev_t *ret_number,
+                         struct gi_error *err);
+/* Takes it away again, with the same arguments. One that the machine hasn't: success. A guest that
+ * holds it loses it after seconds. */
+int machine_unshare_device(struct machine *m, const char *host_path, bool writable,
+                           struct gi_error *err);
 
 /* A number the host assigned: the zone id gpu-proxy knows this machine by. */
 uint32_t machine_zone_id(const struct machine *m);

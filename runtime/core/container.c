@@ -161,7 +161,7 @@ static int share_mounted_images(struct container *c, struct mount_sources *s, st
     int rc = 0;
     for (size_t i = 0; i < s->n && rc == 0; i++)
         if (config->mounts[i]->image)
-            rc = shared_image_for_mount(c, i, &s->images[i], err);
+            rc = disks_share_mount(c, i, &s->images[i], err);
     return rc;
 }
 
@@ -193,6 +193,9 @@ static int write_spec(struct rpc_call *call, struct container *c, const struct i
     char etc[PATH_MAX], pid_target[ID_SIZE] = "";
     cleanup_mount_sources struct mount_sources sources = {0};
     bool copied = runtime_copies_files(p->rt);
+    cleanup_free dev_t *numbers = calloc(c->rec->config->n_devices + 1, sizeof(*numbers));
+    if (!numbers)
+        return gi_fail(err, GI_RESOURCE_EXHAUSTED, "out of memory");
     if (!copied)
         pod_path(p, "etc", etc, sizeof(etc));
     else
@@ -205,6 +208,9 @@ static int write_spec(struct rpc_call *call, struct container *c, const struct i
     if (rc == 0)
         rc = share_mounted_images(c, &sources, err);
     GI_FAILPOINT(rc, "container_mounted_images_shared", err);
+    if (rc == 0)
+        rc = disks_share_devices(c, numbers, err);
+    GI_FAILPOINT(rc, "container_devices_shared", err);
     if (rc == 0 && copied)
         rc = volumes_prepare(c, agent, agent_patience(p->rt, call), sources.copies, err);
     GI_FAILPOINT(rc, "container_volumes_prepared", err);
@@ -220,6 +226,7 @@ static int write_spec(struct rpc_call *call, struct container *c, const struct i
         .host_paths = !copied,
         .image_roots = sources.images,
         .zone_sources = sources.copies,
+        .device_numbers = numbers,
         .pid_target = *pid_target ? pid_target : NULL,
         .available_caps = xenmgr_shares_host(p->rt->mgr) ? oci_own_caps() : OCI_ALL_CAPS,
     };
@@ -329,7 +336,7 @@ static void unbuild(struct container *c)
                    "container", c->id, "reason", err.message, NULL);
         else {
             volumes_release(c, a->client, ms);
-            shared_images_release(c, a->client);
+            disks_release(c, a->client);
         }
     }
     forget(c);
@@ -543,7 +550,7 @@ int container_remove(struct rpc_call *call, struct container *c, struct gi_error
             gi_prefix(err, "remove container \"%s\"", c->id);
         else {
             volumes_release(c, a->client, agent_patience(c->pod->rt, call));
-            shared_images_release(c, a->client);
+            disks_release(c, a->client);
         }
     }
     if (rc == 0)

@@ -269,15 +269,18 @@ int container_open_log(struct container *c, struct gi_error *err);
 /* Waits until the container has ended; false: it hasn't until then. */
 bool container_wait(struct container *c, const struct rpc_call *call, int64_t until_ns);
 
-/* ---- shared_images.c: images in a pod's machine ---- */
+/* ---- disks.c: images and block devices in a pod's machine ---- */
 
 /* The image that mount I of C's config names, as *RET_NAME (heap) in the machine. Needs pod_begin.
  */
-int shared_image_for_mount(struct container *c, size_t i, char **ret_name, struct gi_error *err);
+int disks_share_mount(struct container *c, size_t i, char **ret_name, struct gi_error *err);
+/* NUMBERS[i], zero before: what the config's device I is in the machine, where that is another
+ * than on the host. Needs pod_begin. */
+int disks_share_devices(const struct container *c, dev_t *numbers, struct gi_error *err);
 /* Those that no other container of the pod has are taken out of the machine; C is out of it
- * already, and still holds them in the store. What fails is logged: an image stays until the pod's
+ * already, and still holds its images in the store. What fails is logged: it stays until the pod's
  * end then, or the end of the next container that has it. Needs pod_begin. */
-void shared_images_release(const struct container *c, struct agent_client *agent);
+void disks_release(const struct container *c, struct agent_client *agent);
 
 /* ---- volumes.c: host's files for zones that do not see them; runtime_copies_files ---- */
 

@@ -25,8 +25,9 @@ static int bad_device(struct gi_error *err, size_t i, const char *field, const c
     return gi_fail(err, GI_INVALID_ARGUMENT, "config.devices[%zu].%s: %s", i, field, why);
 }
 
-static int look_at(const Runtime__V1__Device *d, size_t i, struct device *ret, struct gi_error *err)
+static int look_at(const struct oci_context *c, size_t i, struct device *ret, struct gi_error *err)
 {
+    const Runtime__V1__Device *d = c->in->config->devices[i];
     struct stat st;
     const char *access = *d->permissions ? d->permissions : "rwm";
     if (strlen(access) > 3 || access[strspn(access, "rwm")] != '\0')
@@ -39,11 +40,14 @@ static int look_at(const Runtime__V1__Device *d, size_t i, struct device *ret, s
         return gi_fail_errno(err, errno, "config.devices[%zu].host_path: %.200s", i, d->host_path);
     if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))
         return bad_device(err, i, "host_path", "not a device node");
+    dev_t number = c->in->device_numbers ? c->in->device_numbers[i] : 0;
+    if (!number)
+        number = st.st_rdev;
     *ret = (struct device){
         .path = *d->container_path ? d->container_path : d->host_path,
         .type = S_ISCHR(st.st_mode) ? 'c' : 'b',
-        .major = major(st.st_rdev),
-        .minor = minor(st.st_rdev),
+        .major = major(number),
+        .minor = minor(number),
         .mode = st.st_mode & 0777,
         .access = access,
     };
@@ -60,7 +64,7 @@ int oci_put_devices(struct gen *g, const struct oci_context *c, struct gi_error 
     gen_key_array(g, "devices");
     for (size_t i = 0; i < r->n_devices; i++) {
         struct device d;
-        int rc = look_at(r->devices[i], i, &d, err);
+        int rc = look_at(c, i, &d, err);
         if (rc < 0)
             return rc;
         gen_map(g);
@@ -87,7 +91,7 @@ static int put_device_rules(struct gen *g, const struct oci_context *c, struct g
     gen_end_map(g);
     for (size_t i = 0; i < r->n_devices && i < MAX_DEVICES; i++) {
         struct device d;
-        int rc = look_at(r->devices[i], i, &d, err);
+        int rc = look_at(c, i, &d, err);
         if (rc < 0)
             return rc;
         gen_map(g);

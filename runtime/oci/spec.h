@@ -8,6 +8,7 @@
 #define RT_OCI_SPEC_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 #include "cri/cri.h"
@@ -26,6 +27,8 @@ struct oci_input {
     char *const *image_roots;
     /* The same for those that are the host's files, where it does not see them. */
     char *const *zone_sources;
+    /* For each of config's devices what it is in the zone; 0: the same as here. NULL: all are. */
+    const dev_t *device_numbers;
     const char *pid_target;  /* whose pid namespace is joined; NULL: no other container's */
     uint64_t available_caps; /* bit n: capability n can be given */
 };

@@ -18,7 +18,7 @@ remove_cgroups() {
 }
 export TEST_CGROUP_PARENT=/gi-fields-$$
 at_end=0
-trap 'at_end=$?; set +e; remove_cgroups; (exit $at_end); node_trap' EXIT
+trap 'at_end=$?; set +e; remove_cgroups; [ -z "${TEST_BLOCK:-}" ] || losetup -d "$TEST_BLOCK"; (exit $at_end); node_trap' EXIT
 ip link set lo up
 node_begin "$1"
 NODE_NETWORK=cni
@@ -38,6 +38,12 @@ gpuictl pull -q "$demo_image" >/dev/null
 gpuictl pull -q "${demo_image%:1}:second" >/dev/null
 TEST_HOST_PORT=$(free_port) || fail "no free port"
 mkdir -p "$NODE/volume"
+# A block device, where there are loop devices to be had.
+truncate -s 8M "$NODE/block"
+/sbin/mkfs.ext4 -q "$NODE/block"
+if block=$(losetup --find --show "$NODE/block" 2>/dev/null); then
+    export TEST_BLOCK=$block
+fi
 export TEST_HOST_PORT TEST_VOLUME=$NODE/volume TEST_SUBNET=10.91.0.
 TEST_IMAGE=$demo_image TEST_LOG_ROOT=$NODE/pod-logs "$NODE_BUILD/bin/e2e-fields" || fail "e2e-fields"
 # No request that was refused has left a network.

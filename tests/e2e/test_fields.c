@@ -424,6 +424,52 @@ static void system_calls(void **state)
     see(fields, "mkdir /tmp/new 2>/dev/null || echo refused", "refused");
 }
 
+static void block_devices(void **state)
+{
+    const char *block = getenv("TEST_BLOCK"); /* with ext4 on it */
+    if (!block)
+        skip(); /* needs a loop device */
+    char mounts[80], writer[80], other[80], reader[80], fields[300];
+    struct gi_error e = GI_ERROR_INIT;
+    snprintf(fields, sizeof(fields),
+             SLEEPS "devices { host_path: '%s' container_path: /dev/data permissions: rw } "
+                    "linux { security_context { capabilities { add_capabilities: SYS_ADMIN } } }",
+             block);
+    start("mounts", fields, mounts);
+    assert_out(mounts,
+               "mkdir /tmp/fs && mount -t ext4 /dev/data /tmp/fs && echo there >/tmp/fs/f && "
+               "cat /tmp/fs/f && busybox umount /tmp/fs",
+               "there");
+    OK(podkit_remove(&kit, mounts, err));
+    snprintf(fields, sizeof(fields),
+             SLEEPS "devices { host_path: '%s' container_path: /dev/data permissions: rw }", block);
+    start("writer", fields, writer);
+    start("other", fields, other);
+    assert_out(writer,
+               "echo kept | dd of=/dev/data bs=512 seek=8 conv=fsync 2>/dev/null; "
+               "dd if=/dev/data bs=1 skip=4096 count=4 2>/dev/null",
+               "kept");
+    OK(podkit_remove(&kit, writer, err));
+    assert_out(other, "dd if=/dev/data bs=1 skip=4096 count=4 2>/dev/null", "kept");
+    OK(podkit_remove(&kit, other, err));
+    /* It is on the host's. */
+    char command[200];
+    snprintf(command, sizeof(command),
+             "[ $(dd if=%s bs=4096 skip=1 count=1 2>/dev/null | head -c 4) = kept ]", block);
+    assert_int_equal(system(command), 0);
+    snprintf(fields, sizeof(fields),
+             SLEEPS "devices { host_path: '%s' container_path: /dev/data permissions: r }", block);
+    start("reader", fields, reader);
+    assert_out(reader,
+               "dd if=/dev/data bs=1 skip=4096 count=4 2>/dev/null; echo no | dd of=/dev/data "
+               "bs=512 conv=fsync 2>/dev/null || echo ' refused'",
+               "kept refused");
+    OK(podkit_remove(&kit, reader, err));
+    assert_int_equal(create("none", SLEEPS "devices { host_path: /dev/gone }", other, &e),
+                     -GI_NOT_FOUND);
+    assert_non_null(strstr(e.message, "config.devices[0].host_path"));
+}
+
 static void what_a_container_can_not_have(void **state)
 {
 #define SECURITY(text) SLEEPS "linux { security_context { " text " } }"
@@ -683,6 +729,7 @@ int main(void)
         cmocka_unit_test(capabilities),
         cmocka_unit_test(paths),
         cmocka_unit_test(system_calls),
+        cmocka_unit_test(block_devices),
         cmocka_unit_test(what_a_container_can_not_have),
         cmocka_unit_test(a_containers_status),
         cmocka_unit_test(a_mounted_images_digest),

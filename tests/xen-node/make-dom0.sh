@@ -100,7 +100,7 @@ mkdir -p "$root/var/lib/xenstored" "$root/var/lib/xen/dump"
 # Modules: what the toolstack needs, then what a node with pods needs. The
 # order in which they can be inserted is worked out here, so dom0 needs no
 # depmod.
-modules=(xen-privcmd xenfs xen-evtchn xen-gntdev xen-gntalloc xen-blkback xen-netback loop overlay erofs
+modules=(xen-privcmd xenfs xen-evtchn xen-gntdev xen-gntalloc xen-blkback xen-netback loop overlay erofs ext4
     bridge veth tun sch_ingress cls_matchall act_mirred virtio_pci virtio_net e1000
     nft_compat nft_chain_nat xt_nat xt_MASQUERADE xt_mark xt_comment xt_addrtype xt_multiport xt_tcpudp)
 depmod -b "$work/debs" -F "$work/debs/boot/System.map-$version" "$version"

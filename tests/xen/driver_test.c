@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -70,14 +71,19 @@ static struct xenmgr *open_manager(char **argv)
     return mgr;
 }
 
-static struct machine *create(struct xenmgr *mgr, const char *id)
+static struct machine *create_of(struct xenmgr *mgr, const char *id, uint64_t memory_bytes)
 {
-    struct machine_config mc = {.id = id, .memory_bytes = 128 << 20, .vcpus = 1};
+    struct machine_config mc = {.id = id, .memory_bytes = memory_bytes, .vcpus = 1};
     struct machine *m = NULL;
     MUST(xenmgr_draw_zone(mgr, &mc.zone_id, &err));
     MUST(machine_create(mgr, &mc, 60000, &m, &err));
     CHECK(machine_zone_id(m) == mc.zone_id);
     return m;
+}
+
+static struct machine *create(struct xenmgr *mgr, const char *id)
+{
+    return create_of(mgr, id, 128 << 20);
 }
 
 static void on_disconnect(void *data, const struct gi_error *why)
@@ -366,6 +372,77 @@ static void taken_away(char **argv)
     say("an image comes, is kept by who uses it, and goes; 26 times");
 }
 
+/* As many as a zone can have, which are of two kinds (xvdb to xvdp, xvdq to xvdy), and one more. */
+static void all_disks(char **argv)
+{
+    struct xenmgr *mgr = open_manager(argv);
+    /* Each takes some 4 MiB of its zone (xen-blkfront's persistent grants). */
+    struct machine *m = create_of(mgr, "all", 256 << 20);
+    static _Atomic int gone;
+    struct agent_client *agent = reach(m, &gone);
+    char tree[40], file[48], *disk[25] = {NULL};
+    for (int i = 0; i < 25; i++) {
+        snprintf(tree, sizeof(tree), TREE "-%d", i);
+        snprintf(file, sizeof(file), "%s.erofs", tree);
+        CHECK(link(TREE ".erofs", file) == 0);
+        if (i < 24)
+            MUST(machine_share_image(m, tree, &disk[i], &err));
+        else
+            CHECK(machine_share_image(m, tree, &disk[i], &err) == -GI_RESOURCE_EXHAUSTED);
+    }
+    CHECK(strcmp(disk[23], "disk:xvdy") == 0 && disks(m) == 24);
+    struct agent_container_spec spec = {
+        .id = "last", .oci_json = spec_json, .image_rootfs = disk[23]};
+    MUST(agent_create_container(agent, &spec, 20000, &err));
+    MUST(agent_remove_container(agent, "last", 20000, &err));
+    for (int i = 0; i < 25; i++) {
+        snprintf(tree, sizeof(tree), TREE "-%d", i);
+        snprintf(file, sizeof(file), "%s.erofs", tree);
+        MUST(machine_unshare_image(m, tree, let_go, agent, &err));
+        CHECK(unlink(file) == 0);
+        free(disk[i]);
+    }
+    CHECK(disks(m) == 0);
+    agent_client_free(agent);
+    MUST(machine_destroy(m, 0, &err));
+    machine_put(m);
+    xenmgr_close(mgr);
+    say("as many images as a zone can have");
+}
+
+/* FILE is what /tmp/disk names, a loop device. */
+#define LOOP(file) "ln -sf $(losetup -f) /tmp/disk && losetup $(readlink /tmp/disk) " file
+
+static void block_device(char **argv)
+{
+    struct xenmgr *mgr = open_manager(argv);
+    struct machine *m = create(mgr, "block");
+    dev_t number = 0, again = 0;
+    CHECK(system("dd if=/dev/zero of=/tmp/block bs=1M count=1 2>/dev/null && " LOOP(
+              "/tmp/block")) == 0);
+    MUST(machine_share_device(m, "/tmp/disk", true, &number, &err));
+    CHECK(number == makedev(202, 16) && disks(m) == 1);
+    MUST(machine_share_device(m, "/tmp/disk", true, &again, &err));
+    CHECK(again == number && disks(m) == 1);
+    MUST(machine_unshare_device(m, "/tmp/disk", true, &err));
+    MUST(machine_unshare_device(m, "/tmp/disk", true, &err));
+    CHECK(disks(m) == 0);
+    CHECK(machine_share_device(m, "/tmp/block", false, &number, &err) == -GI_INVALID_ARGUMENT);
+    CHECK(machine_share_device(m, "/tmp/none", false, &number, &err) == -GI_NOT_FOUND);
+    /* What the host has mounted can be read, and not be written. */
+    CHECK(system("mkdir /tmp/at && losetup -d $(readlink /tmp/disk) && " LOOP(
+              TREE ".erofs") " && "
+                             "mount -t erofs -o ro /tmp/disk /tmp/at") == 0);
+    CHECK(machine_share_device(m, "/tmp/disk", true, &number, &err) == -GI_FAILED_PRECONDITION);
+    MUST(machine_share_device(m, "/tmp/disk", false, &number, &err));
+    MUST(machine_destroy(m, 0, &err));
+    machine_put(m);
+    CHECK(system("umount /tmp/at && losetup -d $(readlink /tmp/disk) && rm /tmp/disk /tmp/block") ==
+          0);
+    xenmgr_close(mgr);
+    say("a block device of the host");
+}
+
 int main(int argc, char **argv)
 {
     char command[64];
@@ -434,6 +511,8 @@ int main(int argc, char **argv)
     paused(argv);
     half_attached(argv);
     many = true;
+    block_device(argv);
+    all_disks(argv);
     taken_away(argv);
     errors(argv);
     daemon_ends(argv, "crash", "life");

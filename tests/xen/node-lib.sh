@@ -114,7 +114,7 @@ run() { gpuictl run -q "$@" </dev/null; }
 # The suites of tests/e2e, all or those named, where pods are machines of the driver DRIVER.
 cri_suites() { # DRIVER [SUITE...]
     export TEST_MACHINE=$1 TEST_IMAGE=$image TEST_OTHER_IMAGE=${image%/*}/other:1
-    export TEST_LOG_ROOT=$GPUICTL_LOG_ROOT TEST_VOLUME=$scratch/volume TEST_SUBNET=10.90.0.
+    export TEST_LOG_ROOT=$scratch/logs TEST_VOLUME=$scratch/volume TEST_SUBNET=10.90.0.
     export TEST_CGROUP_PARENT=/pods TEST_HOST_PORT=8080
     shift
     [ $# -gt 0 ] || set -- behaviour mounts methods streams fields
@@ -122,12 +122,18 @@ cri_suites() { # DRIVER [SUITE...]
     for name in "$image" "${image%:1}:second" "$TEST_OTHER_IMAGE"; do
         gpuictl pull -q "$name" >/dev/null || fail "pull $name"
     done
+    truncate -s 8M "$scratch/block"
+    mkfs.ext4 -q "$scratch/block"
+    TEST_BLOCK=$(losetup -f)
+    losetup "$TEST_BLOCK" "$scratch/block" || fail "no loop device"
+    export TEST_BLOCK
     for suite in "$@"; do
         "e2e-$suite" >"$scratch/out" 2>&1 || fail "e2e-$suite: $(grep -v 'RUN\|OK' "$scratch/out")"
         echo "e2e-$suite: $(grep -c '  OK ' "$scratch/out") passed, $(grep -c 'SKIPPED \] [a-z_]*$' "$scratch/out") skipped"
     done
     gpuictl pull -q "$image" >/dev/null || fail "pull again" # a suite may have removed it
-    rm -r "$TEST_VOLUME" "$scratch/out"
+    losetup -d "$TEST_BLOCK"
+    rm -r "$TEST_VOLUME" "$TEST_LOG_ROOT" "$scratch/out" "$scratch/block"
 }
 
 # A node that has had its first pod: what is made once is there. Its inventory is in FILE.

@@ -2,7 +2,8 @@
 /*
  * Images as disks. The tree that was unpacked becomes an EROFS file beside it,
  * once; a zone that needs it gets it as a read-only disk while it runs, and
- * its own kernel is the only one that parses it.
+ * its own kernel is the only one that parses it. A block device of the host is a
+ * disk as it is.
  *
  * What a zone has is in its entry: <id>/disks/<number> = the tree's path, written
  * before the disk is attached and removed after it is gone (X1): after a restart an
@@ -17,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,16 +101,18 @@ int disk_describe(const struct xen *x, const char *device, const char *vdev, lib
     return d->pdev_path && d->vdev && d->script ? 0 : -1;
 }
 
-static int attach(struct xen *x, uint32_t domid, const char *device, const char *vdev,
-                  struct gi_error *err)
+static int attach(struct xen *x, uint32_t domid, const char *device, bool writable,
+                  const char *vdev, struct gi_error *err)
 {
     cleanup_operation struct operation op = {.ctx = NULL};
     libxl_device_disk d;
     int rc = operation_begin(&op, err);
     if (rc < 0)
         return rc;
-    rc = disk_describe(x, device, vdev, &d) ? ERROR_NOMEM
-                                            : libxl_device_disk_add(op.ctx, domid, &d, NULL);
+    rc = disk_describe(x, device, vdev, &d) ? ERROR_NOMEM : 0;
+    d.readwrite = writable;
+    if (rc == 0)
+        rc = libxl_device_disk_add(op.ctx, domid, &d, NULL);
     libxl_device_disk_dispose(&d);
     return rc ? operation_failed(&op, err, rc, "attach %s to domain %u", device, domid) : 0;
 }
@@ -137,6 +142,27 @@ static int take_away(struct xen *x, uint32_t domid, const char *vdev, struct gi_
     return rc ? operation_failed(&op, err, rc, "take %s from domain %u", vdev, domid) : 0;
 }
 
+/* Disk NUMBER's name and id, and its device's number in the zone: Xen's
+ * docs/man/xen-vbd-interface.7, and what Linux' xen-blkfront makes of it. From xvdq on they are
+ * of another form. */
+#define XVD_MAJOR 202u
+#define XVD_PLAIN 16u
+
+static void vdev_of(unsigned number, char vdev[8])
+{
+    snprintf(vdev, 8, "xvd%c", 'a' + (int)number);
+}
+
+static unsigned vbd_of(unsigned number)
+{
+    return number < XVD_PLAIN ? XVD_MAJOR << 8 | number << 4 : 1u << 28 | number << 8;
+}
+
+static dev_t device_number_of(unsigned number)
+{
+    return makedev(XVD_MAJOR, number < XVD_PLAIN ? number << 4 : number << 8);
+}
+
 /* The backend has opened it and the zone's kernel has found it, or the time is up,
  * which is the zone's own loss, or there is no such disk. It is the backend's word
  * that counts: what the zone's side says, the zone writes. */
@@ -145,9 +171,7 @@ static int wait_connected(uint32_t domid, unsigned number, int death_fd, struct 
     char path[96];
     int64_t until = gi_monotonic_ns() + CONNECT_MS * 1000000LL;
     struct xs_handle *xs = xs_open(0);
-    /* xvdb is device 202:16. */
-    snprintf(path, sizeof(path), "/local/domain/0/backend/vbd/%u/%u/state", domid,
-             (202u << 8) | (number << 4));
+    snprintf(path, sizeof(path), "/local/domain/0/backend/vbd/%u/%u/state", domid, vbd_of(number));
     if (!xs)
         return gi_fail_errno(err, errno, "xenstore");
     for (;;) {
@@ -164,18 +188,31 @@ static int wait_connected(uint32_t domid, unsigned number, int death_fd, struct 
     }
 }
 
+/* What a disk is made of: an image's FILE, or a block device. */
+struct source {
+    const char *key; /* in the zone's entry */
+    const char *file;
+    const char *device;
+    bool writable;
+};
+
 /* The loop device lives by our descriptor until the backend has opened it, which
  * it does in its own time after libxl returned: that it is connected is the
  * proof. Closed earlier, the number could be another image's by then. From then on it lives as long
  * as the disk. */
-static int attach_image(struct xen *x, const struct machine_facts *m, const char *file,
-                        unsigned number, const char *vdev, struct gi_error *err)
+static int attach_source(struct xen *x, const struct machine_facts *m, const struct source *source,
+                         unsigned number, const char *vdev, struct gi_error *err)
 {
-    char device[32];
+    char name[32];
+    const char *device = source->device;
     cleanup_close int loop = -1;
-    int rc = loop_open(file, &loop, device, err);
+    int rc = 0;
+    if (!device) {
+        rc = loop_open(source->file, &loop, name, err);
+        device = name;
+    }
     if (rc == 0)
-        rc = attach(x, m->zone, device, vdev, err);
+        rc = attach(x, m->zone, device, source->writable, vdev, err);
     if (rc < 0)
         return rc;
     GI_FAILPOINT(rc, "xen_disk_attached", err);
@@ -187,20 +224,13 @@ static int attach_image(struct xen *x, const struct machine_facts *m, const char
     return rc;
 }
 
-static void vdev_of(unsigned number, char vdev[8])
+static int share_disk(struct xen *x, const char *id, const struct machine_facts *m,
+                      const struct source *source, unsigned *ret_number, struct gi_error *err)
 {
-    snprintf(vdev, 8, "xvd%c", 'a' + (int)number);
-}
-
-int disk_share_image(struct xen *x, const char *id, const struct machine_facts *m, const char *tree,
-                     char **ret_name, struct gi_error *err)
-{
-    char file[PATH_MAX], vdev[8];
+    char vdev[8];
     unsigned number = 0;
     bool there = false;
-    int rc = image_file(tree, file, err);
-    if (rc == 0)
-        rc = zone_disk_take(id, tree, &number, &there, err);
+    int rc = zone_disk_take(id, source->key, &number, &there, err);
     if (rc < 0)
         return rc;
     vdev_of(number, vdev);
@@ -211,11 +241,49 @@ int disk_share_image(struct xen *x, const char *id, const struct machine_facts *
         there = false;
     }
     if (rc == 0 && !there)
-        rc = attach_image(x, m, file, number, vdev, err);
-    if (rc < 0) {
+        rc = attach_source(x, m, source, number, vdev, err);
+    if (rc < 0 && !there)
         zone_disk_give(id, number);
+    if (rc == 0)
+        *ret_number = number;
+    return rc;
+}
+
+/* LET_GO may be NULL. */
+static int unshare_disk(struct xen *x, const char *id, const struct machine_facts *m,
+                        const char *key, machine_let_go let_go, void *data, struct gi_error *err)
+{
+    char vdev[8], name[16];
+    unsigned number = 0;
+    int rc = zone_disk_find(id, key, &number, err);
+    if (rc < 0)
+        return rc == -GI_NOT_FOUND ? 0 : rc;
+    vdev_of(number, vdev);
+    snprintf(name, sizeof(name), DISK_NAME "%s", vdev);
+    rc = let_go ? let_go(data, name, err) : 0;
+    GI_FAILPOINT(rc, "xen_disk_let_go", err);
+    if (rc == 0)
+        rc = take_away(x, m->zone, vdev, err);
+    GI_FAILPOINT(rc, "xen_disk_removed", err);
+    if (rc == 0)
+        zone_disk_give(id, number);
+    return rc;
+}
+
+/* ---- images ---- */
+
+int disk_share_image(struct xen *x, const char *id, const struct machine_facts *m, const char *tree,
+                     char **ret_name, struct gi_error *err)
+{
+    char file[PATH_MAX], vdev[8];
+    unsigned number = 0;
+    const struct source source = {.key = tree, .file = file};
+    int rc = image_file(tree, file, err);
+    if (rc == 0)
+        rc = share_disk(x, id, m, &source, &number, err);
+    if (rc < 0)
         return rc;
-    }
+    vdev_of(number, vdev);
     if (asprintf(ret_name, DISK_NAME "%s", vdev) < 0)
         return gi_fail_errno(err, ENOMEM, "name of a disk");
     return 0;
@@ -224,19 +292,58 @@ int disk_share_image(struct xen *x, const char *id, const struct machine_facts *
 int disk_unshare_image(struct xen *x, const char *id, const struct machine_facts *m,
                        const char *tree, machine_let_go let_go, void *data, struct gi_error *err)
 {
-    char vdev[8], name[16];
+    return unshare_disk(x, id, m, tree, let_go, data, err);
+}
+
+/* ---- block devices ---- */
+
+#define DEVICE_KEY 2048 /* half of what xenstore takes at once */
+
+static int device_key(const char *host_path, bool writable, char key[DEVICE_KEY],
+                      struct gi_error *err)
+{
+    /* No image's tree begins like that. */
+    int n = snprintf(key, DEVICE_KEY, "block-%s:%s", writable ? "rw" : "ro", host_path);
+    return n < DEVICE_KEY ? 0 : gi_fail(err, GI_INVALID_ARGUMENT, "path too long");
+}
+
+/* Opened for itself alone if it is to be written to: what the host has mounted is not given away.
+ */
+static int check_device(const char *path, bool writable, struct gi_error *err)
+{
+    struct stat st;
+    cleanup_close int fd =
+        open(path, (writable ? O_RDWR | O_EXCL : O_RDONLY) | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 && errno == EBUSY)
+        return gi_fail(err, GI_FAILED_PRECONDITION, "%s: the host uses it", path);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return gi_fail_errno(err, errno, "%s", path);
+    return S_ISBLK(st.st_mode) ? 0 : gi_fail(err, GI_INVALID_ARGUMENT, "%s: no block device", path);
+}
+
+int disk_share_device(struct xen *x, const char *id, const struct machine_facts *m,
+                      const char *host_path, bool writable, dev_t *ret_number, struct gi_error *err)
+{
+    char key[DEVICE_KEY];
     unsigned number = 0;
-    int rc = zone_disk_find(id, tree, &number, err);
-    if (rc < 0)
-        return rc == -GI_NOT_FOUND ? 0 : rc;
-    vdev_of(number, vdev);
-    snprintf(name, sizeof(name), DISK_NAME "%s", vdev);
-    rc = let_go(data, name, err);
-    GI_FAILPOINT(rc, "xen_disk_let_go", err);
+    cleanup_free char *device = realpath(host_path, NULL);
+    const struct source source = {.key = key, .device = device, .writable = writable};
+    if (!device)
+        return gi_fail_errno(err, errno, "%s", host_path);
+    int rc = device_key(host_path, writable, key, err);
     if (rc == 0)
-        rc = take_away(x, m->zone, vdev, err);
-    GI_FAILPOINT(rc, "xen_disk_removed", err);
+        rc = check_device(device, writable, err);
     if (rc == 0)
-        zone_disk_give(id, number);
+        rc = share_disk(x, id, m, &source, &number, err);
+    if (rc == 0)
+        *ret_number = device_number_of(number);
     return rc;
+}
+
+int disk_unshare_device(struct xen *x, const char *id, const struct machine_facts *m,
+                        const char *host_path, bool writable, struct gi_error *err)
+{
+    char key[DEVICE_KEY];
+    int rc = device_key(host_path, writable, key, err);
+    return rc < 0 ? rc : unshare_disk(x, id, m, key, NULL, NULL, err);
 }

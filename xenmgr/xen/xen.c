@@ -381,6 +381,19 @@ static int xen_unshare_image(void *driver, const char *id, const struct machine_
     return disk_unshare_image(driver, id, m, host_rootfs, let_go, data, err);
 }
 
+static int xen_share_device(void *driver, const char *id, const struct machine_facts *m,
+                            const char *host_path, bool writable, dev_t *ret_number,
+                            struct gi_error *err)
+{
+    return disk_share_device(driver, id, m, host_path, writable, ret_number, err);
+}
+
+static int xen_unshare_device(void *driver, const char *id, const struct machine_facts *m,
+                              const char *host_path, bool writable, struct gi_error *err)
+{
+    return disk_unshare_device(driver, id, m, host_path, writable, err);
+}
+
 const struct driver xen_driver = {
     .name = "xen",
     .open = xen_open,
@@ -397,6 +410,8 @@ const struct driver xen_driver = {
     .connect_agent = xen_connect_agent,
     .share_image = xen_share_image,
     .unshare_image = xen_unshare_image,
+    .share_device = xen_share_device,
+    .unshare_device = xen_unshare_device,
     .destroy = xen_destroy,
     .release = xen_release,
     .sweep = xen_sweep,

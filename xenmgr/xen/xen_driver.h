@@ -101,8 +101,8 @@ int zone_find(const char *id, struct operation *op, struct zone_entry *ret, stru
  */
 int driver_announce(uint32_t domid, struct gi_error *err);
 void driver_withdraw(uint32_t domid);
-/* The number of the disk that is, or is to be, the image TREE: 1 (xvdb) to
- * ZONE_DISKS; calls on one zone come one at a time. */
+/* The number of the disk that is, or is to be, TREE, an image's or what else stands for a disk: 1
+ * (xvdb) to ZONE_DISKS; calls on one zone come one at a time. */
 #define ZONE_DISKS 24u
 int zone_disk_take(const char *id, const char *tree, unsigned *ret_number, bool *ret_there,
                    struct gi_error *err);
@@ -250,6 +250,12 @@ int disk_share_image(struct xen *x, const char *id, const struct machine_facts *
 /* driver.unshare_image. A guest that keeps its disk loses it after libxl's ten seconds. */
 int disk_unshare_image(struct xen *x, const char *id, const struct machine_facts *m,
                        const char *tree, machine_let_go let_go, void *data, struct gi_error *err);
+/* driver.share_device and driver.unshare_device. */
+int disk_share_device(struct xen *x, const char *id, const struct machine_facts *m,
+                      const char *host_path, bool writable, dev_t *ret_number,
+                      struct gi_error *err);
+int disk_unshare_device(struct xen *x, const char *id, const struct machine_facts *m,
+                        const char *host_path, bool writable, struct gi_error *err);
 
 /* ---- nic.c ---- */
 
