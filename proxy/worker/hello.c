@@ -55,8 +55,9 @@ int worker_collect_facts(struct worker *w, struct gi_error *err)
     return 0;
 }
 
-/* Maps the arena at ADDRESS, if that is free here. No MAP_FIXED: the address is the client's
- * word. */
+/* Moves the arena to ADDRESS, if that is free here. It is reserved without MAP_FIXED, as the
+ * address is the client's word. Moved, not mapped again: granted pages can be mapped once alone
+ * (Linux' gntdev). */
 static bool move_arena(struct worker *w, uint64_t address)
 {
     uint64_t bytes = w->config->arena_bytes;
@@ -65,15 +66,15 @@ static bool move_arena(struct worker *w, uint64_t address)
     if (address % 4096 || address < 1ull << 32 || address >= 1ull << 47 ||
         bytes > (1ull << 47) - address)
         return false;
-    void *p = mmap((void *)(uintptr_t)address, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-                   w->config->arena_fd, 0);
+    void *p = mmap((void *)(uintptr_t)address, bytes, PROT_NONE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return false;
-    if ((uint64_t)(uintptr_t)p != address) {
+    if ((uint64_t)(uintptr_t)p != address ||
+        mremap(w->arena, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, p) != p) {
         munmap(p, bytes);
         return false;
     }
-    munmap(w->arena, bytes);
     w->arena = p;
     return true;
 }

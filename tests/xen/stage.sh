@@ -46,7 +46,7 @@ stage_node() {
     node_begin "$build"
     # Pushed here, where it takes no emulated time.
     start_registry
-    NODE_PROGRAMS=("$build/bin/xen-hostile")
+    NODE_PROGRAMS=("$build/bin/xen-hostile" "$build/bin/idm-program")
     for name in idm-bench vchan-bench; do # tests/bench/xen-inside.sh's
         [ ! -x "$build/bin/$name" ] || NODE_PROGRAMS+=("$build/bin/$name")
     done
