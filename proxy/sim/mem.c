@@ -388,12 +388,12 @@ enum mem_kind mem_classify(uint64_t address, uint64_t bytes, const void *user)
             e->shared = true;
     } else {
         e = extents_at(&mem.live, address);
-        if (in_region(address, address + bytes) || vmm_reserved(address, address + bytes) ||
-            (e && e->kind == MEM_HOST))
+        if (in_region(address, address + bytes) || (e && e->kind == MEM_HOST))
             kind = MEM_BAD;
     }
     pthread_mutex_unlock(&mem.lock);
-    return kind;
+    /* Not with our lock: vmm.c takes it with its own. */
+    return kind == MEM_PAGEABLE && vmm_reserved(address, address + bytes) ? MEM_BAD : kind;
 }
 
 bool mem_is_shared(uint64_t address)
