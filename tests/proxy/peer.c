@@ -62,7 +62,7 @@ static void *map(int fd, uint64_t bytes)
 
 static bool greet(struct raw *r)
 {
-    static uint8_t reply[8192];
+    static _Thread_local uint8_t reply[8192];
     struct idm_hello hello = {.protocol = IDM_PROTOCOL};
     uint64_t context = raw_handle(r, IDM_KIND_context);
     struct idm_part part = {&hello, sizeof(hello)};
@@ -111,7 +111,7 @@ uint64_t raw_handle(struct raw *r, enum idm_kind kind)
 struct idm_reply raw_call(struct raw *r, uint16_t type, const struct idm_part *parts, unsigned n,
                           void *reply, uint32_t room)
 {
-    static uint8_t small[512];
+    static _Thread_local uint8_t small[512]; /* several clients, a thread each */
     struct idm_reply head = {.result = -1};
     struct idm_header h;
     void *payload;
@@ -163,7 +163,7 @@ struct idm_reply raw_read(struct raw *r, void *data, uint64_t src, uint32_t byte
 bool raw_load(struct raw *r, const char *ptx, const char *name, uint64_t *ret_module,
               uint64_t *ret_fn)
 {
-    static uint8_t reply[16384];
+    static _Thread_local uint8_t reply[16384];
     uint32_t len = (uint32_t)strlen(ptx);
     struct idm_image_part image = {.total = len, .image = 1, .data_len = len};
     struct idm_part image_parts[2] = {{&image, sizeof(image)}, {ptx, len}};
