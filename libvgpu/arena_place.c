@@ -48,11 +48,12 @@ void *arena_places_settle(struct arena_places *p, uint64_t chosen)
 {
     for (uint32_t i = 0; i + 1 < p->n; i++) {
         void *place = address(p->at[i]);
-        if (p->at[i] == chosen &&
-            mremap(p->arena, p->bytes, p->bytes, MREMAP_MAYMOVE | MREMAP_FIXED, place) == place)
-            p->arena = place;
-        else
+        if (p->at[i] != chosen)
             munmap(place, p->bytes);
+        /* One that fails may have given the place up: it could be another thread's by now. */
+        else if (mremap(p->arena, p->bytes, p->bytes, MREMAP_MAYMOVE | MREMAP_FIXED, place) ==
+                 place)
+            p->arena = place;
     }
     return p->arena;
 }

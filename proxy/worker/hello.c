@@ -70,11 +70,13 @@ static bool move_arena(struct worker *w, uint64_t address)
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return false;
-    if ((uint64_t)(uintptr_t)p != address ||
-        mremap(w->arena, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, p) != p) {
+    if ((uint64_t)(uintptr_t)p != address) {
         munmap(p, bytes);
         return false;
     }
+    /* If that fails the place may be given up already, and be another thread's by now. */
+    if (mremap(w->arena, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, p) != p)
+        return false;
     w->arena = p;
     return true;
 }

@@ -424,27 +424,34 @@ static void system_calls(void **state)
     see(fields, "mkdir /tmp/new 2>/dev/null || echo refused", "refused");
 }
 
+/* A container that has the host's device BLOCK as /dev/data. */
+static void start_with_device(const char *name, const char *block, const char *permissions,
+                              const char *more, char id[80])
+{
+    char fields[400];
+    snprintf(fields, sizeof(fields),
+             SLEEPS "devices { host_path: '%s' container_path: /dev/data permissions: %s } %s",
+             block, permissions, more);
+    start(name, fields, id);
+}
+
 static void block_devices(void **state)
 {
     const char *block = getenv("TEST_BLOCK"); /* with ext4 on it */
     if (!block)
         skip(); /* needs a loop device */
-    char mounts[80], writer[80], other[80], reader[80], fields[300];
+    char mounts[80], writer[80], other[80], reader[80];
     struct gi_error e = GI_ERROR_INIT;
-    snprintf(fields, sizeof(fields),
-             SLEEPS "devices { host_path: '%s' container_path: /dev/data permissions: rw } "
-                    "linux { security_context { capabilities { add_capabilities: SYS_ADMIN } } }",
-             block);
-    start("mounts", fields, mounts);
+    start_with_device("mounts", block, "rw",
+                      "linux { security_context { capabilities { add_capabilities: SYS_ADMIN } } }",
+                      mounts);
     assert_out(mounts,
                "mkdir /tmp/fs && mount -t ext4 /dev/data /tmp/fs && echo there >/tmp/fs/f && "
                "cat /tmp/fs/f && busybox umount /tmp/fs",
                "there");
     OK(podkit_remove(&kit, mounts, err));
-    snprintf(fields, sizeof(fields),
-             SLEEPS "devices { host_path: '%s' container_path: /dev/data permissions: rw }", block);
-    start("writer", fields, writer);
-    start("other", fields, other);
+    start_with_device("writer", block, "rw", "", writer);
+    start_with_device("other", block, "rw", "", other);
     assert_out(writer,
                "echo kept | dd of=/dev/data bs=512 seek=8 conv=fsync 2>/dev/null; "
                "dd if=/dev/data bs=1 skip=4096 count=4 2>/dev/null",
@@ -457,9 +464,7 @@ static void block_devices(void **state)
     snprintf(command, sizeof(command),
              "[ $(dd if=%s bs=4096 skip=1 count=1 2>/dev/null | head -c 4) = kept ]", block);
     assert_int_equal(system(command), 0);
-    snprintf(fields, sizeof(fields),
-             SLEEPS "devices { host_path: '%s' container_path: /dev/data permissions: r }", block);
-    start("reader", fields, reader);
+    start_with_device("reader", block, "r", "", reader);
     assert_out(reader,
                "dd if=/dev/data bs=1 skip=4096 count=4 2>/dev/null; echo no | dd of=/dev/data "
                "bs=512 conv=fsync 2>/dev/null || echo ' refused'",
