@@ -347,7 +347,7 @@ static void add_dst(struct build *b, const struct arg *a)
     for (unsigned i = 0; i < a->n; i++) {
         if (a->memory || (a->op[i].kind != O_REG && a->op[i].kind != O_SINK) || a->op[i].neg)
             parse_fail(b->p, "%s: the destination is no register", b->op->name);
-        if (b->in->ndst == sizeof(b->in->dst) / sizeof(b->in->dst[0]))
+        if (b->in->ndst == BUILD_DST)
             parse_fail(b->p, "%s: too many destinations", b->op->name);
         b->in->dst[b->in->ndst++] = a->op[i];
     }
@@ -358,7 +358,8 @@ static void add_src(struct build *b, const struct arg *a)
     if (a->name)
         parse_fail(b->p, "%.*s is not declared", (int)a->len, a->name);
     for (unsigned i = 0; i < a->n; i++) {
-        if (b->in->nsrc == sizeof(b->in->src) / sizeof(b->in->src[0]))
+        if (b->in->nsrc == BUILD_SRC ||
+            (b->in->nsrc >= SIM_MAX_SPECIAL && a->op[i].kind != O_REG && a->op[i].kind != O_CONST))
             parse_fail(b->p, "%s: too many operands", b->op->name);
         b->in->src[b->in->nsrc++] = a->op[i];
     }
@@ -508,6 +509,18 @@ static void common_modifiers(struct build *b)
                                                                                    : SPACE_GENERIC;
 }
 
+/* The operands' own place: the scratch in B ends with the instruction. */
+static void keep_operands(struct build *b)
+{
+    struct insn *in = b->in;
+    unsigned ndst = in->ndst < 2 ? 2 : in->ndst;
+    struct operand *kept = parse_alloc(b->p, (size_t)(ndst + in->nsrc) * sizeof(*kept));
+    memcpy(kept, in->dst, in->ndst * sizeof(*kept));
+    memcpy(kept + ndst, in->src, in->nsrc * sizeof(*kept));
+    in->dst = kept;
+    in->src = kept + ndst;
+}
+
 static void parse_instruction(struct parser *p, int32_t guard, bool guard_neg)
 {
     p->code = parse_grow(p, p->code, p->ncode, &p->code_cap, sizeof(struct insn), SIM_MAX_INSNS,
@@ -515,6 +528,8 @@ static void parse_instruction(struct parser *p, int32_t guard, bool guard_neg)
     struct insn *in = &p->code[p->ncode];
     *in = (struct insn){.guard = guard, .guard_neg = guard_neg, .line = p->tok.line};
     struct build b = {.p = p, .in = in, .line = p->tok.line};
+    in->dst = b.dst;
+    in->src = b.src;
     size_t len;
     const char *name = parse_name(p, &len);
     b.op = opcode_find(name, len);
@@ -537,6 +552,7 @@ static void parse_instruction(struct parser *p, int32_t guard, bool guard_neg)
         parse_fail_at(p, b.line, "%s: '%.*s' is not supported", p->f->name, (int)(end - name),
                       name);
     }
+    keep_operands(&b);
     p->ncode++;
 }
 

@@ -19,6 +19,9 @@ enum form {
     FORM_CALL,
 };
 
+#define BUILD_DST 8u  /* a tile of wmma */
+#define BUILD_SRC 24u /* three of them */
+
 struct build {
     struct parser *p;
     const struct opcode *op;
@@ -27,6 +30,8 @@ struct build {
     uint8_t types[4];
     uint32_t ntypes;
     uint32_t line;
+    /* Where in->dst and in->src are until the instruction is complete. */
+    struct operand dst[BUILD_DST], src[BUILD_SRC];
 };
 
 struct opcode {

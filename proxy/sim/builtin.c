@@ -34,8 +34,7 @@ static uint64_t argument(struct warp *w, const struct insn *in, unsigned i, unsi
         return 0;
     const struct operand *o = &in->call->in[i].from;
     if (o->kind != O_LOCAL) {
-        struct insn one = {.src = {*o}};
-        return src_row(w, &one, 0)[lane];
+        return operand_row(w, o, 0)[lane];
     }
     uint64_t v = 0;
     uint64_t at = (uint64_t)w->local_base + o->value;

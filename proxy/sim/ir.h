@@ -26,7 +26,7 @@
 #define SIM_MAX_LOCAL      (512u << 10) /* bytes per thread, over all frames */
 #define SIM_MAX_GLOBAL     (1u << 30)   /* bytes of one module variable */
 #define SIM_MAX_CALLS      64u          /* call depth */
-#define SIM_MAX_OPERANDS   12u
+#define SIM_MAX_SPECIAL    10u          /* sources that can be more than registers and constants */
 
 /* Generic addresses: windows far above every device and host address. */
 #define SIM_WINDOW_SHIFT 56
@@ -176,8 +176,9 @@ struct insn {
     uint8_t ndst, nsrc;
     uint32_t target; /* bra: instruction; call: function */
     uint32_t line;
-    int64_t offset; /* of an address operand */
-    struct operand dst[5], src[9];
+    int64_t offset;      /* of an address operand */
+    struct operand *dst; /* ndst of them, and to two O_NONE: the second one can be left out */
+    struct operand *src; /* nsrc of them */
     struct call_args *call;
     uint32_t *targets; /* brx.idx: ntargets instructions */
     uint32_t ntargets;

@@ -127,7 +127,6 @@ static void pass_arguments(struct warp *w, const struct insn *in, uint32_t mask,
     for (uint32_t i = 0; i < f->nparams; i++) {
         const struct sim_param *p = &f->params[i];
         const struct operand *from = &in->call->in[i].from;
-        struct insn one = {.src = {*from}};
         struct place place = {
             .row = p->slot < 0 ? NULL : w->regs + (size_t)(to->base + (uint32_t)p->slot) * SIM_WARP,
             .offset = (uint64_t)to->local + p->offset};
@@ -136,7 +135,7 @@ static void pass_arguments(struct warp *w, const struct insn *in, uint32_t mask,
                        "argument %u of %s is smaller than its parameter", i, f->name);
             return;
         }
-        const uint64_t *row = from->kind == O_LOCAL ? NULL : src_row(w, &one, 0);
+        const uint64_t *row = from->kind == O_LOCAL ? NULL : operand_row(w, from, 0);
         copy_value(w, mask, place, row, (uint64_t)w->local_base + from->value, p->size);
     }
 }

@@ -76,7 +76,7 @@ struct warp {
     uint32_t carry; /* CC.CF of each lane */
     struct group groups[SIM_WARP];
     uint64_t tid[3][SIM_WARP];
-    uint64_t tmp[10][SIM_WARP];
+    uint64_t tmp[SIM_MAX_SPECIAL][SIM_WARP];
     uint64_t sink[SIM_WARP];
 };
 
@@ -140,14 +140,19 @@ static inline uint32_t row_mask(const uint64_t *row, uint32_t mask)
     return m & mask;
 }
 
-static inline const uint64_t *src_row(struct warp *w, const struct insn *in, unsigned i)
+/* What each lane reads of O; N: a scratch row that no other operand in use has. */
+static inline const uint64_t *operand_row(struct warp *w, const struct operand *o, unsigned n)
 {
-    const struct operand *o = &in->src[i];
     if (o->kind == O_REG && !o->neg)
         return w->r + (size_t)o->slot * SIM_WARP;
     if (o->kind == O_CONST)
         return w->consts + (size_t)o->slot * SIM_WARP;
-    return warp_special_row(w, o, i);
+    return warp_special_row(w, o, n);
+}
+
+static inline const uint64_t *src_row(struct warp *w, const struct insn *in, unsigned i)
+{
+    return operand_row(w, &in->src[i], i);
 }
 
 static inline uint64_t *dst_row(struct warp *w, const struct insn *in, unsigned i)
