@@ -15,6 +15,10 @@ static bool block_init(struct block *b, struct run *run)
     b->n_warps = (b->threads + SIM_WARP - 1) / SIM_WARP;
     b->dynamic_base = (l->func->shared_bytes + 15) & ~15u;
     b->shared_size = b->dynamic_base + l->dynamic_shared;
+    if (l->module->reserved) {
+        b->reserved_base = (b->shared_size + 15) & ~15u;
+        b->shared_size = b->reserved_base + SIM_RESERVED;
+    }
     b->shared = calloc(1, b->shared_size ? b->shared_size : 1);
     b->warps = calloc(b->n_warps, sizeof(*b->warps));
     if (!b->shared || !b->warps)

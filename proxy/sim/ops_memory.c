@@ -97,7 +97,7 @@ static void op_ld(struct warp *w, const struct insn *in, uint32_t mask)
 {
     const uint64_t *address = src_row(w, in, 0);
     unsigned size = type_size(in->type), n = in->vec;
-    uint64_t *rows[4];
+    uint64_t *rows[8];
     for (unsigned k = 0; k < n; k++)
         rows[k] = dst_row(w, in, k);
     LANES(mask, {
@@ -122,7 +122,7 @@ static bool memory_space(struct build *b)
         in->space = SPACE_LOCAL; /* a function's parameter, or an argument to one */
     if (in->space == SPACE_CONST)
         in->space = SPACE_GLOBAL;
-    return in->type != T_NONE && in->type != T_PRED && type_size(in->type) * in->vec <= 16;
+    return in->type != T_NONE && in->type != T_PRED && type_size(in->type) * in->vec <= 32;
 }
 
 op_fn select_ld(struct build *b)
@@ -142,7 +142,7 @@ static void op_st(struct warp *w, const struct insn *in, uint32_t mask)
 {
     const uint64_t *address = src_row(w, in, 0);
     unsigned size = type_size(in->type), n = in->vec;
-    const uint64_t *rows[4];
+    const uint64_t *rows[8];
     for (unsigned k = 0; k < n; k++)
         rows[k] = src_row(w, in, k + 1);
     LANES(mask, {

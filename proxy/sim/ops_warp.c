@@ -244,3 +244,25 @@ op_fn select_redux(struct build *b)
     }
     return NULL;
 }
+
+/* elect.sync: one lane of the members, here the lowest. */
+static void op_elect(struct warp *w, const struct insn *in, uint32_t mask)
+{
+    uint32_t members;
+    if (!members_here(w, in, mask, &members))
+        return;
+    if (!members)
+        return;
+    unsigned leader = (unsigned)__builtin_ctz(members);
+    uint64_t *d = dst_row(w, in, 0), *p = dst_row(w, in, 1);
+    LANES(members, {
+        d[l] = leader;
+        p[l] = l == leader;
+    });
+}
+
+op_fn select_elect(struct build *b)
+{
+    b->in->sat = true; /* sync */
+    return b->in->nsrc == 1 && b->in->ndst == 2 ? op_elect : NULL;
+}

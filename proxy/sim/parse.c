@@ -309,7 +309,6 @@ static void parse_performance(struct parser *p, struct sim_func *f)
 static void parse_func(struct parser *p, bool entry, bool ext)
 {
     struct sim_func head = {.entry = entry};
-    uint64_t module_shared = p->shared_used;
     memset(p->const_hash, 0, sizeof(uint32_t) * (SIM_MAX_CONSTS * 2));
     p->nconsts = p->ncode = p->nfixups = p->nlabels = 0;
     p->f = &head;
@@ -338,14 +337,12 @@ static void parse_func(struct parser *p, bool entry, bool ext)
         f->defined = true;
         parse_next(p);
         parse_body(p);
-        f->shared_bytes = (uint32_t)p->shared_used;
     } else {
         parse_expect(p, ';');
         if (!f->defined)
             *f = head;
     }
     parse_scope_close(p);
-    p->shared_used = module_shared;
     p->f = NULL;
 }
 
@@ -446,7 +443,7 @@ static void parse_module(struct parser *p)
                        p->tok.text);
         }
     }
-    p->m->shared_bytes = (uint32_t)p->shared_used;
+    parse_shared_layout(p);
 }
 
 /* What is called is there, and as it is called. */

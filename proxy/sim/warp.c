@@ -128,6 +128,10 @@ static uint64_t special(const struct warp *w, unsigned sreg, unsigned lane)
     case SR_DYNAMIC_SMEM_SIZE:
         return l->dynamic_shared;
     case SR_TOTAL_SMEM_SIZE:
+        return b->dynamic_base + l->dynamic_shared;
+    case SR_RESERVED:
+        return b->reserved_base;
+    case SR_RESERVED_END:
         return b->shared_size;
     case SR_ENVREG1:
         return l->meeting >> 32;

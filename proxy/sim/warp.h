@@ -91,7 +91,7 @@ struct block {
     struct run *run;
     uint32_t id[3];
     uint8_t *shared;
-    uint32_t shared_size, dynamic_base;
+    uint32_t shared_size, dynamic_base, reserved_base; /* reserved_base: 0 where none is wanted */
     uint32_t n_warps, threads, live;
     struct warp *warps;
     struct barrier barriers[SIM_BARRIERS];
