@@ -48,6 +48,14 @@ int function_max_threads(const struct sim_func *f)
                                                                     : SIM_MAX_THREADS);
 }
 
+unsigned function_registers(const struct sim_func *f)
+{
+    unsigned most = SIM_REGISTERS / (unsigned)function_max_threads(f) & ~7u;
+    if (most > 255)
+        most = 255;
+    return f->nregs < 16 ? 16 : f->nregs < most ? f->nregs : most;
+}
+
 CUresult function_attribute(const struct sim_func *code, const struct sim_module *module,
                             unsigned max_dynamic, CUfunction_attribute attrib, int *value)
 {
@@ -64,7 +72,7 @@ CUresult function_attribute(const struct sim_func *code, const struct sim_module
         *value = (int)code->local_bytes;
         break;
     case CU_FUNC_ATTRIBUTE_NUM_REGS:
-        *value = code->nregs < 255 ? (int)code->nregs : 255;
+        *value = (int)function_registers(code);
         break;
     case CU_FUNC_ATTRIBUTE_PTX_VERSION:
         *value = (int)module->target;

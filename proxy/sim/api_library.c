@@ -113,8 +113,7 @@ CUresult cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *j
     TRY(jit_options(&jit, n_jit, jit_opts, jit_values));
     TRY(check_options(n, options));
     CUresult rc = library_new(code, &l, &log);
-    jit_write(&jit.info, "");
-    jit_write(&jit.error, rc == CUDA_SUCCESS ? "" : log.text);
+    jit_answer(&jit, rc, &log);
     if (rc != CUDA_SUCCESS)
         return rc;
     object_publish(&l->o);
@@ -209,6 +208,7 @@ static CUresult use_instance(struct CUlib_st *l, struct CUctx_st *c, struct lib_
         return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult rc = module_load(c, &image, l->code, &i->module, &log);
     if (rc != CUDA_SUCCESS) {
+        jit_answer(&(struct jit){.info.text = NULL}, rc, &log);
         free(i);
         return rc;
     }

@@ -19,6 +19,7 @@
 #define SIM_MAX_DEVICES      8
 #define SIM_LIMITS           10
 #define SIM_SMS              16     /* multiprocessors a device shows */
+#define SIM_REGISTERS        65536u /* of each */
 #define SIM_SHARED_DEFAULT   49152u /* shared memory without asking for more */
 #define SIM_MAX_THREADS      1024u  /* per block */
 #define SIM_MAX_PARAM_BUFFER (1u << 16)
@@ -199,6 +200,9 @@ struct jit {
 
 CUresult jit_options(struct jit *jit, unsigned n, const CUjit_option *options, void **values);
 void jit_write(const struct jit_log *log, const char *text);
+/* What the caller hears of RC. Why it was, in LOG, goes to stderr when there is no buffer for it.
+ */
+void jit_answer(const struct jit *jit, CUresult rc, const struct sim_log *log);
 
 struct image;
 /* The PTX in what a program calls an image. */
@@ -226,6 +230,11 @@ CUresult kernel_function(struct CUkern_st *kernel, struct CUctx_st *c, struct CU
 /* A function of C, or a kernel's in C; held. */
 CUresult function_find(struct CUctx_st *c, const void *handle, struct CUfunc_st **ret);
 /* Threads a block of it may have. */
+/*
+ * What ptxas might have made of the PTX's registers, of which each value has one: no more
+ * than let the largest block run.
+ */
+unsigned function_registers(const struct sim_func *f);
 int function_max_threads(const struct sim_func *code);
 /* Blocks of so many threads and so much dynamic shared memory that a multiprocessor holds. */
 unsigned function_blocks(const struct sim_func *code, unsigned threads, size_t dynamic);
