@@ -140,6 +140,9 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attrib, CUdevice de
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
         *value = (int)(sim.capability % 10);
         break;
+    case CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH:
+        *value = sim.capability >= 90;
+        break;
     default:
         *value = attributes[attrib];
     }

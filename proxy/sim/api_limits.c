@@ -210,8 +210,9 @@ CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *bytes, CUfunction fn, i
     return CUDA_SUCCESS;
 }
 
-/* There are no clusters: nothing but single blocks. */
-static CUresult check_cluster(CUfunction fn, const CUlaunchConfig *config)
+/* How many of CONFIG's clusters are there at once, RET_ACTIVE, or how many blocks one may have. */
+static CUresult clusters(CUfunction fn, const CUlaunchConfig *config, int *ret_active,
+                         int *ret_size)
 {
     struct CUctx_st *c;
     PUT_LATER(CUfunc_st) *f = NULL;
@@ -219,15 +220,32 @@ static CUresult check_cluster(CUfunction fn, const CUlaunchConfig *config)
     if (!config || (config->numAttrs && !config->attrs))
         return CUDA_ERROR_INVALID_VALUE;
     TRY(function_find(c, fn, &f));
-    return CUDA_ERROR_NOT_SUPPORTED;
+    if (sim.capability < 90)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    struct launch_shape s = {.grid = {config->gridDimX, config->gridDimY, config->gridDimZ}};
+    uint32_t cluster[3];
+    for (unsigned i = 0; i < config->numAttrs; i++)
+        TRY(launch_attribute(&config->attrs[i], &s));
+    unsigned threads = config->blockDimX * config->blockDimY * config->blockDimZ;
+    unsigned blocks = function_blocks(f->code, threads ? threads : 1, config->sharedMemBytes);
+    if (ret_size) {
+        *ret_size = blocks ? (int)function_max_cluster(f) : 0;
+        return CUDA_SUCCESS;
+    }
+    TRY(launch_cluster_of(f, &s, cluster));
+    unsigned size = 1;
+    for (unsigned d = 0; d < 3; d++)
+        size *= cluster[d] ? cluster[d] : 1;
+    *ret_active = (int)(blocks * SIM_SMS / size);
+    return CUDA_SUCCESS;
 }
 
-CUresult cuOccupancyMaxActiveClusters(int *clusters, CUfunction fn, const CUlaunchConfig *config)
+CUresult cuOccupancyMaxActiveClusters(int *n, CUfunction fn, const CUlaunchConfig *config)
 {
-    return clusters ? check_cluster(fn, config) : CUDA_ERROR_INVALID_VALUE;
+    return n ? clusters(fn, config, n, NULL) : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuOccupancyMaxPotentialClusterSize(int *size, CUfunction fn, const CUlaunchConfig *config)
 {
-    return size ? check_cluster(fn, config) : CUDA_ERROR_INVALID_VALUE;
+    return size ? clusters(fn, config, NULL, size) : CUDA_ERROR_INVALID_VALUE;
 }

@@ -344,7 +344,7 @@ struct CUfunc_st *function_new(struct CUctx_st *c, struct CUmod_st *m, const str
     object_hold(&m->o);
     f->module = m;
     f->code = code;
-    f->max_dynamic = function_dynamic(code);
+    f->set.max_dynamic = function_dynamic(code);
     return f;
 }
 

@@ -27,14 +27,17 @@
 #define SIM_RESERVED        1024u        /* bytes of shared memory that are the system's */
 #define SIM_MAX_LOCAL       (512u << 10) /* bytes per thread, over all frames */
 #define SIM_MAX_GLOBAL      (1u << 30)   /* bytes of one module variable */
+#define SIM_MAX_CLUSTER     16u          /* blocks of a cluster */
 #define SIM_MAX_CALLS       64u          /* call depth */
 #define SIM_MAX_SPECIAL     10u          /* sources that can be more than registers and constants */
 
 /* Generic addresses: windows far above every device and host address. */
 #define SIM_WINDOW_SHIFT 56
 #define SIM_SHARED_BASE  (1ull << SIM_WINDOW_SHIFT)
-#define SIM_LOCAL_BASE   (2ull << SIM_WINDOW_SHIFT)
-#define SIM_PARAM_BASE   (3ull << SIM_WINDOW_SHIFT)
+/* Another block of the cluster: its rank + 1 above the offset; 0 is the own one's. */
+#define SIM_RANK_SHIFT 24
+#define SIM_LOCAL_BASE (2ull << SIM_WINDOW_SHIFT)
+#define SIM_PARAM_BASE (3ull << SIM_WINDOW_SHIFT)
 /* A function's address: SIM_CODE_BASE + SIM_CODE_STEP * its index. */
 #define SIM_CODE_BASE (4ull << SIM_WINDOW_SHIFT)
 #define SIM_CODE_STEP 16u
@@ -95,7 +98,8 @@ enum sim_type {
     X(WAIT_ALL, "wait_all") X(MBARRIER, "mbarrier") X(NOINC, "noinc") X(INIT, "init")             \
     X(INVAL, "inval") X(ARRIVE_DROP, "arrive_drop") X(EXPECT_TX, "expect_tx")                     \
     X(COMPLETE_TX, "complete_tx") X(TEST_WAIT, "test_wait") X(TRY_WAIT, "try_wait")               \
-    X(PARITY, "parity") X(PENDING_COUNT, "pending_count") X(NOCOMPLETE, "noComplete")
+    X(PARITY, "parity") X(PENDING_COUNT, "pending_count") X(NOCOMPLETE, "noComplete")           \
+    X(WAIT, "wait")
 /* clang-format on */
 
 enum sim_modifier {
@@ -144,9 +148,24 @@ enum sim_sreg {
     SR_LANEMASK_GE,
     SR_DYNAMIC_SMEM_SIZE,
     SR_TOTAL_SMEM_SIZE,
-    SR_ENVREG,   /* all others read 0 */
-    SR_ENVREG1,  /* where the blocks of a cooperative launch meet: the upper half ... */
-    SR_ENVREG2,  /* ... the lower one */
+    SR_ENVREG,  /* all others read 0 */
+    SR_ENVREG1, /* where the blocks of a cooperative launch meet: the upper half ... */
+    SR_ENVREG2, /* ... the lower one */
+    SR_CLUSTERID_X,
+    SR_CLUSTERID_Y,
+    SR_CLUSTERID_Z,
+    SR_NCLUSTERID_X,
+    SR_NCLUSTERID_Y,
+    SR_NCLUSTERID_Z,
+    SR_CLUSTER_CTAID_X,
+    SR_CLUSTER_CTAID_Y,
+    SR_CLUSTER_CTAID_Z,
+    SR_CLUSTER_NCTAID_X,
+    SR_CLUSTER_NCTAID_Y,
+    SR_CLUSTER_NCTAID_Z,
+    SR_CLUSTER_CTARANK,
+    SR_CLUSTER_NCTARANK,
+    SR_IS_CLUSTER,
     SR_RESERVED, /* where the system's shared memory begins: behind the kernel's */
     SR_RESERVED_END,
     SR_DYNAMIC_BASE, /* no name: where dynamic shared memory begins */
@@ -231,6 +250,7 @@ struct sim_func {
     uint32_t local_bytes;  /* a frame's, per thread; params and rets of functions included */
     uint32_t shared_bytes; /* entry: static ones, of what it calls, too */
     uint32_t max_threads;  /* .maxntid, .reqntid; 0: not said */
+    uint32_t cluster[3];   /* .reqnctapercluster; 0: not said */
     uint32_t builtin;      /* an .extern of the CUDA device runtime; 0: none */
 };
 

@@ -32,6 +32,10 @@ op_fn select_cvta(struct build *b);
 op_fn select_isspacep(struct build *b);
 /* ops_copy.c */
 op_fn select_cp(struct build *b);
+/* ops_cluster.c */
+op_fn select_cluster_barrier(struct build *b);
+op_fn select_mapa(struct build *b);
+op_fn select_getctarank(struct build *b);
 /* ops_mbarrier.c */
 op_fn select_mbarrier(struct build *b);
 op_fn select_copies_arrive(struct build *b);

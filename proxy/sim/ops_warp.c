@@ -36,7 +36,9 @@ static void op_bar_warp(struct warp *w, const struct insn *in, uint32_t mask)
 op_fn select_bar(struct build *b)
 {
     struct insn *in = b->in;
-    if (has(b, M_CLUSTER) || !in->nsrc || in->nsrc > 4)
+    if (has(b, M_CLUSTER))
+        return select_cluster_barrier(b);
+    if (!in->nsrc || in->nsrc > 4)
         return NULL;
     if (has(b, M_WARP))
         return in->nsrc == 1 ? op_bar_warp : NULL;

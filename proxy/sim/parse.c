@@ -289,12 +289,16 @@ static void parse_performance(struct parser *p, struct sim_func *f)
             !tok_is(&p->tok, TOK_DOT, "reqnctapercluster") &&
             !tok_is(&p->tok, TOK_DOT, "maxclusterrank") && !tok_is(&p->tok, TOK_DOT, "attribute"))
             parse_fail(p, "unknown directive .%.*s", (int)p->tok.len, p->tok.text);
+        bool cluster = tok_is(&p->tok, TOK_DOT, "reqnctapercluster");
         parse_next(p);
+        unsigned dimension = 0;
         uint64_t n = 1;
         while (p->tok.kind == TOK_INT || p->tok.kind == TOK_STRING || tok_punct(&p->tok, ',') ||
                tok_punct(&p->tok, '(') || tok_punct(&p->tok, ')')) {
             if (p->tok.kind == TOK_INT) {
                 n *= p->tok.ival ? p->tok.ival : 1;
+                if (cluster && dimension < 3 && p->tok.ival <= SIM_MAX_CLUSTER)
+                    f->cluster[dimension++] = (uint32_t)p->tok.ival;
                 if (n > UINT32_MAX)
                     parse_fail(p, "too many threads");
             }
@@ -302,6 +306,10 @@ static void parse_performance(struct parser *p, struct sim_func *f)
         }
         if (threads)
             f->max_threads = (uint32_t)n;
+        if (cluster && n > SIM_MAX_CLUSTER)
+            parse_fail(p, "a cluster of %u blocks", (uint32_t)n);
+        while (dimension && dimension < 3)
+            f->cluster[dimension++] = 1;
         parse_accept(p, ';');
     }
 }
