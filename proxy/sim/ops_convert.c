@@ -170,29 +170,17 @@ static void op_cvt(struct warp *w, const struct insn *in, uint32_t mask)
     });
 }
 
-/* cvt.rn.f16x2.f32 d, a, b: a to the upper half. */
-static void op_cvt_pair(struct warp *w, const struct insn *in, uint32_t mask)
-{
-    const uint64_t *a = src_row(w, in, 0), *b = src_row(w, in, 1);
-    uint64_t *d = dst_row(w, in, 0);
-    LANES(mask, {
-        double hi = read_float(in, T_F32, a[l]);
-        double lo = read_float(in, T_F32, b[l]);
-        d[l] = write_float(in, T_F16, hi) << 16 | write_float(in, T_F16, lo);
-    });
-}
-
 op_fn select_cvt(struct build *b)
 {
     struct insn *in = b->in;
+    if (in->type > T_F64 || in->type2 > T_F64 || type_pair(in->type) || type_pair(in->type2) ||
+        in->relu || has(b, M_SATFINITE))
+        return select_format(b);
     in->round = rounding(b);
     in->mode = has(b, M_RNI) || has(b, M_RZI) || has(b, M_RMI) || has(b, M_RPI);
     if (in->ndst != 1 || b->ntypes != 2)
         return NULL;
-    if (in->type == T_F16X2 && in->type2 == T_F32)
-        return in->nsrc == 2 ? op_cvt_pair : NULL;
-    if (in->nsrc != 1 || in->type <= T_PRED || in->type2 <= T_PRED || in->type == T_F16X2 ||
-        in->type2 == T_F16X2)
+    if (in->nsrc != 1 || in->type <= T_PRED || in->type2 <= T_PRED)
         return NULL;
     return op_cvt;
 }
