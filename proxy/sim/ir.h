@@ -104,7 +104,7 @@ enum sim_type {
     X(A2D, "a2d") X(TRAP, "trap") X(ZERO, "zero") X(LEVEL, "level") X(B, "b")                        \
     X(RELU, "relu") X(SATFINITE, "satfinite") X(XORSIGN, "xorsign") X(ABS, "abs") X(ROW, "row")   \
     X(COL, "col") X(TRANS, "trans") X(X1, "x1") X(X2, "x2") X(X4, "x4") X(A, "a") X(C, "c")       \
-    X(D, "d") X(V8, "v8") X(PO, "po") X(SHR7, "shr7") X(SHR15, "shr15")
+    X(D, "d") X(V8, "v8") X(PO, "po") X(SHR7, "shr7") X(SHR15, "shr15") X(PACK, "pack")
 /* clang-format on */
 
 enum sim_modifier {
