@@ -229,6 +229,16 @@ static struct operand variable(struct parser *p, const struct symbol *s)
     return o;
 }
 
+/* .b2 behind a register: its third byte. */
+static uint8_t parse_part(struct parser *p)
+{
+    static const char *const names[] = {"b0", "b1", "b2", "b3", "h0", "h1"};
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (parse_accept_dot(p, names[i]))
+            return (uint8_t)(PART_B0 + i);
+    return PART_ALL;
+}
+
 /* One operand. A name that is nothing else may be a label or function: RET_ARG's name. */
 static struct operand operand(struct build *b, uint8_t type, struct arg *ret_arg)
 {
@@ -256,6 +266,8 @@ static struct operand operand(struct build *b, uint8_t type, struct arg *ret_arg
         o.slot = (uint32_t)slot;
         o.narrow = type_size(rtype) < 8;
         o.predicate = rtype == T_PRED;
+        if (b->op->parts)
+            o.part = parse_part(p);
         return o;
     }
     struct symbol *s = parse_find(p, name, len);
@@ -377,7 +389,8 @@ static void add_src(struct build *b, const struct arg *a)
         parse_fail(b->p, "%.*s is not declared", (int)a->len, a->name);
     for (unsigned i = 0; i < a->n; i++) {
         if (b->in->nsrc == BUILD_SRC ||
-            (b->in->nsrc >= SIM_MAX_SPECIAL && a->op[i].kind != O_REG && a->op[i].kind != O_CONST))
+            (b->in->nsrc >= SIM_MAX_SPECIAL &&
+             ((a->op[i].kind != O_REG && a->op[i].kind != O_CONST) || a->op[i].neg)))
             parse_fail(b->p, "%s: too many operands", b->op->name);
         b->in->src[b->in->nsrc++] = a->op[i];
     }
@@ -446,6 +459,8 @@ static void parse_operands(struct build *b)
     /* cvt.dst.src and set.dst.src: constants have the second type. */
     uint8_t type =
         b->types[b->ntypes > 1 && (!strcmp(b->op->name, "cvt") || !strcmp(b->op->name, "set"))];
+    if (b->nlayouts && b->op->form != FORM_PLAIN)
+        type = T_U32; /* wmma.load and wmma.store: the stride */
     if (b->op->form == FORM_CALL) {
         parse_call(b);
         return;
@@ -496,6 +511,28 @@ static void parse_operands(struct build *b)
     }
 }
 
+/* .m16n8k16, .m8n8 */
+static bool parse_shape(struct build *b, const struct token *t)
+{
+    static const char letters[] = "mnk";
+    uint32_t shape[3] = {0};
+    unsigned n = 0;
+    for (size_t i = 0; i < t->len; i++) {
+        char c = t->text[i];
+        if (n < 3 && c == letters[n])
+            n++;
+        else if (n && c >= '0' && c <= '9' && shape[n - 1] < 1000)
+            shape[n - 1] = 10 * shape[n - 1] + (uint32_t)(c - '0');
+        else
+            return false;
+    }
+    if (n < 2 || !shape[0] || !shape[1])
+        return false;
+    for (unsigned i = 0; i < 3; i++)
+        b->shape[i] = (uint16_t)shape[i];
+    return true;
+}
+
 static void parse_modifiers(struct build *b)
 {
     static const char *const names[M_COUNT] = {
@@ -507,6 +544,9 @@ static void parse_modifiers(struct build *b)
     for (; p->tok.kind == TOK_DOT && p->tok.glued; parse_next(p)) {
         uint8_t t;
         if (type_by_name(&p->tok, &t)) {
+            if (t > T_F64 && !b->op->formats)
+                parse_fail(p, "%s: .%.*s is not supported", b->op->name, (int)p->tok.len,
+                           p->tok.text);
             if (b->ntypes == 4)
                 parse_fail(p, "%s: too many types", b->op->name);
             b->types[b->ntypes++] = t;
@@ -515,15 +555,18 @@ static void parse_modifiers(struct build *b)
         unsigned m = 0;
         while (m < M_COUNT && !tok_is(&p->tok, TOK_DOT, names[m]))
             m++;
-        if (m == M_COUNT && b->op->form == FORM_POLICY)
+        if (m == M_COUNT && (parse_shape(b, &p->tok) || b->op->form == FORM_POLICY))
             continue;
-        if (m == M_COUNT && (b->op->form == FORM_COPY || b->op->form == FORM_BARRIER))
+        if (m == M_COUNT && (b->op->form == FORM_COPY || b->op->form == FORM_BARRIER)) {
             b->beyond = true;
-        else if (m == M_COUNT)
+            continue;
+        }
+        if (m == M_COUNT)
             parse_fail(p, "%s: .%.*s is not supported", b->op->name,
                        (int)(p->tok.len < 60 ? p->tok.len : 60), p->tok.text);
-        else
-            b->modifiers[m / 64] |= 1ull << (m % 64);
+        b->modifiers[m / 64] |= 1ull << (m % 64);
+        if ((m == M_ROW || m == M_COL) && b->nlayouts < 2)
+            b->col[b->nlayouts++] = m == M_COL;
     }
 }
 
@@ -535,6 +578,7 @@ static void common_modifiers(struct build *b)
     in->ftz = has(b, M_FTZ);
     in->sat = has(b, M_SAT);
     in->vec = has(b, M_V8) ? 8 : has(b, M_V4) ? 4 : has(b, M_V2) ? 2 : 1;
+    in->relu = has(b, M_RELU);
     in->space = has(b, M_GLOBAL)                                                   ? SPACE_GLOBAL
                 : has(b, M_SHARED) || has(b, M_SHARED_CTA)                         ? SPACE_SHARED
                 : has(b, M_SHARED_CLUSTER)                                         ? SPACE_SHARED
@@ -586,6 +630,11 @@ static void parse_instruction(struct parser *p, int32_t guard, bool guard_neg)
     size_t len;
     const char *name = parse_name(p, &len);
     b.op = opcode_find(name, len);
+    if (!b.op && p->tok.kind == TOK_DOT && p->tok.glued) {
+        len += 1 + p->tok.len; /* wmma.load: the second word says which operands it has */
+        b.op = opcode_find(name, len);
+        parse_next(p);
+    }
     if (!b.op)
         parse_fail_at(p, b.line, "unknown instruction %.*s", (int)(len < 60 ? len : 60), name);
     bool opaque = b.op->form == FORM_BEYOND || b.op->form == FORM_HINT;

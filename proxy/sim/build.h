@@ -34,6 +34,9 @@ struct build {
     uint64_t modifiers[(M_COUNT + 63) / 64]; /* bits of enum sim_modifier */
     uint8_t types[4];
     uint32_t ntypes;
+    uint16_t shape[3]; /* .m16n8k16; .m8n8 has no k */
+    bool col[2];       /* of the .row and .col it says, which are */
+    uint32_t nlayouts;
     uint32_t line;
     unsigned addresses; /* arguments in brackets */
     bool beyond;        /* as if its form were FORM_BEYOND */
@@ -49,6 +52,8 @@ struct opcode {
     /* Chooses in->fn by types and modifiers; NULL: not supported. */
     op_fn (*select)(struct build *b);
     const op_fn *by_type; /* if set: in->fn = by_type[in->type] */
+    bool formats;         /* knows types above T_F64 */
+    bool parts;           /* operands may be bytes and halves of registers */
 };
 
 const struct opcode *opcode_find(const char *name, size_t len);

@@ -9,11 +9,15 @@ bool type_by_name(const struct token *t, uint8_t *ret_type)
     static const struct {
         const char *name;
         uint8_t type;
-    } types[] = {{"pred", T_PRED}, {"b8", T_B8},      {"u8", T_U8},   {"s8", T_S8},
-                 {"b16", T_B16},   {"u16", T_U16},    {"s16", T_S16}, {"f16", T_F16},
-                 {"b32", T_B32},   {"u32", T_U32},    {"s32", T_S32}, {"f32", T_F32},
-                 {"b64", T_B64},   {"u64", T_U64},    {"s64", T_S64}, {"f64", T_F64},
-                 {"bf16", T_BF16}, {"f16x2", T_F16X2}};
+    } types[] = {
+        {"pred", T_PRED},     {"b8", T_B8},         {"u8", T_U8},         {"s8", T_S8},
+        {"b16", T_B16},       {"u16", T_U16},       {"s16", T_S16},       {"f16", T_F16},
+        {"b32", T_B32},       {"u32", T_U32},       {"s32", T_S32},       {"f32", T_F32},
+        {"b64", T_B64},       {"u64", T_U64},       {"s64", T_S64},       {"f64", T_F64},
+        {"bf16", T_BF16},     {"f16x2", T_F16X2},   {"bf16x2", T_BF16X2}, {"tf32", T_TF32},
+        {"e4m3", T_E4M3},     {"e5m2", T_E5M2},     {"e4m3x2", T_E4M3X2}, {"e5m2x2", T_E5M2X2},
+        {"e2m1x2", T_E2M1X2}, {"e2m3x2", T_E2M3X2}, {"e3m2x2", T_E3M2X2}, {"ue8m0x2", T_UE8M0X2},
+        {"s4", T_S4},         {"u4", T_U4},         {"b1", T_B1}};
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         if (tok_is(t, TOK_DOT, types[i].name)) {
             *ret_type = types[i].type;
@@ -61,7 +65,7 @@ static struct decl parse_decl_type(struct parser *p)
                     parse_next(p);
             }
             parse_expect(p, ')');
-        } else if (type_by_name(&p->tok, &t)) {
+        } else if (type_by_name(&p->tok, &t) && t <= T_F64) {
             d.type = t;
             parse_next(p);
         } else {

@@ -58,10 +58,24 @@ enum sim_type {
     T_S32,
     T_F32,
     T_F16X2,
+    T_BF16X2,
     T_B64,
     T_U64,
     T_S64,
     T_F64,
+    /* What only conversions and matrices know; registers and memory hold it as bits. */
+    T_TF32,
+    T_E4M3,
+    T_E5M2,
+    T_E4M3X2,
+    T_E5M2X2,
+    T_E2M1X2,
+    T_E2M3X2,
+    T_E3M2X2,
+    T_UE8M0X2,
+    T_S4,
+    T_U4,
+    T_B1,
     T_COUNT
 };
 
@@ -99,7 +113,10 @@ enum sim_type {
     X(INVAL, "inval") X(ARRIVE_DROP, "arrive_drop") X(EXPECT_TX, "expect_tx")                     \
     X(COMPLETE_TX, "complete_tx") X(TEST_WAIT, "test_wait") X(TRY_WAIT, "try_wait")               \
     X(PARITY, "parity") X(PENDING_COUNT, "pending_count") X(NOCOMPLETE, "noComplete")           \
-    X(WAIT, "wait")
+    X(WAIT, "wait") \
+    X(RELU, "relu") X(SATFINITE, "satfinite") X(XORSIGN, "xorsign") X(ABS, "abs") X(ROW, "row")   \
+    X(COL, "col") X(TRANS, "trans") X(X1, "x1") X(X2, "x2") X(X4, "x4") X(A, "a") X(C, "c")       \
+    X(D, "d") X(PO, "po") X(SHR7, "shr7") X(SHR15, "shr15") X(PACK, "pack")
 /* clang-format on */
 
 enum sim_modifier {
@@ -185,11 +202,15 @@ enum operand_kind {
     O_SINK,  /* _ : a destination that is dropped, a source of zeros */
 };
 
+/* .b0 to .b3, .h0, .h1 */
+enum operand_part { PART_ALL, PART_B0, PART_B3 = PART_B0 + 3, PART_H0, PART_H1 };
+
 struct operand {
     uint8_t kind;
-    bool neg;    /* a predicate's ! */
-    bool narrow; /* a 32-bit register used as an address */
-    bool predicate;
+    bool neg;       /* a predicate's ! */
+    bool narrow;    /* a 32-bit register used as an address */
+    bool predicate; /* a register of predicates */
+    uint8_t part;   /* video instructions: which byte or half; enum operand_part */
     uint32_t slot;
     uint64_t value;
 };
@@ -202,7 +223,7 @@ struct insn {
     uint8_t type, type2;
     uint8_t space, vec, mode; /* mode: the opcode's own */
     uint8_t bool_op, round;
-    bool ftz, sat;
+    bool ftz, sat, relu;
     uint8_t ndst, nsrc;
     uint32_t target; /* bra: instruction; call: function */
     uint32_t line;
@@ -212,7 +233,8 @@ struct insn {
     struct operand *dst; /* ndst of them, and to two O_NONE: the second one can be left out */
     struct operand *src; /* nsrc of them */
     struct call_args *call;
-    uint32_t *targets; /* brx.idx: ntargets instructions */
+    const struct matrix *matrix; /* matrix.h */
+    uint32_t *targets;           /* brx.idx: ntargets instructions */
     uint32_t ntargets;
 };
 
@@ -319,9 +341,13 @@ void *sim_arena(struct sim_module *m, size_t bytes);
 static inline unsigned type_size(uint8_t t)
 {
     static const uint8_t sizes[T_COUNT] = {
-        [T_PRED] = 1, [T_B8] = 1,    [T_U8] = 1,   [T_S8] = 1,  [T_B16] = 2, [T_U16] = 2,
-        [T_S16] = 2,  [T_F16] = 2,   [T_BF16] = 2, [T_B32] = 4, [T_U32] = 4, [T_S32] = 4,
-        [T_F32] = 4,  [T_F16X2] = 4, [T_B64] = 8,  [T_U64] = 8, [T_S64] = 8, [T_F64] = 8};
+        [T_PRED] = 1,   [T_B8] = 1,     [T_U8] = 1,      [T_S8] = 1,     [T_B16] = 2,
+        [T_U16] = 2,    [T_S16] = 2,    [T_F16] = 2,     [T_BF16] = 2,   [T_B32] = 4,
+        [T_U32] = 4,    [T_S32] = 4,    [T_F32] = 4,     [T_F16X2] = 4,  [T_B64] = 8,
+        [T_U64] = 8,    [T_S64] = 8,    [T_F64] = 8,     [T_BF16X2] = 4, [T_TF32] = 4,
+        [T_E4M3] = 1,   [T_E5M2] = 1,   [T_E4M3X2] = 2,  [T_E5M2X2] = 2, [T_E2M1X2] = 1,
+        [T_E2M3X2] = 2, [T_E3M2X2] = 2, [T_UE8M0X2] = 2, [T_S4] = 1,     [T_U4] = 1,
+        [T_B1] = 1};
     return t < T_COUNT ? sizes[t] : 0;
 }
 
@@ -335,6 +361,12 @@ static inline uint64_t type_mask(uint8_t t)
 static inline bool type_float(uint8_t t)
 {
     return t == T_F16 || t == T_BF16 || t == T_F32 || t == T_F64;
+}
+
+/* Two halves in a register of 32 bits. */
+static inline bool type_pair(uint8_t t)
+{
+    return t == T_F16X2 || t == T_BF16X2;
 }
 
 static inline bool type_signed(uint8_t t)

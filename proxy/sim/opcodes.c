@@ -4,21 +4,29 @@
 
 #include "ops.h"
 
-#define CHOOSE(name, form, ndst, fn)                                                               \
+#define CHOOSE(text, how, results, fn)                                                             \
     {                                                                                              \
-        name, form, ndst, 0, fn, NULL                                                              \
+        .name = (text), .form = (how), .ndst = (results), .select = (fn)                           \
     }
-#define HINT(name)                                                                                 \
+#define HINT(text)                                                                                 \
     {                                                                                              \
-        name, FORM_HINT, 0, 0, NULL, NULL                                                          \
+        .name = (text), .form = FORM_HINT                                                          \
     }
-#define BEYOND(name)                                                                               \
+#define BEYOND(text)                                                                               \
     {                                                                                              \
-        name, FORM_BEYOND, 0, 0, NULL, NULL                                                        \
+        .name = (text), .form = FORM_BEYOND                                                        \
     }
-#define TYPED(name, nsrc, table)                                                                   \
+#define FORMATS(text, how, results, fn)                                                            \
     {                                                                                              \
-        name, FORM_PLAIN, 1, nsrc, NULL, table                                                     \
+        .name = (text), .form = (how), .ndst = (results), .select = (fn), .formats = true          \
+    }
+#define VIDEO(text, fn)                                                                            \
+    {                                                                                              \
+        .name = (text), .form = FORM_PLAIN, .ndst = 1, .select = (fn), .parts = true               \
+    }
+#define TYPED(text, sources, table)                                                                \
+    {                                                                                              \
+        .name = (text), .form = FORM_PLAIN, .ndst = 1, .nsrc = (sources), .by_type = (table)       \
     }
 
 static const struct opcode all[] = {
@@ -48,10 +56,11 @@ static const struct opcode all[] = {
     CHOOSE("cos", FORM_PLAIN, 1, select_math),
     CHOOSE("cp", FORM_COPY, 0, select_cp),
     CHOOSE("createpolicy", FORM_POLICY, 1, select_zero),
-    CHOOSE("cvt", FORM_PLAIN, 1, select_cvt),
+    FORMATS("cvt", FORM_PLAIN, 1, select_cvt),
     CHOOSE("cvta", FORM_PLAIN, 1, select_cvta),
     HINT("discard"),
     CHOOSE("div", FORM_PLAIN, 1, select_div),
+    CHOOSE("dp2a", FORM_PLAIN, 1, select_dp2a),
     CHOOSE("dp4a", FORM_PLAIN, 1, select_dp4a),
     CHOOSE("elect", FORM_PLAIN, 1, select_elect),
     CHOOSE("ex2", FORM_PLAIN, 1, select_math),
@@ -63,6 +72,7 @@ static const struct opcode all[] = {
     CHOOSE("isspacep", FORM_PLAIN, 1, select_isspacep),
     BEYOND("istypep"),
     CHOOSE("ld", FORM_LOAD, 1, select_ld),
+    CHOOSE("ldmatrix", FORM_LOAD, 1, select_ldmatrix),
     CHOOSE("ldu", FORM_LOAD, 1, select_ld),
     CHOOSE("lg2", FORM_PLAIN, 1, select_math),
     CHOOSE("lop3", FORM_PLAIN, 1, select_lop3),
@@ -75,7 +85,9 @@ static const struct opcode all[] = {
     CHOOSE("mbarrier", FORM_BARRIER, 0, select_mbarrier),
     HINT("membar"),
     CHOOSE("min", FORM_PLAIN, 1, select_min),
+    FORMATS("mma", FORM_PLAIN, 1, select_mma),
     CHOOSE("mov", FORM_PLAIN, 1, select_mov),
+    CHOOSE("movmatrix", FORM_PLAIN, 1, select_movmatrix),
     CHOOSE("mul", FORM_PLAIN, 1, select_mul),
     CHOOSE("mul24", FORM_PLAIN, 1, select_mul24),
     BEYOND("multimem"),
@@ -109,6 +121,7 @@ static const struct opcode all[] = {
     CHOOSE("st", FORM_STORE, 0, select_st),
     BEYOND("stackrestore"),
     BEYOND("stacksave"),
+    CHOOSE("stmatrix", FORM_STORE, 0, select_stmatrix),
     CHOOSE("sub", FORM_PLAIN, 1, select_sub),
     CHOOSE("subc", FORM_PLAIN, 1, select_subc),
     CHOOSE("suld", FORM_LOAD, 1, select_suld),
@@ -123,8 +136,34 @@ static const struct opcode all[] = {
     BEYOND("tld4"),
     CHOOSE("trap", FORM_SOURCES, 0, select_trap),
     BEYOND("txq"),
+    VIDEO("vabsdiff", select_video),
+    VIDEO("vabsdiff2", select_video_simd),
+    VIDEO("vabsdiff4", select_video_simd),
+    VIDEO("vadd", select_video),
+    VIDEO("vadd2", select_video_simd),
+    VIDEO("vadd4", select_video_simd),
+    VIDEO("vavrg2", select_video_simd),
+    VIDEO("vavrg4", select_video_simd),
+    VIDEO("vmad", select_video_mad),
+    VIDEO("vmax", select_video),
+    VIDEO("vmax2", select_video_simd),
+    VIDEO("vmax4", select_video_simd),
+    VIDEO("vmin", select_video),
+    VIDEO("vmin2", select_video_simd),
+    VIDEO("vmin4", select_video_simd),
     CHOOSE("vote", FORM_PLAIN, 1, select_vote),
+    VIDEO("vset", select_video_set),
+    VIDEO("vset2", select_video_simd),
+    VIDEO("vset4", select_video_simd),
+    VIDEO("vshl", select_video_shift),
+    VIDEO("vshr", select_video_shift),
+    VIDEO("vsub", select_video),
+    VIDEO("vsub2", select_video_simd),
+    VIDEO("vsub4", select_video_simd),
     BEYOND("wgmma"),
+    FORMATS("wmma.load", FORM_LOAD, 1, select_wmma_load),
+    FORMATS("wmma.mma", FORM_PLAIN, 1, select_wmma_mma),
+    FORMATS("wmma.store", FORM_STORE, 0, select_wmma_store),
     TYPED("xor", 2, xor_ops),
 };
 

@@ -71,6 +71,7 @@ op_fn select_lop3(struct build *b);
 op_fn select_prmt(struct build *b);
 op_fn select_bfind(struct build *b);
 op_fn select_slct(struct build *b);
+op_fn select_dp2a(struct build *b);
 op_fn select_dp4a(struct build *b);
 op_fn select_mul24(struct build *b);
 op_fn select_mad24(struct build *b);
@@ -92,6 +93,26 @@ op_fn select_testp(struct build *b);
 /* ops_compare.c */
 op_fn select_setp(struct build *b);
 op_fn select_set(struct build *b);
+
+/* ops_matrix.c */
+op_fn select_mma(struct build *b);
+/* ops_tile.c */
+op_fn select_ldmatrix(struct build *b);
+op_fn select_stmatrix(struct build *b);
+op_fn select_movmatrix(struct build *b);
+/* ops_wmma.c */
+op_fn select_wmma_load(struct build *b);
+op_fn select_wmma_mma(struct build *b);
+op_fn select_wmma_store(struct build *b);
+/* ops_video.c */
+op_fn select_video(struct build *b);
+op_fn select_video_shift(struct build *b);
+op_fn select_video_mad(struct build *b);
+op_fn select_video_set(struct build *b);
+op_fn select_video_simd(struct build *b);
+
+/* ops_formats.c: cvt where one side is a format of pairs, tf32, or has .relu or .satfinite. */
+op_fn select_format(struct build *b);
 
 /* ops_convert.c */
 op_fn select_cvt(struct build *b);

@@ -305,6 +305,27 @@ op_fn select_dp4a(struct build *b)
     return b->in->nsrc == 3 && b->ntypes == 2 ? op_dp4a : NULL;
 }
 
+/* dp2a (PTX ISA, "Integer Arithmetic Instructions"): two halves of a, the lower or upper two bytes
+ * of b. */
+static int64_t dot2(const struct insn *in, uint32_t a, uint32_t b)
+{
+    int64_t sum = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        uint32_t half = a >> (16 * i) & 0xffff, byte = b >> (8 * i + (in->mode ? 16 : 0)) & 0xff;
+        int64_t x = type_signed(in->type) ? (int16_t)half : (int64_t)half;
+        int64_t y = type_signed(in->type2) ? (int8_t)byte : (int64_t)byte;
+        sum += x * y;
+    }
+    return sum;
+}
+TERNARY(op_dp2a, uint32_t, uint32_t, c + (uint64_t)dot2(in, a, b))
+
+op_fn select_dp2a(struct build *b)
+{
+    b->in->mode = has(b, M_HI);
+    return b->in->nsrc == 3 && b->ntypes == 2 && has(b, M_LO) != has(b, M_HI) ? op_dp2a : NULL;
+}
+
 static uint32_t product24(const struct insn *in, uint32_t a, uint32_t b)
 {
     uint64_t v = type_signed(in->type)

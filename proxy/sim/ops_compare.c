@@ -41,6 +41,12 @@ static bool accepts(struct build *b, uint8_t *ret_bits)
 
 #define ORDER(a, b) ((a) < (b) ? LESS : (a) == (b) ? EQUAL : (a) > (b) ? GREATER : UNORDERED)
 
+static double half_value(const struct insn *in, uint64_t v)
+{
+    uint16_t h = (uint16_t)v;
+    return (double)f16_value(in->ftz && !(h & 0x7c00) ? h & 0x8000 : h);
+}
+
 static uint32_t compare_float(const struct insn *in, uint8_t type, const uint64_t *x,
                               const uint64_t *y, unsigned half, uint32_t mask)
 {
@@ -54,12 +60,12 @@ static uint32_t compare_float(const struct insn *in, uint8_t type, const uint64_
             float p = f32_value(x[l]), q = f32_value(y[l]);
             a = (double)(in->ftz ? f32_flush(p) : p);
             b = (double)(in->ftz ? f32_flush(q) : q);
-        } else if (type == T_BF16) {
-            a = (double)bf16_value((uint16_t)x[l]);
-            b = (double)bf16_value((uint16_t)y[l]);
+        } else if (type == T_BF16 || type == T_BF16X2) {
+            a = (double)bf16_value((uint16_t)(x[l] >> half));
+            b = (double)bf16_value((uint16_t)(y[l] >> half));
         } else {
-            a = (double)f16_value((uint16_t)(x[l] >> half));
-            b = (double)f16_value((uint16_t)(y[l] >> half));
+            a = half_value(in, x[l] >> half);
+            b = half_value(in, y[l] >> half);
         }
         m |= in->mode & ORDER(a, b) ? 1u << l : 0;
     });
@@ -109,8 +115,8 @@ static void op_setp(struct warp *w, const struct insn *in, uint32_t mask)
     const uint64_t *x = src_row(w, in, 0), *y = src_row(w, in, 1);
     uint32_t p = in->nsrc > 2 ? row_mask(src_row(w, in, 2), mask) : 0;
     uint32_t m = compare(in, in->type, x, y, mask), m2 = ~m;
-    if (in->type == T_F16X2) /* p|q are the halves' results */
-        m2 = compare_float(in, T_F16, x, y, 16, mask);
+    if (type_pair(in->type)) /* p|q are the halves' results */
+        m2 = compare_float(in, in->type, x, y, 16, mask);
     uint32_t r = combine(in, m, p), r2 = combine(in, m2, p);
     uint64_t *d = dst_row(w, in, 0);
     LANES(mask, { d[l] = r >> l & 1; });
@@ -129,7 +135,7 @@ static bool comparison(struct build *b, uint8_t type)
 
 op_fn select_setp(struct build *b)
 {
-    return comparison(b, b->in->type) ? op_setp : NULL;
+    return b->ntypes == 1 && comparison(b, b->in->type) ? op_setp : NULL;
 }
 
 static void op_set(struct warp *w, const struct insn *in, uint32_t mask)
@@ -137,18 +143,36 @@ static void op_set(struct warp *w, const struct insn *in, uint32_t mask)
     uint32_t p = in->nsrc > 2 ? row_mask(src_row(w, in, 2), mask) : 0;
     uint32_t m = compare(in, in->type2, src_row(w, in, 0), src_row(w, in, 1), mask);
     uint32_t r = combine(in, m, p);
-    uint64_t yes = in->type == T_F32   ? f32_bits(1.0f)
-                   : in->type == T_F16 ? 0x3c00
-                                       : type_mask(in->type);
+    uint64_t yes = in->type == T_F32    ? f32_bits(1.0f)
+                   : in->type == T_F16  ? 0x3c00
+                   : in->type == T_BF16 ? 0x3f80
+                                        : type_mask(in->type);
     uint64_t *d = dst_row(w, in, 0);
     LANES(mask, { d[l] = r >> l & 1 ? yes : 0; });
 }
 
+/* Each half for itself: 1.0 of the type, or all bits. */
+static void op_set_pair(struct warp *w, const struct insn *in, uint32_t mask)
+{
+    const uint64_t *x = src_row(w, in, 0), *y = src_row(w, in, 1);
+    uint32_t p = in->nsrc > 2 ? row_mask(src_row(w, in, 2), mask) : 0;
+    uint32_t low = combine(in, compare_float(in, in->type2, x, y, 0, mask), p);
+    uint32_t high = combine(in, compare_float(in, in->type2, x, y, 16, mask), p);
+    uint64_t yes = in->type == T_F16X2 ? 0x3c00 : in->type == T_BF16X2 ? 0x3f80 : 0xffff;
+    uint64_t *d = dst_row(w, in, 0);
+    LANES(mask, { d[l] = (low >> l & 1 ? yes : 0) | (high >> l & 1 ? yes << 16 : 0); });
+}
+
 op_fn select_set(struct build *b)
 {
-    bool known = b->in->type == T_F32 || b->in->type == T_F16 || b->in->type == T_U32 ||
-                 b->in->type == T_S32 || b->in->type == T_B32;
-    return known && b->ntypes == 2 && b->in->type2 != T_F16X2 && comparison(b, b->in->type2)
-               ? op_set
-               : NULL;
+    uint8_t to = b->in->type, from = b->in->type2;
+    bool half = from == T_F16 || from == T_BF16;
+    bool integer = to == T_U32 || to == T_S32 || to == T_B32 ||
+                   ((to == T_U16 || to == T_S16 || to == T_B16) && half);
+    if (b->ntypes != 2)
+        return NULL;
+    if (type_pair(from))
+        return (integer || to == from) && comparison(b, from) ? op_set_pair : NULL;
+    bool known = integer || to == T_F32 || to == T_F16 || (to == T_BF16 && from == T_BF16);
+    return known && comparison(b, from) ? op_set : NULL;
 }

@@ -170,29 +170,51 @@ static void op_cvt(struct warp *w, const struct insn *in, uint32_t mask)
     });
 }
 
-/* cvt.rn.f16x2.f32 d, a, b: a to the upper half. */
-static void op_cvt_pair(struct warp *w, const struct insn *in, uint32_t mask)
+/* cvt.pack.sat: a and b in the fewest bits, a above b, and above both what fits of c. */
+static void op_pack(struct warp *w, const struct insn *in, uint32_t mask)
 {
     const uint64_t *a = src_row(w, in, 0), *b = src_row(w, in, 1);
+    const uint64_t *c = in->nsrc > 2 ? src_row(w, in, 2) : NULL;
     uint64_t *d = dst_row(w, in, 0);
+    unsigned bits = in->mode;
+    bool is_signed = type_signed(in->type) || in->type == T_S4;
+    int64_t top = (1ll << (is_signed ? bits - 1 : bits)) - 1, bottom = is_signed ? -top - 1 : 0;
     LANES(mask, {
-        double hi = read_float(in, T_F32, a[l]);
-        double lo = read_float(in, T_F32, b[l]);
-        d[l] = write_float(in, T_F16, hi) << 16 | write_float(in, T_F16, lo);
+        int64_t high = (int64_t)int_value(in->type2, a[l]);
+        int64_t low = (int64_t)int_value(in->type2, b[l]);
+        high = high > top ? top : high < bottom ? bottom : high;
+        low = low > top ? top : low < bottom ? bottom : low;
+        uint64_t one = (1ull << bits) - 1;
+        uint64_t v = ((uint64_t)high & one) << bits | ((uint64_t)low & one);
+        d[l] = (uint32_t)(v | (c ? c[l] << (2 * bits) : 0));
     });
+}
+
+static op_fn select_pack(struct build *b)
+{
+    struct insn *in = b->in;
+    bool half = in->type == T_U16 || in->type == T_S16;
+    bool byte = in->type == T_U8 || in->type == T_S8, nibble = in->type == T_U4 || in->type == T_S4;
+    if (!in->sat || in->ndst != 1 || (in->type2 != T_S32 && in->type2 != T_U32) ||
+        (!half && !byte && !nibble) || b->ntypes != (half ? 2 : 3) || in->nsrc != b->ntypes)
+        return NULL;
+    in->mode = half ? 16 : byte ? 8 : 4;
+    return b->ntypes == 2 || b->types[2] == T_B32 ? op_pack : NULL;
 }
 
 op_fn select_cvt(struct build *b)
 {
+    if (has(b, M_PACK))
+        return select_pack(b);
     struct insn *in = b->in;
+    if (in->type > T_F64 || in->type2 > T_F64 || type_pair(in->type) || type_pair(in->type2) ||
+        in->relu || has(b, M_SATFINITE))
+        return select_format(b);
     in->round = rounding(b);
     in->mode = has(b, M_RNI) || has(b, M_RZI) || has(b, M_RMI) || has(b, M_RPI);
     if (in->ndst != 1 || b->ntypes != 2)
         return NULL;
-    if (in->type == T_F16X2 && in->type2 == T_F32)
-        return in->nsrc == 2 ? op_cvt_pair : NULL;
-    if (in->nsrc != 1 || in->type <= T_PRED || in->type2 <= T_PRED || in->type == T_F16X2 ||
-        in->type2 == T_F16X2)
+    if (in->nsrc != 1 || in->type <= T_PRED || in->type2 <= T_PRED)
         return NULL;
     return op_cvt;
 }

@@ -30,7 +30,15 @@ static inline uint64_t write_f32(const struct insn *in, float f)
 
 static inline double write_limits(const struct insn *in, double d)
 {
+    if (in->relu)
+        return d < 0 ? 0 : d;
     return in->sat ? (d > 0 ? (d < 1 ? d : 1) : 0) : d;
+}
+
+/* .ftz of the half types is f16's alone. */
+static inline uint16_t flush_f16(uint16_t h)
+{
+    return h & 0x7c00 ? h : h & 0x8000;
 }
 
 /* A sum of doubles on its way to a half: what was cut off leaves its trace in
@@ -83,54 +91,80 @@ static double sum_to_odd(double p, double c)
         LANES(mask, {                                                                              \
             uint64_t v = 0;                                                                        \
             for (unsigned half = 0; half < ((pair) ? 32 : 16); half += 16) {                       \
-                double a = (double)value((uint16_t)(x[l] >> half));                                \
-                double b = (double)value((uint16_t)(y[l] >> half));                                \
-                double c = (double)value((uint16_t)(z[l] >> half));                                \
+                double a = (double)value(in, (uint16_t)(x[l] >> half));                            \
+                double b = n > 1 ? (double)value(in, (uint16_t)(y[l] >> half)) : 0;                \
+                double c = n > 2 ? (double)value(in, (uint16_t)(z[l] >> half)) : 0;                \
                 (void)b;                                                                           \
                 (void)c;                                                                           \
-                v |= (uint64_t)bits(write_limits(in, expr)) << half;                               \
+                v |= (uint64_t)bits(in, write_limits(in, expr)) << half;                           \
             }                                                                                      \
             d[l] = v;                                                                              \
         });                                                                                        \
     }
 
-static inline uint16_t half_bits(double d)
+static inline float read_f16(const struct insn *in, uint16_t h)
 {
-    return fp_small(d, 5, 10, FP_RN);
+    return f16_value(in->ftz ? flush_f16(h) : h);
 }
 
-static inline uint16_t brain_bits(double d)
+static inline uint16_t write_f16(const struct insn *in, double d)
+{
+    uint16_t h = f16_nearest(d);
+    return in->ftz ? flush_f16(h) : h;
+}
+
+static inline float read_bf16(const struct insn *in, uint16_t h)
+{
+    return bf16_value(h);
+}
+
+static inline uint16_t write_bf16(const struct insn *in, double d)
 {
     return fp_small(d, 8, 7, FP_RN);
 }
 
 #define HALVES(name, n, expr)                                                                      \
-    HALF_OP(name, f16, f16_value, half_bits, false, n, expr)                                       \
-    HALF_OP(name, f16x2, f16_value, half_bits, true, n, expr)                                      \
-    HALF_OP(name, bf16, bf16_value, brain_bits, false, n, expr)
+    HALF_OP(name, f16, read_f16, write_f16, false, n, expr)                                        \
+    HALF_OP(name, f16x2, read_f16, write_f16, true, n, expr)                                       \
+    HALF_OP(name, bf16, read_bf16, write_bf16, false, n, expr)                                     \
+    HALF_OP(name, bf16x2, read_bf16, write_bf16, true, n, expr)
 #define FLOATS(name, n, f32_expr, f64_expr, half_expr)                                             \
     F32_OP(name, n, f32_expr)                                                                      \
     F64_OP(name, n, f64_expr)                                                                      \
     HALVES(name, n, half_expr)                                                                     \
-    static const op_fn name##_ops[T_COUNT] = {[T_F32] = name##_f32,                                \
-                                              [T_F64] = name##_f64,                                \
-                                              [T_F16] = name##_f16,                                \
-                                              [T_F16X2] = name##_f16x2,                            \
-                                              [T_BF16] = name##_bf16};
+    static const op_fn name##_ops[T_COUNT] = {                                                     \
+        [T_F32] = name##_f32,     [T_F64] = name##_f64,   [T_F16] = name##_f16,                    \
+        [T_F16X2] = name##_f16x2, [T_BF16] = name##_bf16, [T_BF16X2] = name##_bf16x2};
+
+/* min and max. */
+enum { NAN_WINS = 1, XORSIGN_ABS = 2 };
 
 /* PTX: a NaN gives way to a number, -0 is less than +0; with .NaN it wins. */
+static inline double choose_of(const struct insn *in, double a, double b, bool greater)
+{
+    bool sign = in->mode & XORSIGN_ABS && signbit(a) != signbit(b);
+    if (in->mode & XORSIGN_ABS) {
+        a = fabs(a);
+        b = fabs(b);
+    }
+    double d;
+    if (a != a || b != b)
+        d = in->mode & NAN_WINS || (a != a && b != b) ? (double)NAN : a != a ? b : a;
+    else if (greater)
+        d = a > b || (a == b && !signbit(a)) ? a : b;
+    else
+        d = a < b || (a == b && signbit(a)) ? a : b;
+    return sign ? -d : d;
+}
+
 static inline double lesser(const struct insn *in, double a, double b)
 {
-    if (a != a || b != b)
-        return in->mode || (a != a && b != b) ? (double)NAN : a != a ? b : a;
-    return a < b || (a == b && signbit(a)) ? a : b;
+    return choose_of(in, a, b, false);
 }
 
 static inline double greater(const struct insn *in, double a, double b)
 {
-    if (a != a || b != b)
-        return in->mode || (a != a && b != b) ? (double)NAN : a != a ? b : a;
-    return a > b || (a == b && !signbit(a)) ? a : b;
+    return choose_of(in, a, b, true);
 }
 
 FLOATS(add, 2, a + b, a + b, a + b)
@@ -167,7 +201,8 @@ static void rounded(struct warp *w, const struct insn *in, uint32_t mask)
 static op_fn choose(struct build *b, unsigned nsrc, op_fn fn)
 {
     struct insn *in = b->in;
-    if (!fn || in->nsrc != nsrc || in->ndst != 1)
+    bool half = type_pair(in->type) || in->type == T_F16 || in->type == T_BF16;
+    if (!fn || in->nsrc != nsrc || in->ndst != 1 || b->ntypes != 1 || (in->relu && !half))
         return NULL;
     in->round = has(b, M_ROUND_RZ)   ? FP_RZ
                 : has(b, M_ROUND_RM) ? FP_RM
@@ -201,16 +236,23 @@ op_fn select_fma(struct build *b)
     return choose(b, 3, fma_ops[b->in->type]);
 }
 
+static op_fn choose_min_max(struct build *b, const op_fn *ops)
+{
+    b->in->mode =
+        (uint8_t)((has(b, M_NAN_CAP) ? NAN_WINS : 0) | (has(b, M_XORSIGN) ? XORSIGN_ABS : 0));
+    if (has(b, M_XORSIGN) != has(b, M_ABS))
+        return NULL;
+    return choose(b, 2, ops[b->in->type]);
+}
+
 op_fn float_min(struct build *b)
 {
-    b->in->mode = has(b, M_NAN_CAP);
-    return choose(b, 2, min_ops[b->in->type]);
+    return choose_min_max(b, min_ops);
 }
 
 op_fn float_max(struct build *b)
 {
-    b->in->mode = has(b, M_NAN_CAP);
-    return choose(b, 2, max_ops[b->in->type]);
+    return choose_min_max(b, max_ops);
 }
 
 op_fn float_abs(struct build *b)

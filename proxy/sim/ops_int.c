@@ -148,7 +148,7 @@ op_fn select_madc(struct build *b)
 
 static bool is_float(const struct build *b)
 {
-    return type_float(b->in->type) || b->in->type == T_F16X2;
+    return type_float(b->in->type) || type_pair(b->in->type);
 }
 
 op_fn select_add(struct build *b)
