@@ -40,18 +40,29 @@ static std::string compile(const char *source, const char *name, const std::stri
     return ptx;
 }
 
+/* The newest architecture that both the compiler and the device know. */
+static int architecture()
+{
+    int major = 0, minor = 0, n = 0, newest = 0;
+    CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
+    CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0));
+    RTC(nvrtcGetNumSupportedArchs(&n));
+    std::vector<int> all(n);
+    RTC(nvrtcGetSupportedArchs(all.data()));
+    for (int arch : all)
+        newest = arch > newest && arch <= major * 10 + minor ? arch : newest;
+    return newest;
+}
+
 int main()
 {
-    int major = 0, minor = 0;
     void *image = nullptr;
     size_t bytes = 0;
     CUlinkState state;
     CUmodule module;
     CUfunction fn;
     CHECK(cudaFree(nullptr));
-    CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
-    CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0));
-    std::string arch = "--gpu-architecture=compute_" + std::to_string(major * 10 + minor);
+    std::string arch = "--gpu-architecture=compute_" + std::to_string(architecture());
     std::string user = compile("extern \"C\" __device__ int twice(int);\n"
                                "extern \"C\" __global__ void run(int *out, int n)\n"
                                "{ int i = blockIdx.x * blockDim.x + threadIdx.x;\n"

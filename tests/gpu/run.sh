@@ -34,11 +34,11 @@ if [ -z "$inside" ]; then
         build=$root/build/gpu-only
         (cd "$root" && cmake --preset gpu-only >"$root/gpu-run-build.log" 2>&1 &&
             cmake --build --preset gpu-only -j"$(nproc)" \
-                --target gpu-proxy vgpu cuda-sim idm-program idm-bench gpu-node \
+                --target gpu-proxy vgpu vgpu-nvml cuda-sim idm-program idm-bench gpu-node \
                 >>"$root/gpu-run-build.log" 2>&1) || { tail -n 20 "$root/gpu-run-build.log"; exit 1; }
         rm -f "$root/gpu-run-build.log"
     fi
-    for needed in bin/gpu-proxy bin/gpu-node bin/idm-program bin/idm-bench lib/libcuda.so.1; do
+    for needed in bin/gpu-proxy bin/gpu-node bin/idm-program bin/idm-bench lib/libcuda.so.1 lib/libnvidia-ml.so.1; do
         [ -e "$build/$needed" ] || { echo "$build has no $needed"; exit 77; }
     done
     work=$(mktemp -d /tmp/gi-gpu-run-XXXXXX)
@@ -46,9 +46,11 @@ if [ -z "$inside" ]; then
     mkdir "$work/native" "$work/libvgpu"
     ln -s "$driver" "$work/native/libcuda.so.1"
     ln -s "$build/lib/libcuda.so.1" "$work/libvgpu/libcuda.so.1"
+    ln -s "$build/lib/libnvidia-ml.so.1" "$work/libvgpu/libnvidia-ml.so.1"
     export GI_GPU_RUN_INSIDE=$work
     case $driver in
-    *libcuda-sim.so) export GI_SIM_CAPABILITY=${GI_SIM_CAPABILITY:-120} ;; # libraries have PTX for that
+    # A GPU of the future: libraries have no machine code for it, and use their PTX.
+    *libcuda-sim.so) export GI_SIM_CAPABILITY=${GI_SIM_CAPABILITY:-130} ;;
     esac
     rc=0
     "$build/bin/gpu-node" "$build/bin/gpu-proxy" "$driver" 2 "$quota" \
@@ -64,8 +66,13 @@ failures=0
 cuda=${CUDA_HOME:-/usr/local/cuda}
 nvcc=${NVCC:-$(command -v nvcc || echo "$cuda/bin/nvcc")}
 [ -x "$nvcc" ] && cuda=$(cd "$(dirname "$(realpath "$nvcc")")/.." && pwd)
-is_sim=''
-case $driver in *libcuda-sim.so) is_sim=yes ;; esac
+is_sim='' reads_zstd=yes
+case $driver in
+*libcuda-sim.so)
+    is_sim=yes
+    ldd "$driver" | grep -q libzstd || reads_zstd=''
+    ;;
+esac
 # A driver built with a sanitizer has to be loaded after its runtime.
 preload=$(ldd "$driver" 2>/dev/null | awk '/libasan/ {print $3}')
 
@@ -105,6 +112,9 @@ both() {
     if [ "$rc" = 77 ]; then
         skipped "$name" "$(last_line "$a")"
         return
+    elif [ "$rc" != 0 ] && [ -n "$is_sim" ]; then
+        failed "$name" "on the simulated GPU: exit code $rc: $(last_line "$a")"
+        return
     elif [ "$rc" != 0 ]; then
         skipped "$name" "the driver itself can't: $(last_line "$a")"
         return
@@ -112,6 +122,8 @@ both() {
     on libvgpu "$b" "${@//@/$work/libvgpu/libcuda.so.1}" || rc=$?
     if [ "$rc" != 0 ]; then
         failed "$name" "through libvgpu: exit code $rc: $(last_line "$b")"
+    elif grep -qE '(^|[^0-9])[1-9][0-9]* (wrong|far)' "$b"; then
+        failed "$name" "wrong results: $(grep -E '[1-9][0-9]* (wrong|far)' "$b" | head -n 1)"
     elif ! cmp -s "$a" "$b"; then
         failed "$name" "prints something else through libvgpu: $(diff "$a" "$b" | sed -n 2p | cut -c -80)"
     else
@@ -121,8 +133,20 @@ both() {
     fi
 }
 
+# Like both, where the driver has no NVML of its own: the simulated one.
+through() {
+    local name=$1 rc=0 b=$work/log.libvgpu
+    shift
+    on libvgpu "$b" "$@" || rc=$?
+    if [ "$rc" != 0 ] || ! grep -q ' 0 wrong' "$b" || grep -qE '[1-9][0-9]* wrong' "$b"; then
+        failed "$name" "through libvgpu: exit code $rc: $(last_line "$b")"
+    else
+        row "$name" ok "" "$(cat "$b.seconds") s" "" "the simulated driver has no NVML to compare with"
+    fi
+}
+
 compile() { # SOURCE PROGRAM; the reason on failure
-    local flags libraries=() l
+    local flags libraries=() own=() l
     flags=$(sed -n 's|^/\* nvcc: \(.*\) \*/$|\1|p' "$1")
     for l in $flags; do
         case $l in
@@ -131,10 +155,15 @@ compile() { # SOURCE PROGRAM; the reason on failure
             [ -e "$cuda/lib64/lib${l#-l}.so" ] || { echo "no lib${l#-l}.so in $cuda/lib64"; return 1; }
             libraries+=("$l")
             ;;
+        *) own+=("$l") ;;
         esac
     done
+    if [ -z "$reads_zstd" ] && [ ${#libraries[@]} != 0 ]; then
+        echo "the simulated GPU was built without libzstd, and the library is compressed with it"
+        return 1
+    fi
     "$nvcc" -std=c++17 ${is_sim:+--compress-mode=speed} -cudart shared -o "$2" "$1" \
-        "${libraries[@]}" >"$work/log.nvcc" 2>&1 || { tail -n 1 "$work/log.nvcc"; return 1; }
+        "${own[@]}" "${libraries[@]}" >"$work/log.nvcc" 2>&1 || { tail -n 1 "$work/log.nvcc"; return 1; }
 }
 
 programs() {
@@ -147,10 +176,12 @@ programs() {
     [ -n "$short" ] && sources=("$root/tests/nvcc/vector.cu")
     for source in "${sources[@]}" "$here"/*.cu; do
         name=$(basename "$source" .cu)
-        if why=$(compile "$source" "$work/$name"); then
-            both "$name" "$work/$name"
-        else
+        if ! why=$(compile "$source" "$work/$name"); then
             skipped "$name" "$why"
+        elif [ "$name" = nccl ] && [ -n "$is_sim" ]; then
+            through "$name" "$work/$name"
+        else
+            both "$name" "$work/$name"
         fi
     done
 }

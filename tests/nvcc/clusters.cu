@@ -8,7 +8,8 @@
 
 namespace cg = cooperative_groups;
 
-/* Each block counts what it has of 64 kinds; the cluster's first blocks' counts are all of theirs. */
+/* Each block counts what it has of 64 kinds; the cluster's first blocks' counts are all of theirs.
+ */
 static __global__ void histogram(const unsigned *in, int n, unsigned *out)
 {
     __shared__ unsigned count[64];
