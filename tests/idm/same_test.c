@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The same program with the driver itself and through libvgpu and gpu-proxy:
  * it must see the same.
- *   same_test GPU-PROXY DRIVER LIBVGPU PROGRAM */
+ *   same_test GPU-PROXY DRIVER LIBVGPU PROGRAM [SEEDS STEPS]
+ * With SEEDS the program is random, and runs with as many of them, one after the other. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -13,7 +14,9 @@
 #define MAX_OUTPUT (1u << 20)
 
 static struct node node;
-static const char *driver, *libvgpu, *program;
+static const char *driver, *libvgpu, *program, *steps;
+static char seed[24];
+static unsigned long seeds;
 
 /* Heap; NULL when it didn't end with 0. */
 static char *output_of(const char *library)
@@ -27,7 +30,7 @@ static char *output_of(const char *library)
         dup2(out[1], STDOUT_FILENO);
         close(out[0]);
         close(out[1]);
-        execl(program, program, library, (char *)NULL);
+        execl(program, program, library, steps ? seed : (char *)NULL, steps, (char *)NULL);
         _exit(127);
     }
     close(out[1]);
@@ -60,6 +63,8 @@ static unsigned differences(char *a, char *b)
             last = line_a;
         if (!line_a || !line_b || strcmp(line_a, line_b) != 0) {
             n++;
+            if (steps && n > 1) /* from there on they go different ways */
+                break;
             fprintf(stderr, "after %s\n  driver:  %s\n  libvgpu: %s\n", last,
                     line_a ? line_a : "(end)", line_b ? line_b : "(end)");
         }
@@ -67,6 +72,30 @@ static unsigned differences(char *a, char *b)
         line_b = line_b ? strtok_r(NULL, "\n", &save_b) : NULL;
     }
     return n;
+}
+
+static void test_random(void)
+{
+    for (unsigned long i = 0; i < seeds; i++) {
+        snprintf(seed, sizeof(seed), "%lu", i);
+        char *native = output_of(driver);
+        char *remote = output_of(libvgpu);
+        unsigned different = native && remote ? differences(native, remote) : 1;
+        free(native);
+        free(remote);
+        if (different)
+            fprintf(stderr, "%s: seed %s: %u lines\n", program, seed, different);
+        EXPECT_EQ(different, 0);
+    }
+    EXPECT(WAIT_FOR(5000, proxy_stats(&node.proxy, NODE_ZONE).clients == 0));
+    struct control_zone_stats s = proxy_stats(&node.proxy, NODE_ZONE);
+    EXPECT_EQ(s.clients_total, seeds);
+    EXPECT(s.launches > seeds && s.bytes_to_device > seeds * 1000000);
+    EXPECT_EQ(s.refused_handles, 0);
+    EXPECT_EQ(s.refused_addresses, 0);
+    EXPECT_EQ(s.protocol_errors, 0);
+    EXPECT_EQ(s.worker_crashes, 0);
+    EXPECT_EQ(s.memory_used, 0);
 }
 
 static void test_same(void)
@@ -101,7 +130,13 @@ int main(int argc, char **argv)
         return 77;
     if (!node_start(&node, argv[1], driver, 8ull << 30))
         return 1;
-    MT_RUN(test_same);
+    if (argc > 6) {
+        seeds = strtoul(argv[5], NULL, 10);
+        steps = argv[6];
+        MT_RUN(test_random);
+    } else {
+        MT_RUN(test_same);
+    }
     EXPECT_EQ(node_stop(&node), 0);
     return mt_done();
 }
