@@ -9,8 +9,6 @@
 #include "handles.h"
 #include "idm/graph/capture.h"
 
-#define CLUSTER_LAUNCH 120 /* CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH */
-
 struct launch {
     uint64_t fn;
     uint64_t stream;
@@ -85,7 +83,7 @@ static bool device_has(int attribute)
 
 static bool has_clusters(void)
 {
-    return device_has(CLUSTER_LAUNCH);
+    return device_has(CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH);
 }
 
 /* Handles and results of the driver's don't travel in a value. */

@@ -7,6 +7,7 @@
 #include "client_calls.h"
 #include "handles.h"
 #include "idm/graph/capture.h"
+#include "idm/pointer_attributes.h"
 #include "idm/pools.h"
 #include "mirror.h"
 
@@ -15,6 +16,7 @@ static struct {
     struct vg_memory *all; /* by base, disjoint */
     uint32_t n;
     uint32_t room;
+    uint64_t last_id;
 } table = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void memory_close(void)
@@ -79,6 +81,7 @@ static CUresult add(const struct vg_memory *m)
     }
     memmove(&table.all[i + 1], &table.all[i], (table.n - i) * sizeof(*table.all));
     table.all[i] = *m;
+    table.all[i].id = ++table.last_id;
     table.n++;
     return CUDA_SUCCESS;
 }
@@ -289,14 +292,8 @@ static CUresult attribute(void *data, CUpointer_attribute what, const struct vg_
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
         *(int *)data = context ? (int)context->value : m->prop.location.id;
         return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
-        *(CUdeviceptr *)data = m->base;
-        return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
-        *(size_t *)data = m->bytes;
-        return CUDA_SUCCESS;
     default:
-        return CUDA_ERROR_NOT_SUPPORTED;
+        return pointer_attribute(data, what, &(struct pointer_range){m->base, m->bytes, m->id});
     }
 }
 

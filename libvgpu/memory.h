@@ -19,10 +19,12 @@ struct vg_memory {
     uint64_t bytes;
     uint64_t context;
     uint64_t module; /* VG_GLOBAL */
+    uint64_t id;     /* memory_add's */
     void *host;      /* VG_PINNED, managed: the host address */
     enum vg_memory_kind kind;
-    unsigned flags; /* VG_PINNED: of cuMemHostAlloc; VG_MANAGED, also of VG_GLOBAL; VG_MAPPED: the
-                       access */
+    unsigned flags;  /* VG_PINNED: of cuMemHostAlloc; VG_MANAGED, also of VG_GLOBAL; VG_MAPPED: the
+                        access */
+    uint64_t memory; /* VG_MAPPED: its memory's handle */
     CUmemAllocationProp prop; /* VG_MAPPED: of its memory */
 };
 

@@ -121,16 +121,26 @@ static CUresult check_handle_types(const CUmemAllocationProp *prop)
                : CUDA_ERROR_NOT_SUPPORTED;
 }
 
-/* A fresh handle with what is known about its memory. */
+/*
+ * What is known about a handle's memory. It is the same handle for as long as anybody uses it:
+ * who asks for a mapping's gets the one it was mapped with (CUDA: cuMemRetainAllocationHandle),
+ * and the worker hears of the last release only.
+ */
+struct allocation {
+    CUmemAllocationProp prop;
+    unsigned refs, maps; /* the program's, and mappings; under the table's lock */
+};
+
+/* A fresh handle, which the program has once. */
 static CUresult new_memory(const CUmemAllocationProp *prop, uint64_t *ret_id)
 {
-    CUmemAllocationProp *mine = malloc(sizeof(*mine));
+    struct allocation *mine = malloc(sizeof(*mine));
     CUresult rc = mine ? vg_new(IDM_KIND_memory, ret_id) : CUDA_ERROR_OUT_OF_MEMORY;
     if (rc != CUDA_SUCCESS) {
         free(mine);
         return rc;
     }
-    *mine = *prop;
+    *mine = (struct allocation){.prop = *prop, .refs = 1};
     vg_describe(*ret_id, 0, (uint32_t)prop->location.id, mine);
     return CUDA_SUCCESS;
 }
@@ -156,22 +166,59 @@ VG_EXPORT CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size
     return rc;
 }
 
-/* cuMem*'s handles are numbers. */
+static struct allocation *allocation_of(uint64_t id)
+{
+    const struct vg_object *o = vg_find(IDM_KIND_memory, id);
+    return o ? o->data : NULL;
+}
+
+/* cuMem*'s handles are numbers. One that only mappings have left is no handle any more. */
 static CUresult use(CUmemGenericAllocationHandle handle, uint64_t *ret_id)
 {
-    return vg_use(IDM_KIND_memory, vg_pointer(handle), false, ret_id) == CUDA_SUCCESS
-               ? CUDA_SUCCESS
-               : CUDA_ERROR_INVALID_VALUE;
+    if (vg_use(IDM_KIND_memory, vg_pointer(handle), false, ret_id) != CUDA_SUCCESS)
+        return CUDA_ERROR_INVALID_VALUE;
+    pthread_mutex_lock(&table.lock);
+    const struct allocation *a = allocation_of(*ret_id);
+    bool held = a && a->refs;
+    pthread_mutex_unlock(&table.lock);
+    return held ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+/* One more user of allocation ID. */
+static void hold(uint64_t id, bool mapping)
+{
+    pthread_mutex_lock(&table.lock);
+    struct allocation *a = allocation_of(id);
+    if (a)
+        ++*(mapping ? &a->maps : &a->refs);
+    pthread_mutex_unlock(&table.lock);
+}
+
+/* One user fewer. */
+static CUresult let_go(uint64_t id, bool mapping)
+{
+    const struct idm_cuMemRelease_in in = {.w = {.handle = id}};
+    pthread_mutex_lock(&table.lock);
+    struct allocation *a = allocation_of(id);
+    unsigned *users = !a ? NULL : mapping ? &a->maps : &a->refs;
+    bool held = users && *users;
+    if (held)
+        --*users;
+    bool last = held && !a->maps && !a->refs;
+    pthread_mutex_unlock(&table.lock);
+    if (!last)
+        return held ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    CUresult rc = vg_queue_cuMemRelease(&in);
+    vg_forget(id);
+    return rc;
 }
 
 VG_EXPORT CUresult cuMemRelease(CUmemGenericAllocationHandle handle)
 {
-    struct idm_cuMemRelease_in in = {.w = {.handle = 0}};
+    uint64_t id;
     VG_TRY(vg_enter(VG_ANY_CONTEXT));
-    VG_TRY(use(handle, &in.w.handle));
-    CUresult rc = vg_queue_cuMemRelease(&in);
-    vg_forget(in.w.handle);
-    return rc;
+    VG_TRY(use(handle, &id));
+    return let_go(id, false);
 }
 
 VG_EXPORT CUresult cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp *prop,
@@ -182,10 +229,10 @@ VG_EXPORT CUresult cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp *p
     if (!prop)
         return CUDA_ERROR_INVALID_VALUE;
     VG_TRY(use(handle, &id));
-    const struct vg_object *o = vg_find(IDM_KIND_memory, id);
-    if (!o || !o->data)
+    const struct allocation *a = allocation_of(id);
+    if (!a)
         return CUDA_ERROR_INVALID_VALUE;
-    memcpy(prop, o->data, sizeof(*prop));
+    *prop = a->prop;
     return CUDA_SUCCESS;
 }
 
@@ -219,12 +266,13 @@ VG_EXPORT CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset,
     if (flags || offset || !size || !is_reserved(ptr, size, false, false) ||
         !memory_is_empty(ptr, size))
         return CUDA_ERROR_INVALID_VALUE;
-    const struct vg_object *o = vg_find(IDM_KIND_memory, in.w.handle);
-    if (!o || !o->data)
+    const struct allocation *a = allocation_of(in.w.handle);
+    if (!a)
         return CUDA_ERROR_INVALID_VALUE;
-    struct vg_memory m = {.base = ptr, .bytes = size, .kind = VG_MAPPED};
-    memcpy(&m.prop, o->data, sizeof(m.prop));
+    const struct vg_memory m = {
+        .base = ptr, .bytes = size, .kind = VG_MAPPED, .memory = in.w.handle, .prop = a->prop};
     VG_TRY(vg_ask_cuMemMap(&in, &out, &answer));
+    hold(in.w.handle, true);
     return memory_add(&m);
 }
 
@@ -249,9 +297,13 @@ VG_EXPORT CUresult cuMemUnmap(CUdeviceptr ptr, size_t size)
         return CUDA_ERROR_INVALID_VALUE;
     VG_TRY(vg_ask_cuMemUnmap(&in, &out, &answer));
     struct vg_memory m;
-    for (uint64_t at = ptr; at < ptr + size && memory_take(at, VG_MAPPED, &m);)
+    CUresult rc = CUDA_SUCCESS;
+    for (uint64_t at = ptr; at < ptr + size && memory_take(at, VG_MAPPED, &m);) {
+        CUresult released = let_go(m.memory, true);
+        rc = rc == CUDA_SUCCESS ? released : rc;
         at += m.bytes;
-    return CUDA_SUCCESS;
+    }
+    return rc;
 }
 
 /* What ACCESS says about DEV; the others are no peers. */
@@ -310,18 +362,11 @@ VG_EXPORT CUresult cuMemGetAccess(unsigned long long *flags, const CUmemLocation
 
 VG_EXPORT CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle, void *addr)
 {
-    struct idm_cuMemRetainAllocationHandle_in in = {.w = {.ptr = (uintptr_t)addr}};
-    struct idm_cuMemRetainAllocationHandle_out out;
-    struct vg_answer answer;
     struct vg_memory m;
     VG_TRY(vg_enter(VG_ANY_CONTEXT));
-    if (!handle || !memory_at(in.w.ptr, &m) || m.kind != VG_MAPPED)
+    if (!handle || !memory_at((uintptr_t)addr, &m) || m.kind != VG_MAPPED)
         return CUDA_ERROR_INVALID_VALUE;
-    VG_TRY(new_memory(&m.prop, &in.w.handle));
-    CUresult rc = vg_ask_cuMemRetainAllocationHandle(&in, &out, &answer);
-    if (rc != CUDA_SUCCESS)
-        vg_forget(in.w.handle);
-    else
-        *handle = in.w.handle;
-    return rc;
+    hold(m.memory, false);
+    *handle = m.memory;
+    return CUDA_SUCCESS;
 }

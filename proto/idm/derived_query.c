@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "idm/cuda_abi.h"
+#include "idm/pointer_attributes.h"
 
 static CUstream own(CUstream stream)
 {
@@ -28,6 +29,46 @@ static void no_attribute(CUpointer_attribute what, void *data)
     memset(data, 0, attribute_bytes((int)what));
     if (what == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL)
         memcpy(data, &no_device, sizeof(no_device));
+}
+
+static void answer(void *data, CUpointer_attribute what, uint64_t value)
+{
+    memcpy(data, &value, attribute_bytes((int)what));
+}
+
+/* CUDA 13.0: cuPointerGetAttribute. Memory doesn't leave its process. */
+CUresult pointer_attribute(void *data, CUpointer_attribute what, const struct pointer_range *r)
+{
+    switch (what) {
+    case CU_POINTER_ATTRIBUTE_BUFFER_ID:
+    case CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID:
+        answer(data, what, r->id);
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
+    case CU_POINTER_ATTRIBUTE_MAPPING_BASE_ADDR:
+        answer(data, what, r->base);
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
+    case CU_POINTER_ATTRIBUTE_MAPPING_SIZE:
+        answer(data, what, r->bytes);
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_MAPPED:
+        answer(data, what, 1);
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
+        answer(data, what, 3); /* CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE */
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
+    case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
+    case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
+    case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
+    case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE: /* of a pool: pools_attribute */
+    case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE:
+        answer(data, what, 0);
+        return CUDA_SUCCESS;
+    default:
+        return CUDA_ERROR_NOT_SUPPORTED;
+    }
 }
 
 CUresult cuPointerGetAttributes(unsigned int n, CUpointer_attribute *what, void **data,

@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "idm/cuda_abi.h"
@@ -220,9 +221,22 @@ static CUresult context_id(CUcontext ctx, uint64_t *id)
     return rc;
 }
 
-static int no_functions(void)
+typedef void function_callback(void *opaque, CUfunction fn, uint64_t owner);
+
+/* Tells EACH function of MODULE; how many there are. cuFFT has no names of its kernels. */
+static int module_functions(CUcontext ctx, CUmodule module, function_callback *each, void *opaque)
 {
-    return 1;
+    unsigned n = 0;
+    (void)ctx;
+    if (!each || cuModuleGetFunctionCount(&n, module) != CUDA_SUCCESS || n == 0)
+        return 0;
+    CUfunction *all = calloc(n, sizeof(CUfunction));
+    if (!all || cuModuleEnumerateFunctions(all, n, module) != CUDA_SUCCESS)
+        n = 0;
+    for (unsigned i = 0; i < n; i++)
+        each(opaque, all[i], (uint64_t)(uintptr_t)module);
+    free(all);
+    return (int)n;
 }
 
 /* --- The tables ---------------------------------------------------------------- */
@@ -255,7 +269,7 @@ static export_slot *const tools_context[64] = {SIZE(64),
                                                [51] = SLOT(nothing),
                                                REST(52, 63)};
 static export_slot *const cublaslt_table[32] = {SIZE(32), REST(1, 31)};
-static export_slot *const tools_module[16] = {SIZE(16), REST(1, 6), [7] = SLOT(no_functions),
+static export_slot *const tools_module[16] = {SIZE(16), REST(1, 6), [7] = SLOT(module_functions),
                                               REST(8, 15)};
 #pragma GCC diagnostic pop
 

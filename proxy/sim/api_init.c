@@ -49,7 +49,7 @@ static bool read_environment(void)
     if (!number("GI_SIM_DEVICES", false, 1, SIM_MAX_DEVICES, &devices) ||
         !number("GI_SIM_MEMORY", true, 1u << 20, 1ull << 40, &sim.memory) ||
         !number("GI_SIM_CORES", false, 1, 256, &cores) ||
-        !number("GI_SIM_CAPABILITY", false, 75, 129, &capability) ||
+        !number("GI_SIM_CAPABILITY", false, 75, 199, &capability) ||
         !number("GI_SIM_MAX_STEPS", false, 0, UINT64_MAX >> 1, &sim.max_steps))
         return false;
     sim.devices = (unsigned)devices;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Functions and their launches. */
+/* Launches of functions. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,12 +9,11 @@
 #include "stream.h"
 #include "texture.h"
 
-#define MAX_GRID_X     0x7fffffffu
-#define MAX_GRID_YZ    65535u
-#define MAX_BLOCK_Z    64u
-#define NUM_ATTRIBUTES 16
-#define MAX_EXTRA      16
-#define MEETING_BYTES  8
+#define MAX_GRID_X    0x7fffffffu
+#define MAX_GRID_YZ   65535u
+#define MAX_BLOCK_Z   64u
+#define MAX_EXTRA     16
+#define MEETING_BYTES 8
 
 struct launch {
     struct op op;
@@ -23,147 +22,6 @@ struct launch {
     struct sim_launch what;
     _Alignas(16) uint8_t params[];
 };
-
-static CUresult find_function(struct CUctx_st *c, const void *handle, struct CUfunc_st **ret)
-{
-    struct CUfunc_st *f = object_find(OBJECT_FUNCTION, handle);
-    if (f && f->o.context == c) {
-        *ret = f;
-        return CUDA_SUCCESS;
-    }
-    if (f)
-        object_put(&f->o);
-    return CUDA_ERROR_INVALID_HANDLE;
-}
-
-CUresult function_find(struct CUctx_st *c, const void *handle, struct CUfunc_st **ret)
-{
-    PUT_LATER(CUkern_st) *k = object_find(OBJECT_KERNEL, handle);
-    return k ? kernel_function(k, c, ret) : find_function(c, handle, ret);
-}
-
-int function_max_threads(const struct sim_func *f)
-{
-    return (int)(f->max_threads && f->max_threads < SIM_MAX_THREADS ? f->max_threads
-                                                                    : SIM_MAX_THREADS);
-}
-
-CUresult function_attribute(const struct sim_func *code, const struct sim_module *module,
-                            unsigned max_dynamic, CUfunction_attribute attrib, int *value)
-{
-    if (!value || (int)attrib < 0 || (int)attrib >= NUM_ATTRIBUTES)
-        return CUDA_ERROR_INVALID_VALUE;
-    switch ((int)attrib) {
-    case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
-        *value = function_max_threads(code);
-        break;
-    case CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES:
-        *value = (int)code->shared_bytes;
-        break;
-    case CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES:
-        *value = (int)code->local_bytes;
-        break;
-    case CU_FUNC_ATTRIBUTE_NUM_REGS:
-        *value = code->nregs < 255 ? (int)code->nregs : 255;
-        break;
-    case CU_FUNC_ATTRIBUTE_PTX_VERSION:
-        *value = (int)module->target;
-        break;
-    case CU_FUNC_ATTRIBUTE_BINARY_VERSION:
-        *value = (int)sim.capability;
-        break;
-    case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
-        *value = (int)max_dynamic;
-        break;
-    case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
-        *value = -1;
-        break;
-    default:
-        *value = 0;
-        break;
-    }
-    return CUDA_SUCCESS;
-}
-
-CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attrib, CUfunction fn)
-{
-    struct CUctx_st *c;
-    PUT_LATER(CUfunc_st) *f = NULL;
-    TRY(sim_context(&c));
-    if (!value || (int)attrib < 0 || (int)attrib >= NUM_ATTRIBUTES)
-        return CUDA_ERROR_INVALID_VALUE;
-    TRY(find_function(c, fn, &f));
-    return function_attribute(f->code, f->module->code, f->max_dynamic, attrib, value);
-}
-
-CUresult function_check_dynamic(const struct sim_func *code, CUfunction_attribute attrib, int value)
-{
-    switch ((int)attrib) {
-    case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
-        return value < 0 || (unsigned)value > SIM_MAX_SHARED ||
-                       static_shared(code) + (unsigned)value > SIM_MAX_SHARED
-                   ? CUDA_ERROR_INVALID_VALUE
-                   : CUDA_SUCCESS;
-    case CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
-        return value >= -1 && value <= 100 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
-    default:
-        return CUDA_ERROR_INVALID_VALUE;
-    }
-}
-
-CUresult cuFuncSetAttribute(CUfunction fn, CUfunction_attribute attrib, int value)
-{
-    struct CUctx_st *c;
-    PUT_LATER(CUfunc_st) *f = NULL;
-    TRY(sim_context(&c));
-    TRY(find_function(c, fn, &f));
-    TRY(function_check_dynamic(f->code, attrib, value));
-    if (attrib == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)
-        f->max_dynamic = (unsigned)value;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuFuncGetName(const char **name, CUfunction fn)
-{
-    struct CUctx_st *c;
-    PUT_LATER(CUfunc_st) *f = NULL;
-    TRY(sim_context(&c));
-    if (!name)
-        return CUDA_ERROR_INVALID_VALUE;
-    TRY(find_function(c, fn, &f));
-    *name = f->code->name;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuFuncGetParamInfo(CUfunction fn, size_t index, size_t *offset, size_t *size)
-{
-    struct CUctx_st *c;
-    PUT_LATER(CUfunc_st) *f = NULL;
-    TRY(sim_context(&c));
-    if (!offset)
-        return CUDA_ERROR_INVALID_VALUE;
-    TRY(find_function(c, fn, &f));
-    if (index >= f->code->nparams)
-        return CUDA_ERROR_INVALID_VALUE;
-    *offset = f->code->params[index].offset;
-    if (size)
-        *size = f->code->params[index].size;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuFuncGetModule(CUmodule *module, CUfunction fn)
-{
-    struct CUctx_st *c;
-    PUT_LATER(CUfunc_st) *f = NULL;
-    TRY(sim_context(&c));
-    if (!module)
-        return CUDA_ERROR_INVALID_VALUE;
-    TRY(find_function(c, fn, &f));
-    *module = f->module;
-    return CUDA_SUCCESS;
-}
-
-/* --- launching ---------------------------------------------------------------- */
 
 static CUresult run(struct op *op)
 {
@@ -183,12 +41,36 @@ static void release(struct op *op)
     object_put(&l->function->o);
 }
 
+/* Eight blocks on any device; as many as there can be where the function allows it. */
+unsigned function_max_cluster(const struct CUfunc_st *f)
+{
+    return f->set.non_portable ? SIM_MAX_CLUSTER : SIM_PORTABLE_CLUSTER;
+}
+
+CUresult launch_cluster_of(const struct CUfunc_st *f, const struct launch_shape *s,
+                           uint32_t ret_cluster[3])
+{
+    uint64_t blocks = 1;
+    for (unsigned d = 0; d < 3; d++) {
+        uint32_t own = f->code->cluster[d], asked = s->cluster[d];
+        if (own && asked && own != asked)
+            return CUDA_ERROR_INVALID_CLUSTER_SIZE;
+        ret_cluster[d] = own ? own : asked;
+        if (ret_cluster[d] > SIM_MAX_CLUSTER)
+            return CUDA_ERROR_INVALID_CLUSTER_SIZE;
+        if (ret_cluster[d] && s->grid[d] % ret_cluster[d])
+            return CUDA_ERROR_INVALID_VALUE;
+        blocks *= ret_cluster[d] ? ret_cluster[d] : 1;
+    }
+    return blocks > function_max_cluster(f) ? CUDA_ERROR_INVALID_CLUSTER_SIZE : CUDA_SUCCESS;
+}
+
 static CUresult check_shape(const struct CUfunc_st *f, const struct launch_shape *s)
 {
     const uint32_t *block = s->block;
     TRY(graph_shape(s->grid, block));
     uint64_t threads = (uint64_t)block[0] * block[1] * block[2];
-    if (s->shared > f->max_dynamic)
+    if (s->shared > f->set.max_dynamic)
         return CUDA_ERROR_INVALID_VALUE;
     if (threads > (uint64_t)function_max_threads(f->code) ||
         static_shared(f->code) + s->shared > SIM_MAX_SHARED)
@@ -257,7 +139,9 @@ static CUresult gather(const struct sim_func *f, void **params, void **extra, ui
 CUresult launch_op(struct CUctx_st *c, struct CUfunc_st *f, const struct launch_shape *s,
                    struct op **ret_op, uint8_t **ret_params)
 {
+    uint32_t cluster[3];
     TRY(check_shape(f, s));
+    TRY(launch_cluster_of(f, s, cluster));
     struct launch *l = calloc(1, sizeof(*l) + f->code->param_bytes);
     if (!l)
         return CUDA_ERROR_OUT_OF_MEMORY;
@@ -270,6 +154,7 @@ CUresult launch_op(struct CUctx_st *c, struct CUfunc_st *f, const struct launch_
                                   .func = f->code,
                                   .grid = {s->grid[0], s->grid[1], s->grid[2]},
                                   .block = {s->block[0], s->block[1], s->block[2]},
+                                  .cluster = {cluster[0], cluster[1], cluster[2]},
                                   .dynamic_shared = s->shared,
                                   .params = l->params,
                                   .memory = &l->memory,
@@ -327,9 +212,14 @@ CUresult launch_attribute(const CUlaunchAttribute *a, struct launch_shape *s)
         s->cooperative = v.cooperative != 0;
         return CUDA_SUCCESS;
     case CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION:
-        return v.clusterDim.x == 1 && v.clusterDim.y == 1 && v.clusterDim.z == 1
-                   ? CUDA_SUCCESS
-                   : CUDA_ERROR_NOT_SUPPORTED;
+        if (sim.capability < 90)
+            return CUDA_ERROR_NOT_SUPPORTED;
+        if (!v.clusterDim.x || !v.clusterDim.y || !v.clusterDim.z)
+            return CUDA_ERROR_INVALID_VALUE;
+        s->cluster[0] = v.clusterDim.x;
+        s->cluster[1] = v.clusterDim.y;
+        s->cluster[2] = v.clusterDim.z;
+        return CUDA_SUCCESS;
     case CU_LAUNCH_ATTRIBUTE_IGNORE:
     case CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW:
     case CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY:

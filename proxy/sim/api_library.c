@@ -113,8 +113,7 @@ CUresult cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *j
     TRY(jit_options(&jit, n_jit, jit_opts, jit_values));
     TRY(check_options(n, options));
     CUresult rc = library_new(code, &l, &log);
-    jit_write(&jit.info, "");
-    jit_write(&jit.error, rc == CUDA_SUCCESS ? "" : log.text);
+    jit_answer(&jit, rc, &log);
     if (rc != CUDA_SUCCESS)
         return rc;
     object_publish(&l->o);
@@ -209,6 +208,7 @@ static CUresult use_instance(struct CUlib_st *l, struct CUctx_st *c, struct lib_
         return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult rc = module_load(c, &image, l->code, &i->module, &log);
     if (rc != CUDA_SUCCESS) {
+        jit_answer(&(struct jit){.info.text = NULL}, rc, &log);
         free(i);
         return rc;
     }
@@ -228,7 +228,8 @@ static CUresult use_function(struct CUkern_st *k, struct lib_instance *i, struct
     *f = function_new(c, i->module, i->module->code->funcs[k->code->index]);
     if (!*f)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    (*f)->max_dynamic = k->max_dynamic[c->device];
+    (*f)->set.max_dynamic = k->set[c->device].max_dynamic;
+    (*f)->set.non_portable = k->set[c->device].non_portable;
     object_hold(&(*f)->o);
     object_publish(&(*f)->o);
     return CUDA_SUCCESS;
@@ -324,7 +325,7 @@ CUresult cuLibraryGetKernel(CUkernel *kernel, CUlibrary library, const char *nam
     k->library = l;
     k->code = code;
     for (unsigned i = 0; i < SIM_MAX_DEVICES; i++)
-        k->max_dynamic[i] = function_dynamic(code);
+        k->set[i].max_dynamic = function_dynamic(code);
     object_publish(&k->o);
     *kernel = k;
     return CUDA_SUCCESS;
@@ -422,18 +423,18 @@ CUresult cuKernelGetAttribute(int *value, CUfunction_attribute attrib, CUkernel 
     TRY(find_kernel(kernel, &k));
     if (dev < 0 || dev >= (int)sim.devices)
         return CUDA_ERROR_INVALID_DEVICE;
-    return function_attribute(k->code, k->library->code, k->max_dynamic[dev], attrib, value);
+    return function_attribute(k->code, k->library->code, &k->set[dev], attrib, value);
 }
 
 /* Functions that are there already follow. */
-static void pass_on(struct CUkern_st *k, CUdevice dev, unsigned value)
+static void pass_on(struct CUkern_st *k, CUdevice dev, CUfunction_attribute attrib, int value)
 {
     pthread_mutex_lock(&k->library->lock);
-    k->max_dynamic[dev] = value;
+    function_set(&k->set[dev], attrib, value);
     for (const struct lib_instance *i = k->library->instances; i; i = i->next) {
         struct CUfunc_st *f = i->function[k->code->index];
         if (f && f->o.context->device == dev)
-            f->max_dynamic = value;
+            function_set(&f->set, attrib, value);
     }
     pthread_mutex_unlock(&k->library->lock);
 }
@@ -444,8 +445,7 @@ CUresult cuKernelSetAttribute(CUfunction_attribute attrib, int value, CUkernel k
     TRY(find_kernel(kernel, &k));
     if (dev < 0 || dev >= (int)sim.devices)
         return CUDA_ERROR_INVALID_DEVICE;
-    TRY(function_check_dynamic(k->code, attrib, value));
-    if (attrib == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)
-        pass_on(k, dev, (unsigned)value);
+    TRY(function_check_setting(k->code, attrib, value));
+    pass_on(k, dev, attrib, value);
     return CUDA_SUCCESS;
 }

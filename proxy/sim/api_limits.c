@@ -3,11 +3,14 @@
  * blocks a multiprocessor would hold. */
 #include "stream.h"
 
-#define SMS_THREADS   2048
-#define SMS_BLOCKS    32
-#define SMS_SHARED    (228u << 10)
-#define SMS_REGISTERS 65536u
-#define BLOCK_SHARED  1024u /* taken by each block besides */
+#define SMS_THREADS  2048
+#define SMS_BLOCKS   32
+#define SMS_SHARED   (228u << 10)
+#define BLOCK_SHARED 1024u /* taken by each block besides */
+
+/* Of contexts for graphics, which these are not; they can only be asked for. */
+#define LIMIT_SHMEM_SIZE  7
+#define LIMIT_CIG_ENABLED 8
 
 CUresult cuCtxGetLimit(size_t *value, CUlimit limit)
 {
@@ -27,7 +30,7 @@ CUresult cuCtxSetLimit(CUlimit limit, size_t value)
     TRY(sim_context(&c));
     if ((int)limit < 0 || (int)limit >= SIM_LIMITS || !c->limits[limit])
         return CUDA_ERROR_UNSUPPORTED_LIMIT;
-    if (value == SIZE_MAX)
+    if (value == SIZE_MAX || limit == LIMIT_SHMEM_SIZE || limit == LIMIT_CIG_ENABLED)
         return CUDA_ERROR_INVALID_VALUE;
     c->limits[limit] = value + 1;
     return CUDA_SUCCESS;
@@ -40,6 +43,8 @@ void limits_init(struct CUctx_st *c)
     c->limits[CU_LIMIT_MALLOC_HEAP_SIZE] = (8 << 20) + 1;
     c->limits[CU_LIMIT_MAX_L2_FETCH_GRANULARITY] = 64 + 1;
     c->limits[CU_LIMIT_PERSISTING_L2_CACHE_SIZE] = 0 + 1;
+    c->limits[LIMIT_SHMEM_SIZE] = SIM_MAX_SHARED + 1;
+    c->limits[LIMIT_CIG_ENABLED] = 0 + 1;
 }
 
 static CUresult check_cache(CUfunc_cache config)
@@ -151,9 +156,9 @@ static unsigned least(unsigned a, unsigned b)
 static unsigned blocks_of(const struct sim_func *code, unsigned threads)
 {
     unsigned whole = (threads + SIM_WARP - 1) / SIM_WARP * SIM_WARP;
-    unsigned registers = code->nregs < 255 ? code->nregs : 255;
+    unsigned registers = function_registers(code);
     unsigned blocks = least(SMS_BLOCKS, SMS_THREADS / whole);
-    return registers ? least(blocks, SMS_REGISTERS / (registers * whole)) : blocks;
+    return least(blocks, SIM_REGISTERS / (registers * whole));
 }
 
 unsigned function_blocks(const struct sim_func *code, unsigned threads, size_t dynamic)
@@ -205,8 +210,9 @@ CUresult cuOccupancyAvailableDynamicSMemPerBlock(size_t *bytes, CUfunction fn, i
     return CUDA_SUCCESS;
 }
 
-/* There are no clusters: nothing but single blocks. */
-static CUresult check_cluster(CUfunction fn, const CUlaunchConfig *config)
+/* How many of CONFIG's clusters are there at once, RET_ACTIVE, or how many blocks one may have. */
+static CUresult clusters(CUfunction fn, const CUlaunchConfig *config, int *ret_active,
+                         int *ret_size)
 {
     struct CUctx_st *c;
     PUT_LATER(CUfunc_st) *f = NULL;
@@ -214,15 +220,32 @@ static CUresult check_cluster(CUfunction fn, const CUlaunchConfig *config)
     if (!config || (config->numAttrs && !config->attrs))
         return CUDA_ERROR_INVALID_VALUE;
     TRY(function_find(c, fn, &f));
-    return CUDA_ERROR_NOT_SUPPORTED;
+    if (sim.capability < 90)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    struct launch_shape s = {.grid = {config->gridDimX, config->gridDimY, config->gridDimZ}};
+    uint32_t cluster[3];
+    for (unsigned i = 0; i < config->numAttrs; i++)
+        TRY(launch_attribute(&config->attrs[i], &s));
+    unsigned threads = config->blockDimX * config->blockDimY * config->blockDimZ;
+    unsigned blocks = function_blocks(f->code, threads ? threads : 1, config->sharedMemBytes);
+    if (ret_size) {
+        *ret_size = blocks ? (int)function_max_cluster(f) : 0;
+        return CUDA_SUCCESS;
+    }
+    TRY(launch_cluster_of(f, &s, cluster));
+    unsigned size = 1;
+    for (unsigned d = 0; d < 3; d++)
+        size *= cluster[d] ? cluster[d] : 1;
+    *ret_active = (int)(blocks * SIM_SMS / size);
+    return CUDA_SUCCESS;
 }
 
-CUresult cuOccupancyMaxActiveClusters(int *clusters, CUfunction fn, const CUlaunchConfig *config)
+CUresult cuOccupancyMaxActiveClusters(int *n, CUfunction fn, const CUlaunchConfig *config)
 {
-    return clusters ? check_cluster(fn, config) : CUDA_ERROR_INVALID_VALUE;
+    return n ? clusters(fn, config, n, NULL) : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuOccupancyMaxPotentialClusterSize(int *size, CUfunction fn, const CUlaunchConfig *config)
 {
-    return size ? check_cluster(fn, config) : CUDA_ERROR_INVALID_VALUE;
+    return size ? clusters(fn, config, NULL, size) : CUDA_ERROR_INVALID_VALUE;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "idm/graph/capture.h"
+#include "idm/pointer_attributes.h"
 #include "idm/pools.h"
 #include "mem.h"
 #include "stream.h"
@@ -235,13 +236,8 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
     case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
         *(int *)data = r.device;
         return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
-        *(CUdeviceptr *)data = r.base;
-        return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
-        *(size_t *)data = r.end - r.base;
-        return CUDA_SUCCESS;
     default:
-        return CUDA_ERROR_NOT_SUPPORTED;
+        return pointer_attribute(data, attribute,
+                                 &(struct pointer_range){r.base, r.end - r.base, r.id});
     }
 }

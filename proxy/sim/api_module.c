@@ -57,6 +57,14 @@ void jit_write(const struct jit_log *log, const char *text)
         *log->ret_used = (void *)(uintptr_t)used;
 }
 
+void jit_answer(const struct jit *jit, CUresult rc, const struct sim_log *log)
+{
+    jit_write(&jit->info, "");
+    jit_write(&jit->error, rc == CUDA_SUCCESS ? "" : log->text);
+    if (rc != CUDA_SUCCESS && log->text[0] && !jit->error.text)
+        fprintf(stderr, "simulated GPU: an image can't be loaded: %.400s\n", log->text);
+}
+
 /* --- loading ------------------------------------------------------------------ */
 
 static void module_free(struct object *o)
@@ -251,8 +259,7 @@ CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int n,
     if (rc == CUDA_SUCCESS)
         rc = module_load(c, &text, NULL, &m, &log);
     free(text.owned);
-    jit_write(&jit.info, "");
-    jit_write(&jit.error, rc == CUDA_SUCCESS ? "" : log.text);
+    jit_answer(&jit, rc, &log);
     if (rc == CUDA_SUCCESS)
         *module = m;
     return rc;
@@ -337,7 +344,7 @@ struct CUfunc_st *function_new(struct CUctx_st *c, struct CUmod_st *m, const str
     object_hold(&m->o);
     f->module = m;
     f->code = code;
-    f->max_dynamic = function_dynamic(code);
+    f->set.max_dynamic = function_dynamic(code);
     return f;
 }
 

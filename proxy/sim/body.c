@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "build.h"
+#include "ops.h"
 
 /* ---- registers and constants ---- */
 
@@ -156,6 +156,13 @@ static bool special_register(struct parser *p, const char *name, size_t len, str
                {"%ntid", SR_NTID_X, true},
                {"%ctaid", SR_CTAID_X, true},
                {"%nctaid", SR_NCTAID_X, true},
+               {"%clusterid", SR_CLUSTERID_X, true},
+               {"%nclusterid", SR_NCLUSTERID_X, true},
+               {"%cluster_ctaid", SR_CLUSTER_CTAID_X, true},
+               {"%cluster_nctaid", SR_CLUSTER_NCTAID_X, true},
+               {"%cluster_ctarank", SR_CLUSTER_CTARANK, false},
+               {"%cluster_nctarank", SR_CLUSTER_NCTARANK, false},
+               {"%is_explicit_cluster", SR_IS_CLUSTER, false},
                {"%laneid", SR_LANEID, false},
                {"%warpid", SR_WARPID, false},
                {"%nwarpid", SR_NWARPID, false},
@@ -173,11 +180,17 @@ static bool special_register(struct parser *p, const char *name, size_t len, str
                {"%lanemask_gt", SR_LANEMASK_GT, false},
                {"%lanemask_ge", SR_LANEMASK_GE, false},
                {"%dynamic_smem_size", SR_DYNAMIC_SMEM_SIZE, false},
-               {"%total_smem_size", SR_TOTAL_SMEM_SIZE, false}};
+               {"%total_smem_size", SR_TOTAL_SMEM_SIZE, false},
+               {"%reserved_smem_offset_begin", SR_RESERVED, false},
+               {"%reserved_smem_offset_cap", SR_RESERVED_END, false},
+               {"%reserved_smem_offset_end", SR_RESERVED_END, false},
+               {"%reserved_smem_offset_0", SR_RESERVED, false},
+               {"%reserved_smem_offset_1", SR_RESERVED, false}};
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         if (strlen(all[i].name) != len || memcmp(all[i].name, name, len) != 0)
             continue;
         *o = (struct operand){.kind = O_SREG, .slot = all[i].sreg};
+        p->m->reserved |= all[i].sreg == SR_RESERVED;
         if (!all[i].xyz)
             return true;
         if (parse_accept_dot(p, "y"))
@@ -208,6 +221,8 @@ static struct operand variable(struct parser *p, const struct symbol *s)
         o = (struct operand){.kind = O_SREG, .slot = SR_DYNAMIC_BASE};
     } else if (s->space == SPACE_LOCAL || s->in_frame) {
         o = (struct operand){.kind = O_LOCAL, .value = s->offset};
+    } else if (s->space == SPACE_SHARED) {
+        o.slot = parse_shared_address(p, s->index, 0);
     } else {
         o.slot = parse_const(p, s->offset);
     }
@@ -250,6 +265,7 @@ static struct operand operand(struct build *b, uint8_t type, struct arg *ret_arg
         o.kind = O_REG;
         o.slot = (uint32_t)slot;
         o.narrow = type_size(rtype) < 8;
+        o.predicate = rtype == T_PRED;
         if (b->op->parts)
             o.part = parse_part(p);
         return o;
@@ -263,6 +279,8 @@ static struct operand operand(struct build *b, uint8_t type, struct arg *ret_arg
                 o.value += add;
             else if (s->space == SPACE_GLOBAL || s->space == SPACE_CONST)
                 p->m->relocs[p->m->nrelocs - 1].addend = add;
+            else if (s->space == SPACE_SHARED && o.kind == O_CONST)
+                p->shared_uses[p->nshared_uses - 1].addend = add;
             else if (o.kind == O_CONST)
                 o.slot = parse_const(p, s->offset + add);
             else
@@ -377,7 +395,7 @@ static void add_src(struct build *b, const struct arg *a)
         b->in->src[b->in->nsrc++] = a->op[i];
     }
     if (a->memory)
-        b->in->offset = a->offset;
+        *(b->addresses++ ? &b->in->offset2 : &b->in->offset) = a->offset;
 }
 
 static void call_arguments(struct build *b, struct call_arg **ret_args, uint32_t *ret_n)
@@ -466,6 +484,17 @@ static void parse_operands(struct build *b)
             else
                 add_fixup(p, a.name, a.len)->table = true;
             break;
+        case FORM_POLICY:
+            add_dst(b, &a);
+            while (!tok_punct(&p->tok, ';') && p->tok.kind != TOK_END)
+                parse_next(p);
+            break;
+        case FORM_BARRIER:
+            if (first && !a.memory)
+                add_dst(b, &a);
+            else
+                add_src(b, &a);
+            break;
         case FORM_PLAIN:
         case FORM_LOAD:
             if (first && b->op->ndst)
@@ -526,8 +555,12 @@ static void parse_modifiers(struct build *b)
         unsigned m = 0;
         while (m < M_COUNT && !tok_is(&p->tok, TOK_DOT, names[m]))
             m++;
-        if (m == M_COUNT && parse_shape(b, &p->tok))
+        if (m == M_COUNT && (parse_shape(b, &p->tok) || b->op->form == FORM_POLICY))
             continue;
+        if (m == M_COUNT && (b->op->form == FORM_COPY || b->op->form == FORM_BARRIER)) {
+            b->beyond = true;
+            continue;
+        }
         if (m == M_COUNT)
             parse_fail(p, "%s: .%.*s is not supported", b->op->name,
                        (int)(p->tok.len < 60 ? p->tok.len : 60), p->tok.text);
@@ -544,14 +577,33 @@ static void common_modifiers(struct build *b)
     in->type2 = b->types[1];
     in->ftz = has(b, M_FTZ);
     in->sat = has(b, M_SAT);
+    in->vec = has(b, M_V8) ? 8 : has(b, M_V4) ? 4 : has(b, M_V2) ? 2 : 1;
     in->relu = has(b, M_RELU);
-    in->vec = has(b, M_V4) ? 4 : has(b, M_V2) ? 2 : 1;
     in->space = has(b, M_GLOBAL)                                                   ? SPACE_GLOBAL
                 : has(b, M_SHARED) || has(b, M_SHARED_CTA)                         ? SPACE_SHARED
+                : has(b, M_SHARED_CLUSTER)                                         ? SPACE_SHARED
                 : has(b, M_LOCAL)                                                  ? SPACE_LOCAL
                 : has(b, M_CONST)                                                  ? SPACE_CONST
                 : has(b, M_PARAM) || has(b, M_PARAM_FUNC) || has(b, M_PARAM_ENTRY) ? SPACE_PARAM
                                                                                    : SPACE_GENERIC;
+}
+
+/* The statement, whose modifiers and operands aren't looked at. */
+static void parse_opaque(struct build *b, const char *name)
+{
+    struct parser *p = b->p;
+    const char *end = name;
+    while (end < p->lx.end && *end != ';' && *end != '\n' && end - name < 120)
+        end++;
+    while (!tok_punct(&p->tok, ';') && p->tok.kind != TOK_END)
+        parse_next(p);
+    parse_expect(p, ';');
+    *b->in = (struct insn){.guard = b->in->guard,
+                           .guard_neg = b->in->guard_neg,
+                           .line = b->line,
+                           .fn = b->op->form == FORM_HINT ? select_nothing(b) : op_beyond,
+                           .text = parse_dup(p, name, (size_t)(end - name))};
+    p->ncode++;
 }
 
 /* The operands' own place: the scratch in B ends with the instruction. */
@@ -585,10 +637,18 @@ static void parse_instruction(struct parser *p, int32_t guard, bool guard_neg)
     }
     if (!b.op)
         parse_fail_at(p, b.line, "unknown instruction %.*s", (int)(len < 60 ? len : 60), name);
-    parse_modifiers(&b);
+    bool opaque = b.op->form == FORM_BEYOND || b.op->form == FORM_HINT;
+    if (!opaque)
+        parse_modifiers(&b);
+    if (opaque || b.beyond) {
+        parse_opaque(&b, name);
+        return;
+    }
     common_modifiers(&b);
     parse_operands(&b);
     parse_expect(p, ';');
+    if (has(&b, M_CACHE_HINT) && in->nsrc)
+        in->nsrc--; /* the last one is how to cache it: a hint */
     if (b.op->ndst && !in->ndst)
         parse_fail_at(p, b.line, "%s without a destination", b.op->name);
     if (b.op->select)

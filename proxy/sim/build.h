@@ -17,6 +17,11 @@ enum form {
     FORM_BRANCH,  /* label */
     FORM_TABLE,   /* register, label of .branchtargets */
     FORM_CALL,
+    FORM_COPY,    /* [address], [address], sources */
+    FORM_BARRIER, /* [destination,] [address], sources */
+    FORM_POLICY,  /* destination, whatever */
+    FORM_HINT,    /* nothing to do, whatever its arguments say */
+    FORM_BEYOND,  /* PTX, but nothing the simulator does: a fault when it is executed */
 };
 
 #define BUILD_DST 8u  /* a tile of wmma */
@@ -26,13 +31,15 @@ struct build {
     struct parser *p;
     const struct opcode *op;
     struct insn *in;
-    uint64_t modifiers[4]; /* bits of enum sim_modifier */
+    uint64_t modifiers[(M_COUNT + 63) / 64]; /* bits of enum sim_modifier */
     uint8_t types[4];
     uint32_t ntypes;
     uint16_t shape[3]; /* .m16n8k16; .m8n8 has no k */
     bool col[2];       /* of the .row and .col it says, which are */
     uint32_t nlayouts;
     uint32_t line;
+    unsigned addresses; /* arguments in brackets */
+    bool beyond;        /* as if its form were FORM_BEYOND */
     /* Where in->dst and in->src are until the instruction is complete. */
     struct operand dst[BUILD_DST], src[BUILD_SRC];
 };

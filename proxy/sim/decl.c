@@ -311,7 +311,7 @@ void parse_variables(struct parser *p, enum sim_space space, bool ext)
             if (open) /* dynamic: it begins where the static ones end, known at the launch */
                 s->offset = UINT64_MAX;
             else
-                s->offset = place(p, &p->shared_used, bytes, d.align, SIM_MAX_SHARED, "shared");
+                s->index = parse_shared(p, bytes, d.align);
         } else {
             if (!p->f)
                 parse_fail(p, "%s: not at module scope", s->name);

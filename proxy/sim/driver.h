@@ -19,6 +19,8 @@
 #define SIM_MAX_DEVICES      8
 #define SIM_LIMITS           10
 #define SIM_SMS              16     /* multiprocessors a device shows */
+#define SIM_REGISTERS        65536u /* of each */
+#define SIM_PORTABLE_CLUSTER 8u     /* blocks of a cluster that every device has */
 #define SIM_SHARED_DEFAULT   49152u /* shared memory without asking for more */
 #define SIM_MAX_THREADS      1024u  /* per block */
 #define SIM_MAX_PARAM_BUFFER (1u << 16)
@@ -110,11 +112,17 @@ struct CUmod_st {
     bool of_library; /* which unloads it */
 };
 
+/* What can be set of a function. */
+struct function_settings {
+    atomic_uint max_dynamic;  /* shared memory a launch may ask for */
+    atomic_bool non_portable; /* its clusters may be larger than every device has them */
+};
+
 struct CUfunc_st {
     struct object o;
     struct CUmod_st *module; /* a reference */
     const struct sim_func *code;
-    atomic_uint max_dynamic; /* shared memory a launch may ask for */
+    struct function_settings set;
 };
 
 /* A library's module in one context, made when it is first needed there. */
@@ -136,9 +144,9 @@ struct CUlib_st {
 
 struct CUkern_st {
     struct object o;
-    struct CUlib_st *library;                 /* a reference */
-    const struct sim_func *code;              /* in the library's */
-    atomic_uint max_dynamic[SIM_MAX_DEVICES]; /* what its functions begin with */
+    struct CUlib_st *library;                      /* a reference */
+    const struct sim_func *code;                   /* in the library's */
+    struct function_settings set[SIM_MAX_DEVICES]; /* what its functions begin with */
 };
 
 struct CUevent_st {
@@ -199,6 +207,9 @@ struct jit {
 
 CUresult jit_options(struct jit *jit, unsigned n, const CUjit_option *options, void **values);
 void jit_write(const struct jit_log *log, const char *text);
+/* What the caller hears of RC. Why it was, in LOG, goes to stderr when there is no buffer for it.
+ */
+void jit_answer(const struct jit *jit, CUresult rc, const struct sim_log *log);
 
 struct image;
 /* The PTX in what a program calls an image. */
@@ -226,16 +237,25 @@ CUresult kernel_function(struct CUkern_st *kernel, struct CUctx_st *c, struct CU
 /* A function of C, or a kernel's in C; held. */
 CUresult function_find(struct CUctx_st *c, const void *handle, struct CUfunc_st **ret);
 /* Threads a block of it may have. */
+/*
+ * What ptxas might have made of the PTX's registers, of which each value has one: no more
+ * than let the largest block run.
+ */
+unsigned function_registers(const struct sim_func *f);
 int function_max_threads(const struct sim_func *code);
 /* Blocks of so many threads and so much dynamic shared memory that a multiprocessor holds. */
 unsigned function_blocks(const struct sim_func *code, unsigned threads, size_t dynamic);
 /* What a new context's limits are (api_limits.c). */
 void limits_init(struct CUctx_st *c);
-/* Attributes that are in the code; VALUE of the dynamic shared memory is the caller's. */
 CUresult function_attribute(const struct sim_func *code, const struct sim_module *module,
-                            unsigned max_dynamic, CUfunction_attribute attrib, int *value);
-CUresult function_check_dynamic(const struct sim_func *code, CUfunction_attribute attrib,
+                            const struct function_settings *set, CUfunction_attribute attrib,
+                            int *value);
+/* Can ATTRIB be set to VALUE? Then function_set does. */
+CUresult function_check_setting(const struct sim_func *code, CUfunction_attribute attrib,
                                 int value);
+void function_set(struct function_settings *set, CUfunction_attribute attrib, int value);
+/* Blocks that a cluster of F's may have. */
+unsigned function_max_cluster(const struct CUfunc_st *f);
 
 /* Shared memory a function has before a launch adds any. */
 static inline unsigned static_shared(const struct sim_func *f)

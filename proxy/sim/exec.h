@@ -25,6 +25,7 @@ struct sim_launch {
     const struct sim_module *module; /* linked, outlives the run */
     const struct sim_func *func;     /* an entry of it */
     uint32_t grid[3], block[3];      /* checked by the caller: none 0, block <= 1024 in all */
+    uint32_t cluster[3];             /* blocks; the grid is so many whole ones; 0: as 1 */
     uint32_t dynamic_shared;         /* bytes; static + dynamic <= SIM_MAX_SHARED */
     const uint8_t *params;           /* func->param_bytes of them */
     const struct sim_memory *memory;

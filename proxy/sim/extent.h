@@ -21,6 +21,7 @@ struct extent {
     void *owner;
     uint32_t kind, flags;
     int device;
+    uint64_t id; /* no other has or had it */
     bool shared; /* used by another context's copies */
     struct extent *next;
 };

@@ -11,28 +11,33 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SIM_WARP           32u
-#define SIM_MAX_TEXT       (64u << 20)  /* bytes of PTX */
-#define SIM_MAX_ARENA      (512u << 20) /* bytes a module may take */
-#define SIM_MAX_REGS       4096u        /* registers in use per function */
-#define SIM_MAX_CONSTS     16384u       /* different immediates per function */
-#define SIM_MAX_INSNS      (1u << 20)   /* per function */
-#define SIM_MAX_LABELS     65536u       /* per function */
-#define SIM_MAX_FUNCS      4096u
-#define SIM_MAX_VARS       65536u
-#define SIM_MAX_PARAMS     1024u
-#define SIM_MAX_PARAM_SIZE 32764u /* bytes of a kernel's parameters: PTX 8.1 */
-#define SIM_MAX_SHARED     (227u << 10)
-#define SIM_MAX_LOCAL      (512u << 10) /* bytes per thread, over all frames */
-#define SIM_MAX_GLOBAL     (1u << 30)   /* bytes of one module variable */
-#define SIM_MAX_CALLS      64u          /* call depth */
-#define SIM_MAX_SPECIAL    10u          /* sources that can be more than registers and constants */
+#define SIM_WARP            32u
+#define SIM_MAX_TEXT        (64u << 20)  /* bytes of PTX */
+#define SIM_MAX_ARENA       (512u << 20) /* bytes a module may take */
+#define SIM_MAX_REGS        65536u       /* registers in use per function */
+#define SIM_MAX_CONSTS      65536u       /* different immediates per function */
+#define SIM_MAX_INSNS       (1u << 20)   /* per function */
+#define SIM_MAX_LABELS      65536u       /* per function */
+#define SIM_MAX_FUNCS       4096u
+#define SIM_MAX_VARS        65536u
+#define SIM_MAX_SHARED_VARS 16384u
+#define SIM_MAX_PARAMS      1024u
+#define SIM_MAX_PARAM_SIZE  32764u /* bytes of a kernel's parameters: PTX 8.1 */
+#define SIM_MAX_SHARED      (227u << 10)
+#define SIM_RESERVED        1024u        /* bytes of shared memory that are the system's */
+#define SIM_MAX_LOCAL       (512u << 10) /* bytes per thread, over all frames */
+#define SIM_MAX_GLOBAL      (1u << 30)   /* bytes of one module variable */
+#define SIM_MAX_CLUSTER     16u          /* blocks of a cluster */
+#define SIM_MAX_CALLS       64u          /* call depth */
+#define SIM_MAX_SPECIAL     10u          /* sources that can be more than registers and constants */
 
 /* Generic addresses: windows far above every device and host address. */
 #define SIM_WINDOW_SHIFT 56
 #define SIM_SHARED_BASE  (1ull << SIM_WINDOW_SHIFT)
-#define SIM_LOCAL_BASE   (2ull << SIM_WINDOW_SHIFT)
-#define SIM_PARAM_BASE   (3ull << SIM_WINDOW_SHIFT)
+/* Another block of the cluster: its rank + 1 above the offset; 0 is the own one's. */
+#define SIM_RANK_SHIFT 24
+#define SIM_LOCAL_BASE (2ull << SIM_WINDOW_SHIFT)
+#define SIM_PARAM_BASE (3ull << SIM_WINDOW_SHIFT)
 /* A function's address: SIM_CODE_BASE + SIM_CODE_STEP * its index. */
 #define SIM_CODE_BASE (4ull << SIM_WINDOW_SHIFT)
 #define SIM_CODE_STEP 16u
@@ -101,10 +106,17 @@ enum sim_type {
     X(L1_EVICT_LAST, "L1::evict_last") X(L1_EVICT_FIRST, "L1::evict_first")                       \
     X(L1_NO_ALLOCATE, "L1::no_allocate") X(L2_64B, "L2::64B") X(L2_128B, "L2::128B")              \
     X(L2_256B, "L2::256B") X(NOFTZ, "noftz") X(1D, "1d") X(2D, "2d") X(3D, "3d") X(A1D, "a1d")     \
-    X(A2D, "a2d") X(TRAP, "trap") X(ZERO, "zero") X(LEVEL, "level") X(B, "b")                        \
+    X(A2D, "a2d") X(TRAP, "trap") X(ZERO, "zero") X(LEVEL, "level") X(B, "b")     \
+    X(V8, "v8") X(SHARED_CLUSTER, "shared::cluster") X(CACHE_HINT, "L2::cache_hint")              \
+    X(ASYNC, "async") X(COMMIT_GROUP, "commit_group") X(WAIT_GROUP, "wait_group")                 \
+    X(WAIT_ALL, "wait_all") X(MBARRIER, "mbarrier") X(NOINC, "noinc") X(INIT, "init")             \
+    X(INVAL, "inval") X(ARRIVE_DROP, "arrive_drop") X(EXPECT_TX, "expect_tx")                     \
+    X(COMPLETE_TX, "complete_tx") X(TEST_WAIT, "test_wait") X(TRY_WAIT, "try_wait")               \
+    X(PARITY, "parity") X(PENDING_COUNT, "pending_count") X(NOCOMPLETE, "noComplete")           \
+    X(WAIT, "wait") \
     X(RELU, "relu") X(SATFINITE, "satfinite") X(XORSIGN, "xorsign") X(ABS, "abs") X(ROW, "row")   \
     X(COL, "col") X(TRANS, "trans") X(X1, "x1") X(X2, "x2") X(X4, "x4") X(A, "a") X(C, "c")       \
-    X(D, "d") X(V8, "v8") X(PO, "po") X(SHR7, "shr7") X(SHR15, "shr15") X(PACK, "pack")
+    X(D, "d") X(PO, "po") X(SHR7, "shr7") X(SHR15, "shr15") X(PACK, "pack")
 /* clang-format on */
 
 enum sim_modifier {
@@ -153,9 +165,26 @@ enum sim_sreg {
     SR_LANEMASK_GE,
     SR_DYNAMIC_SMEM_SIZE,
     SR_TOTAL_SMEM_SIZE,
-    SR_ENVREG,       /* all others read 0 */
-    SR_ENVREG1,      /* where the blocks of a cooperative launch meet: the upper half ... */
-    SR_ENVREG2,      /* ... the lower one */
+    SR_ENVREG,  /* all others read 0 */
+    SR_ENVREG1, /* where the blocks of a cooperative launch meet: the upper half ... */
+    SR_ENVREG2, /* ... the lower one */
+    SR_CLUSTERID_X,
+    SR_CLUSTERID_Y,
+    SR_CLUSTERID_Z,
+    SR_NCLUSTERID_X,
+    SR_NCLUSTERID_Y,
+    SR_NCLUSTERID_Z,
+    SR_CLUSTER_CTAID_X,
+    SR_CLUSTER_CTAID_Y,
+    SR_CLUSTER_CTAID_Z,
+    SR_CLUSTER_NCTAID_X,
+    SR_CLUSTER_NCTAID_Y,
+    SR_CLUSTER_NCTAID_Z,
+    SR_CLUSTER_CTARANK,
+    SR_CLUSTER_NCTARANK,
+    SR_IS_CLUSTER,
+    SR_RESERVED, /* where the system's shared memory begins: behind the kernel's */
+    SR_RESERVED_END,
     SR_DYNAMIC_BASE, /* no name: where dynamic shared memory begins */
     SR_COUNT
 };
@@ -178,9 +207,10 @@ enum operand_part { PART_ALL, PART_B0, PART_B3 = PART_B0 + 3, PART_H0, PART_H1 }
 
 struct operand {
     uint8_t kind;
-    bool neg;     /* a predicate's ! */
-    bool narrow;  /* a 32-bit register used as an address */
-    uint8_t part; /* video instructions: which byte or half; enum operand_part */
+    bool neg;       /* a predicate's ! */
+    bool narrow;    /* a 32-bit register used as an address */
+    bool predicate; /* a register of predicates */
+    uint8_t part;   /* video instructions: which byte or half; enum operand_part */
     uint32_t slot;
     uint64_t value;
 };
@@ -198,6 +228,8 @@ struct insn {
     uint32_t target; /* bra: instruction; call: function */
     uint32_t line;
     int64_t offset;      /* of an address operand */
+    int64_t offset2;     /* ... of a second one */
+    const char *text;    /* of an instruction that is beyond the simulator */
     struct operand *dst; /* ndst of them, and to two O_NONE: the second one can be left out */
     struct operand *src; /* nsrc of them */
     struct call_args *call;
@@ -238,8 +270,9 @@ struct sim_func {
     uint32_t nparams, nrets;
     uint32_t param_bytes;  /* entry */
     uint32_t local_bytes;  /* a frame's, per thread; params and rets of functions included */
-    uint32_t shared_bytes; /* static ones */
+    uint32_t shared_bytes; /* entry: static ones, of what it calls, too */
     uint32_t max_threads;  /* .maxntid, .reqntid; 0: not said */
+    uint32_t cluster[3];   /* .reqnctapercluster; 0: not said */
     uint32_t builtin;      /* an .extern of the CUDA device runtime; 0: none */
 };
 
@@ -277,9 +310,9 @@ struct sim_module {
     uint32_t nvars, vars_cap;
     struct sim_reloc *relocs;
     uint32_t nrelocs, relocs_cap;
-    uint32_t ptx_version;  /* 64: 6.4 */
-    uint32_t target;       /* 50: sm_50 */
-    uint32_t shared_bytes; /* module-scope static shared memory */
+    uint32_t ptx_version; /* 64: 6.4 */
+    uint32_t target;      /* 50: sm_50 */
+    bool reserved;        /* a function wants the system's shared memory */
 };
 
 /* What went wrong, for the user. */

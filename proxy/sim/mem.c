@@ -32,6 +32,7 @@ static struct {
     struct region region[MAX_DEVICES];
     unsigned regions;
     struct extents live;
+    uint64_t last_id;
 } mem = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void *at(uint64_t address)
@@ -181,6 +182,7 @@ int mem_alloc(void *owner, int device, enum mem_kind kind, uint64_t bytes, uint6
         e->owner = owner;
         e->kind = kind;
         e->device = device;
+        e->id = ++mem.last_id;
         extents_insert(&mem.live, e);
         *ret_address = base;
     }
@@ -204,6 +206,7 @@ static int add_host(void *owner, int device, uint64_t base, uint64_t bytes, enum
         e->kind = kind;
         e->device = device;
         e->flags = flags;
+        e->id = ++mem.last_id;
         extents_insert(&mem.live, e);
     }
     pthread_mutex_unlock(&mem.lock);
@@ -314,8 +317,8 @@ bool mem_at(uint64_t address, struct mem_range *ret_range)
     if (e && e->kind == MEM_ARRAY)
         e = NULL;
     if (e)
-        *ret_range = (struct mem_range){e->base,  e->end,   e->owner, (enum mem_kind)e->kind,
-                                        e->flags, e->device};
+        *ret_range = (struct mem_range){e->base,  e->end,    e->owner, (enum mem_kind)e->kind,
+                                        e->flags, e->device, e->id};
     pthread_mutex_unlock(&mem.lock);
     return e != NULL;
 }

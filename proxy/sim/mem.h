@@ -30,6 +30,7 @@ struct mem_range {
     enum mem_kind kind;
     uint32_t flags;
     int device;
+    uint64_t id; /* no other range has or had it */
 };
 
 #define MEM_FLAG_MANAGED 0x10000u /* of MEM_HOST and MEM_GLOBAL */

@@ -13,6 +13,8 @@ op_fn select_ret(struct build *b);
 op_fn select_exit(struct build *b);
 op_fn select_trap(struct build *b);
 op_fn select_nothing(struct build *b);
+op_fn select_zero(struct build *b);
+void op_beyond(struct warp *w, const struct insn *in, uint32_t mask);
 
 /* ops_warp.c */
 op_fn select_bar(struct build *b);
@@ -21,12 +23,22 @@ op_fn select_vote(struct build *b);
 op_fn select_shfl(struct build *b);
 op_fn select_match(struct build *b);
 op_fn select_redux(struct build *b);
+op_fn select_elect(struct build *b);
 
 /* ops_memory.c */
 op_fn select_ld(struct build *b);
 op_fn select_st(struct build *b);
 op_fn select_cvta(struct build *b);
 op_fn select_isspacep(struct build *b);
+/* ops_copy.c */
+op_fn select_cp(struct build *b);
+/* ops_cluster.c */
+op_fn select_cluster_barrier(struct build *b);
+op_fn select_mapa(struct build *b);
+op_fn select_getctarank(struct build *b);
+/* ops_mbarrier.c */
+op_fn select_mbarrier(struct build *b);
+op_fn select_copies_arrive(struct build *b);
 /* ops_texture.c */
 op_fn select_tex(struct build *b);
 op_fn select_suld(struct build *b);

@@ -307,3 +307,22 @@ op_fn select_nothing(struct build *b)
 {
     return op_nothing;
 }
+
+/* A policy for caches that aren't there. */
+static void op_zero(struct warp *w, const struct insn *in, uint32_t mask)
+{
+    uint64_t *d = dst_row(w, in, 0);
+    LANES(mask, { d[l] = 0; });
+}
+
+op_fn select_zero(struct build *b)
+{
+    return b->in->ndst == 1 ? op_zero : NULL;
+}
+
+/* Of PTX, but not of this machine: whoever doesn't come here doesn't miss it. */
+void op_beyond(struct warp *w, const struct insn *in, uint32_t mask)
+{
+    warp_fault(w, in, __builtin_ctz(mask), CUDA_ERROR_ILLEGAL_INSTRUCTION,
+               "'%s' is not supported by the simulated GPU", in->text);
+}

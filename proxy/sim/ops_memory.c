@@ -37,7 +37,7 @@ static uint8_t *within(struct warp *w, const struct insn *in, unsigned lane, uin
 uint8_t *sim_address(struct warp *w, const struct insn *in, unsigned lane, uint8_t space,
                      uint64_t address, unsigned size, bool write)
 {
-    struct block *b = w->b;
+    const struct block *b = w->b;
     if (space == SPACE_GENERIC && address >> SIM_WINDOW_SHIFT) {
         uint64_t offset = address & ((1ull << SIM_WINDOW_SHIFT) - 1);
         switch (address >> SIM_WINDOW_SHIFT) {
@@ -58,6 +58,10 @@ uint8_t *sim_address(struct warp *w, const struct insn *in, unsigned lane, uint8
     }
     switch (space) {
     case SPACE_SHARED:
+        if (address >> SIM_RANK_SHIFT && (address >> SIM_RANK_SHIFT) <= b->cluster->n) {
+            b = &b->cluster->blocks[(address >> SIM_RANK_SHIFT) - 1];
+            address &= (1u << SIM_RANK_SHIFT) - 1;
+        }
         return within(w, in, lane, address, size, b->shared, b->shared_size, "shared");
     case SPACE_LOCAL:
         return within(w, in, lane, address, size, w->local + (size_t)lane * w->local_size,
@@ -97,7 +101,7 @@ static void op_ld(struct warp *w, const struct insn *in, uint32_t mask)
 {
     const uint64_t *address = src_row(w, in, 0);
     unsigned size = type_size(in->type), n = in->vec;
-    uint64_t *rows[4];
+    uint64_t *rows[8];
     for (unsigned k = 0; k < n; k++)
         rows[k] = dst_row(w, in, k);
     LANES(mask, {
@@ -116,13 +120,11 @@ static void op_ld(struct warp *w, const struct insn *in, uint32_t mask)
 static bool memory_space(struct build *b)
 {
     struct insn *in = b->in;
-    if (has(b, M_CLUSTER) && in->space == SPACE_SHARED)
-        return false;
     if (in->space == SPACE_PARAM && in->nsrc && in->src[0].kind == O_LOCAL)
         in->space = SPACE_LOCAL; /* a function's parameter, or an argument to one */
     if (in->space == SPACE_CONST)
         in->space = SPACE_GLOBAL;
-    return in->type != T_NONE && in->type != T_PRED && type_size(in->type) * in->vec <= 16;
+    return in->type != T_NONE && in->type != T_PRED && type_size(in->type) * in->vec <= 32;
 }
 
 op_fn select_ld(struct build *b)
@@ -142,7 +144,7 @@ static void op_st(struct warp *w, const struct insn *in, uint32_t mask)
 {
     const uint64_t *address = src_row(w, in, 0);
     unsigned size = type_size(in->type), n = in->vec;
-    const uint64_t *rows[4];
+    const uint64_t *rows[8];
     for (unsigned k = 0; k < n; k++)
         rows[k] = src_row(w, in, k + 1);
     LANES(mask, {
@@ -188,10 +190,16 @@ static void op_isspacep(struct warp *w, const struct insn *in, uint32_t mask)
     const uint64_t *a = src_row(w, in, 0);
     uint64_t *d = dst_row(w, in, 0);
     uint64_t window = windows[in->space] >> SIM_WINDOW_SHIFT;
-    LANES(mask, { d[l] = a[l] >> SIM_WINDOW_SHIFT == window; });
+    /* shared::cta is the own block's part of shared::cluster. */
+    LANES(mask, {
+        d[l] = a[l] >> SIM_WINDOW_SHIFT == window &&
+               (!in->mode || !((uint32_t)a[l] >> SIM_RANK_SHIFT) ||
+                (uint32_t)a[l] >> SIM_RANK_SHIFT == w->b->rank + 1);
+    });
 }
 
 op_fn select_isspacep(struct build *b)
 {
+    b->in->mode = b->in->space == SPACE_SHARED && !has(b, M_SHARED_CLUSTER);
     return b->in->nsrc == 1 && b->in->space != SPACE_GENERIC ? op_isspacep : NULL;
 }

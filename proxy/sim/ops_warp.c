@@ -36,7 +36,9 @@ static void op_bar_warp(struct warp *w, const struct insn *in, uint32_t mask)
 op_fn select_bar(struct build *b)
 {
     struct insn *in = b->in;
-    if (has(b, M_CLUSTER) || !in->nsrc || in->nsrc > 4)
+    if (has(b, M_CLUSTER))
+        return select_cluster_barrier(b);
+    if (!in->nsrc || in->nsrc > 4)
         return NULL;
     if (has(b, M_WARP))
         return in->nsrc == 1 ? op_bar_warp : NULL;
@@ -243,4 +245,26 @@ op_fn select_redux(struct build *b)
         }
     }
     return NULL;
+}
+
+/* elect.sync: one lane of the members, here the lowest. */
+static void op_elect(struct warp *w, const struct insn *in, uint32_t mask)
+{
+    uint32_t members;
+    if (!members_here(w, in, mask, &members))
+        return;
+    if (!members)
+        return;
+    unsigned leader = (unsigned)__builtin_ctz(members);
+    uint64_t *d = dst_row(w, in, 0), *p = dst_row(w, in, 1);
+    LANES(members, {
+        d[l] = leader;
+        p[l] = l == leader;
+    });
+}
+
+op_fn select_elect(struct build *b)
+{
+    b->in->sat = true; /* sync */
+    return b->in->nsrc == 1 && b->in->ndst == 2 ? op_elect : NULL;
 }

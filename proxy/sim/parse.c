@@ -289,12 +289,16 @@ static void parse_performance(struct parser *p, struct sim_func *f)
             !tok_is(&p->tok, TOK_DOT, "reqnctapercluster") &&
             !tok_is(&p->tok, TOK_DOT, "maxclusterrank") && !tok_is(&p->tok, TOK_DOT, "attribute"))
             parse_fail(p, "unknown directive .%.*s", (int)p->tok.len, p->tok.text);
+        bool cluster = tok_is(&p->tok, TOK_DOT, "reqnctapercluster");
         parse_next(p);
+        unsigned dimension = 0;
         uint64_t n = 1;
         while (p->tok.kind == TOK_INT || p->tok.kind == TOK_STRING || tok_punct(&p->tok, ',') ||
                tok_punct(&p->tok, '(') || tok_punct(&p->tok, ')')) {
             if (p->tok.kind == TOK_INT) {
                 n *= p->tok.ival ? p->tok.ival : 1;
+                if (cluster && dimension < 3 && p->tok.ival <= SIM_MAX_CLUSTER)
+                    f->cluster[dimension++] = (uint32_t)p->tok.ival;
                 if (n > UINT32_MAX)
                     parse_fail(p, "too many threads");
             }
@@ -302,6 +306,10 @@ static void parse_performance(struct parser *p, struct sim_func *f)
         }
         if (threads)
             f->max_threads = (uint32_t)n;
+        if (cluster && n > SIM_MAX_CLUSTER)
+            parse_fail(p, "a cluster of %u blocks", (uint32_t)n);
+        while (dimension && dimension < 3)
+            f->cluster[dimension++] = 1;
         parse_accept(p, ';');
     }
 }
@@ -309,7 +317,6 @@ static void parse_performance(struct parser *p, struct sim_func *f)
 static void parse_func(struct parser *p, bool entry, bool ext)
 {
     struct sim_func head = {.entry = entry};
-    uint64_t module_shared = p->shared_used;
     memset(p->const_hash, 0, sizeof(uint32_t) * (SIM_MAX_CONSTS * 2));
     p->nconsts = p->ncode = p->nfixups = p->nlabels = 0;
     p->f = &head;
@@ -338,14 +345,12 @@ static void parse_func(struct parser *p, bool entry, bool ext)
         f->defined = true;
         parse_next(p);
         parse_body(p);
-        f->shared_bytes = (uint32_t)p->shared_used;
     } else {
         parse_expect(p, ';');
         if (!f->defined)
             *f = head;
     }
     parse_scope_close(p);
-    p->shared_used = module_shared;
     p->f = NULL;
 }
 
@@ -446,7 +451,7 @@ static void parse_module(struct parser *p)
                        p->tok.text);
         }
     }
-    p->m->shared_bytes = (uint32_t)p->shared_used;
+    parse_shared_layout(p);
 }
 
 /* What is called is there, and as it is called. */

@@ -36,6 +36,17 @@ struct fixup { /* a label to be resolved at the function's end */
     bool table;       /* the label names a .branchtargets */
 };
 
+/* A variable in shared memory, and a constant of a function that is its address. */
+struct shared_var {
+    uint64_t size;
+    uint32_t align, offset;
+};
+struct shared_use {
+    struct sim_func *func;
+    uint32_t index, var;
+    uint64_t addend;
+};
+
 struct scope {
     uint32_t parent, first; /* of its names on the stack */
 };
@@ -65,8 +76,10 @@ struct parser {
     uint32_t nfixups, fixups_cap;
     uint32_t nlabels;
     uint32_t funcs_cap;
-    uint64_t shared_used; /* module scope and the function's */
-    uint64_t module_shared;
+    struct shared_var *shared;
+    uint32_t nshared, shared_cap;
+    struct shared_use *shared_uses;
+    uint32_t nshared_uses, shared_uses_cap;
     unsigned depth;
 };
 
@@ -101,6 +114,12 @@ void parse_variables(struct parser *p, enum sim_space space, bool ext);
 void parse_registers(struct parser *p);
 /* (.param .b32 x, .reg .u32 y, ...) of an entry, or a function's parameters or results. */
 void parse_params(struct parser *p, struct sim_func *f, bool rets);
+
+/* shared.c: where shared variables are is known when all of the module has been read. */
+uint32_t parse_shared(struct parser *p, uint64_t size, uint32_t align);
+/* The address of VAR + ADDEND: a constant of the function that is read. */
+uint32_t parse_shared_address(struct parser *p, uint32_t var, uint64_t addend);
+void parse_shared_layout(struct parser *p);
 
 /* body.c: the function's body after '{', up to its '}'. */
 void parse_body(struct parser *p);

@@ -20,17 +20,17 @@ static struct {
           .work = PTHREAD_COND_INITIALIZER,
           .left = PTHREAD_COND_INITIALIZER};
 
-/* Blocks that wait for each other: each gets its turn, from whoever comes by. */
+/* Clusters that wait for each other: each gets its turn, from whoever comes by. */
 static void take_turns(struct run *run)
 {
     while (atomic_load(&run->left) && !atomic_load_explicit(&run->failed, memory_order_relaxed)) {
         bool any = false;
-        for (uint64_t i = 0; i < run->blocks; i++) {
+        for (uint64_t i = 0; i < run->clusters; i++) {
             struct resident *r = &run->all[i];
             if (atomic_load(&r->ended) || atomic_exchange(&r->busy, true))
                 continue;
             any = true;
-            if (!atomic_load(&r->ended) && !block_turn(&r->block)) {
+            if (!atomic_load(&r->ended) && !cluster_turn(&r->cluster)) {
                 atomic_store(&r->ended, true);
                 atomic_fetch_sub(&run->left, 1);
             }
@@ -49,8 +49,8 @@ static void take_blocks(struct run *run)
         return;
     }
     while (!atomic_load_explicit(&run->failed, memory_order_relaxed) &&
-           (i = atomic_fetch_add(&run->next, 1)) < run->blocks)
-        block_run(run, i);
+           (i = atomic_fetch_add(&run->next, 1)) < run->clusters)
+        cluster_run(run, i);
 }
 
 /* Under the lock. */
@@ -105,29 +105,31 @@ int sim_pool_start(unsigned threads)
 
 static bool begin_all(struct run *run)
 {
-    run->all = calloc(run->blocks, sizeof(*run->all));
-    for (uint64_t i = 0; run->all && i < run->blocks; i++)
-        block_begin(&run->all[i].block, run, i);
-    run->left = run->blocks;
+    run->all = calloc(run->clusters, sizeof(*run->all));
+    for (uint64_t i = 0; run->all && i < run->clusters; i++)
+        cluster_begin(&run->all[i].cluster, run, i);
+    run->left = run->clusters;
     return run->all != NULL;
 }
 
 static void end_all(struct run *run)
 {
-    for (uint64_t i = 0; run->all && i < run->blocks; i++)
-        block_end(&run->all[i].block);
+    for (uint64_t i = 0; run->all && i < run->clusters; i++)
+        cluster_end(&run->all[i].cluster);
     free(run->all);
 }
 
 int sim_run(const struct sim_launch *l, struct sim_fault *ret_fault)
 {
-    struct run run = {.l = l, .blocks = (uint64_t)l->grid[0] * l->grid[1] * l->grid[2]};
+    struct run run = {.l = l, .clusters = 1};
+    for (unsigned d = 0; d < 3; d++)
+        run.clusters *= l->grid[d] / launch_cluster(l, d);
     if (l->cooperative && !begin_all(&run)) {
         *ret_fault = (struct sim_fault){CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "no memory for blocks"};
         return ret_fault->error;
     }
     pthread_mutex_init(&run.lock, NULL);
-    if (run.blocks > 1) {
+    if (run.clusters > 1) {
         pthread_mutex_lock(&pool.lock);
         run.queued = pool.queue;
         pool.queue = &run;
@@ -135,7 +137,7 @@ int sim_run(const struct sim_launch *l, struct sim_fault *ret_fault)
         pthread_mutex_unlock(&pool.lock);
     }
     take_blocks(&run);
-    if (run.blocks > 1) {
+    if (run.clusters > 1) {
         pthread_mutex_lock(&pool.lock);
         unqueue(&run);
         while (run.helpers)

@@ -60,12 +60,16 @@ void op_free(struct op *op);
 
 struct launch_shape {
     uint32_t grid[3], block[3], shared;
-    bool cooperative; /* all blocks at once */
+    uint32_t cluster[3]; /* 0: not said */
+    bool cooperative;    /* all blocks at once */
 };
 
 /* An operation that launches F; *RET_PARAMS is for its parameters. */
 CUresult launch_op(struct CUctx_st *c, struct CUfunc_st *f, const struct launch_shape *s,
                    struct op **ret_op, uint8_t **ret_params);
+/* The cluster's dimensions: the code's or the launch's, 0 where neither has any. */
+CUresult launch_cluster_of(const struct CUfunc_st *f, const struct launch_shape *s,
+                           uint32_t ret_cluster[3]);
 /* What A says of S; NOT_SUPPORTED: what isn't there. */
 CUresult launch_attribute(const CUlaunchAttribute *a, struct launch_shape *s);
 /* FN of the program's in S's order (api_host.c). */

@@ -98,6 +98,28 @@ static uint64_t special(const struct warp *w, unsigned sreg, unsigned lane)
     case SR_NCTAID_Y:
     case SR_NCTAID_Z:
         return l->grid[sreg - SR_NCTAID_X];
+    case SR_CLUSTERID_X:
+    case SR_CLUSTERID_Y:
+    case SR_CLUSTERID_Z:
+        return b->id[sreg - SR_CLUSTERID_X] / launch_cluster(l, sreg - SR_CLUSTERID_X);
+    case SR_NCLUSTERID_X:
+    case SR_NCLUSTERID_Y:
+    case SR_NCLUSTERID_Z:
+        return l->grid[sreg - SR_NCLUSTERID_X] / launch_cluster(l, sreg - SR_NCLUSTERID_X);
+    case SR_CLUSTER_CTAID_X:
+    case SR_CLUSTER_CTAID_Y:
+    case SR_CLUSTER_CTAID_Z:
+        return b->id[sreg - SR_CLUSTER_CTAID_X] % launch_cluster(l, sreg - SR_CLUSTER_CTAID_X);
+    case SR_CLUSTER_NCTAID_X:
+    case SR_CLUSTER_NCTAID_Y:
+    case SR_CLUSTER_NCTAID_Z:
+        return launch_cluster(l, sreg - SR_CLUSTER_NCTAID_X);
+    case SR_CLUSTER_CTARANK:
+        return b->rank;
+    case SR_CLUSTER_NCTARANK:
+        return b->cluster->n;
+    case SR_IS_CLUSTER:
+        return l->cluster[0] != 0;
     case SR_LANEID:
         return lane;
     case SR_WARPID:
@@ -128,6 +150,10 @@ static uint64_t special(const struct warp *w, unsigned sreg, unsigned lane)
     case SR_DYNAMIC_SMEM_SIZE:
         return l->dynamic_shared;
     case SR_TOTAL_SMEM_SIZE:
+        return b->dynamic_base + l->dynamic_shared;
+    case SR_RESERVED:
+        return b->reserved_base;
+    case SR_RESERVED_END:
         return b->shared_size;
     case SR_ENVREG1:
         return l->meeting >> 32;

@@ -72,8 +72,9 @@ struct warp {
     uint8_t *local; /* lane after lane */
     uint32_t local_size;
     uint64_t steps;
-    uint32_t turns; /* choices of a group */
-    uint32_t carry; /* CC.CF of each lane */
+    uint32_t turns;         /* choices of a group */
+    uint32_t carry;         /* CC.CF of each lane */
+    uint32_t cluster_phase; /* of each lane: the lowest bit of the phase it arrived in last */
     struct group groups[SIM_WARP];
     uint64_t tid[3][SIM_WARP];
     uint64_t tmp[SIM_MAX_SPECIAL][SIM_WARP];
@@ -85,29 +86,37 @@ struct barrier {
     uint32_t count;             /* bar.red: predicates that held */
 };
 
-#define SIM_BARRIERS 16u
+#define SIM_BARRIERS    16u
+#define CLUSTER_BARRIER SIM_BARRIERS /* barrier.cluster, which all blocks of a cluster share */
 
 struct block {
     struct run *run;
-    uint32_t id[3];
+    struct cluster *cluster;
+    uint32_t id[3], rank; /* in the grid, in the cluster */
     uint8_t *shared;
-    uint32_t shared_size, dynamic_base;
+    uint32_t shared_size, dynamic_base, reserved_base; /* reserved_base: 0 where none is wanted */
     uint32_t n_warps, threads, live;
     struct warp *warps;
     struct barrier barriers[SIM_BARRIERS];
 };
 
-/* A block of a cooperative launch: whoever sets BUSY gives it its turn. */
+/* Blocks that one thread runs in turn; without clusters, one block each. */
+struct cluster {
+    struct block *blocks;
+    uint32_t n, arrived, phase; /* threads at barrier.cluster, and how often it has opened */
+};
+
+/* A cluster of a cooperative launch: whoever sets BUSY gives it its turn. */
 struct resident {
-    struct block block;
+    struct cluster cluster;
     atomic_bool busy, ended;
 };
 
 struct run {
     const struct sim_launch *l;
-    struct resident *all;  /* cooperative: the blocks, all there */
+    struct resident *all;  /* cooperative: the clusters, all there */
     _Atomic uint64_t left; /* ... that haven't ended */
-    uint64_t blocks;
+    uint64_t clusters;
     _Atomic uint64_t next;
     atomic_bool failed;
     pthread_mutex_t lock; /* of what follows */
@@ -115,6 +124,11 @@ struct run {
     struct sim_fault fault;
     struct run *queued; /* pool.c */
 };
+
+static inline uint32_t launch_cluster(const struct sim_launch *l, unsigned dimension)
+{
+    return l->cluster[dimension] ? l->cluster[dimension] : 1;
+}
 
 /* ---- warp.c ---- */
 

@@ -267,32 +267,6 @@ CUresult worker_cuMemGetAllocationGranularity(struct worker *w,
     return CUDA_SUCCESS;
 }
 
-CUresult worker_cuMemRetainAllocationHandle(struct worker *w,
-                                            const struct idm_cuMemRetainAllocationHandle_in *in,
-                                            struct idm_cuMemRetainAllocationHandle_out *out)
-{
-    struct worker_object *o;
-    CUmemGenericAllocationHandle driver = 0;
-    const struct range *r = ranges_at(&w->ranges, in->w.ptr);
-    (void)out;
-    if (!w->cu.cuMemRetainAllocationHandle)
-        return CUDA_ERROR_NOT_SUPPORTED;
-    if (!r || r->kind != RANGE_MAPPED)
-        return worker_refuse(w, IDM_ERROR_INVALID_ADDRESS, "memory of what isn't mapped");
-    struct allocation *a = r->memory;
-    WORKER_TRY(worker_expect(w, IDM_KIND_memory, in->w.handle, &o));
-    CUresult rc =
-        w->cu.cuMemRetainAllocationHandle(&driver, (void *)(uintptr_t)in->w.ptr); // NOLINT
-    w->want_reply = true;
-    worker_born(w, o, in->w.handle, a, rc);
-    if (rc != CUDA_SUCCESS)
-        return rc;
-    o->context = 0;
-    a->driver = driver;
-    a->refs++;
-    return CUDA_SUCCESS;
-}
-
 void worker_vmm_end(struct worker *w)
 {
     for (uint32_t i = w->ranges.n; i-- > 0;) {

@@ -53,6 +53,20 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attrib, CUdevice de
     return CUDA_SUCCESS;
 }
 
+/* Modules are the number of their functions. */
+CUresult cuModuleGetFunctionCount(unsigned *n, CUmodule module)
+{
+    *n = (unsigned)(uintptr_t)module;
+    return module ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
+
+CUresult cuModuleEnumerateFunctions(CUfunction *all, unsigned n, CUmodule module)
+{
+    for (unsigned i = 0; i < n; i++)
+        all[i] = (CUfunction)(0x1000 * (uintptr_t)module + i);
+    return CUDA_SUCCESS;
+}
+
 /* --- Tests --------------------------------------------------------------------- */
 
 typedef CUresult put_function(CUcontext ctx, void *key, void *value,
@@ -75,7 +89,36 @@ static void *const *table(const char *digits)
 
 #define STORAGE   "c693336e1121df11a8c368f355d89593"
 #define INTEGRITY "d4082055bde6704b8d34ba123c66e1f2"
+#define MODULES   "6e163fbeb958444d835ce182aff1991e"
 #define RUNTIME   "6bd5fb6c5bf4e74a8987d93912fd9df9"
+
+struct told {
+    unsigned n;
+    uintptr_t sum, owner;
+};
+
+static void tell(void *opaque, CUfunction fn, uint64_t owner)
+{
+    struct told *t = opaque;
+    t->n++;
+    t->sum += (uintptr_t)fn;
+    t->owner = owner;
+}
+
+typedef int functions_function(CUcontext, CUmodule, void (*)(void *, CUfunction, uint64_t), void *);
+
+static void functions_of_a_module(void)
+{
+    struct told told = {0};
+    functions_function *each = (functions_function *)table(MODULES)[7];
+    EXPECT_EQ(each(NULL, (CUmodule)3, tell, &told), 3);
+    EXPECT_EQ(told.n, 3);
+    EXPECT_EQ(told.sum, 3 * 0x3000 + 3);
+    EXPECT_EQ(told.owner, 3);
+    EXPECT_EQ(each(NULL, NULL, tell, &told), 0);
+    EXPECT_EQ(each(NULL, (CUmodule)3, NULL, &told), 0);
+    EXPECT_EQ(told.n, 3);
+}
 
 static void sizes(void)
 {
@@ -288,6 +331,7 @@ int main(void)
 {
     MT_RUN(sizes);
     MT_RUN(primary);
+    MT_RUN(functions_of_a_module);
     MT_RUN(storage);
     MT_RUN(storage_and_threads);
 #ifdef GI_CUDART_INTEROP

@@ -226,10 +226,15 @@ static void mapped(void)
     SHOW(cuPointerGetAttribute, &total, CU_POINTER_ATTRIBUTE_RANGE_SIZE, p + 2 * grain);
     printf("%d %zu %zu\n", base == p, bytes, total);
     SHOW(cuMemFree_v2, p);
+    /* A mapping's memory has one handle, which counts. */
+    SHOW(cuMemRetainAllocationHandle, &again, (void *)(uintptr_t)(p + grain));
+    printf("%d\n", again == a);
+    SHOW(cuMemRelease, again);
     /* Memory lives while it is mapped. */
     SHOW(cuMemRelease, a);
     SHOW(cuMemRelease, a);
     SHOW(cuMemRetainAllocationHandle, &again, (void *)(uintptr_t)(p + grain));
+    printf("%d\n", again == a);
     SHOW(cuMemRetainAllocationHandle, &a, (void *)(uintptr_t)(p + 3 * grain));
     SHOW(cuMemUnmap, p, grain);
     SHOW(cuMemUnmap, p, 2 * grain);

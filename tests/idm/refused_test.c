@@ -106,6 +106,7 @@ int main(int argc, char **argv)
     if (!node_has_driver(argv[2]))
         return 77;
     calls = argv[4];
+    setenv("GI_SIM_CAPABILITY", "80", 1); /* no clusters, no tensor maps */
     library = dlopen(argv[3], RTLD_NOW | RTLD_LOCAL);
     if (!library || !cu_load(&cu, argv[3]) || !node_start(&node, argv[1], argv[2], 1ull << 30))
         return 1;

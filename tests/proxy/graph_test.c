@@ -51,8 +51,7 @@ static bool next_answer(int ms, uint64_t *ret_seq, int32_t *ret_result)
     struct idm_header h;
     struct idm_reply head;
     uint8_t reply[512];
-    const struct idm_wait wait = {.timeout_ns = ms * 1000000ll, .other_fd = client.peer.sock};
-    if (idm_wait(&client.in, &wait) != 1 || idm_next(&client.in, &h, reply, sizeof(reply)) != 1 ||
+    if (!raw_wait(&client, ms * 1000000ll) || idm_next(&client.in, &h, reply, sizeof(reply)) != 1 ||
         h.payload_len < sizeof(head))
         return false;
     memcpy(&head, reply, sizeof(head));

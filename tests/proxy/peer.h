@@ -48,6 +48,8 @@ void raw_stop(struct raw *r);
 /* A handle of this client's that was never used. */
 uint64_t raw_handle(struct raw *r, enum idm_kind kind);
 
+/* A record is there for R within NS nanoseconds. */
+bool raw_wait(struct raw *r, int64_t ns);
 /* Sends one message and waits for its reply, whose whole payload is copied to
  * REPLY (ROOM bytes). result is CUDA's; -1: no reply came. */
 struct idm_reply raw_call(struct raw *r, uint16_t type, const struct idm_part *parts, unsigned n,

@@ -21,6 +21,12 @@ static bool find(void *context, uint64_t address, uint64_t *ret_base, uint64_t *
     return address >= *ret_base && address < *ret_end;
 }
 
+/* The grid's side of one cluster. */
+static uint32_t whole(const struct sim_func *f, unsigned dimension)
+{
+    return f->cluster[dimension] ? f->cluster[dimension] : 1;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct sim_module *m = NULL;
@@ -40,7 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             params[k] = (uint64_t)(uintptr_t)memory;
         struct sim_launch l = {.module = m,
                                .func = f,
-                               .grid = {2, 1, 1},
+                               .grid = {whole(f, 0) * 2, whole(f, 1), whole(f, 2)},
+                               .cluster = {f->cluster[0], f->cluster[1], f->cluster[2]},
                                .block = {40, 1, 1},
                                .dynamic_shared = 1024,
                                .params = (const uint8_t *)params,

@@ -54,3 +54,26 @@ void emit_symbols(FILE *f, const struct model *m)
                 has_both(m, sorted[i]) ? "true" : "false");
     fprintf(f, "};\nconst unsigned idm_n_symbols = %zu;\n", n);
 }
+
+/*
+ * For the simulated driver: a weak form of every call, which its own takes the place of.
+ * Programs look up all names there are before they call any.
+ */
+void emit_rest(FILE *f, const struct model *m)
+{
+    fprintf(f, "/* SPDX-License-Identifier: Apache-2.0 */\n/* Generated from cuda.calls. */\n"
+               "#include \"idm/cuda_abi.h\"\n\n"
+               "#define REST(name, error) \\\n"
+               "    __attribute__((weak, visibility(\"default\"))) CUresult rest_##name(void) \\\n"
+               "        __asm__(#name); \\\n"
+               "    CUresult rest_##name(void) \\\n"
+               "    { \\\n"
+               "        return error; \\\n"
+               "    }\n\n");
+    FOR_CALLS(c, m)
+    {
+        if (exported(c))
+            fprintf(f, "REST(%s, %s)\n", c->symbol,
+                    c->kind == K_REFUSED ? c->error : "CUDA_ERROR_NOT_SUPPORTED");
+    }
+}

@@ -80,6 +80,7 @@ void emit_client_header(FILE *f, const struct model *m);
 void emit_client_source(FILE *f, const struct model *m);
 void emit_client_table(FILE *f, const struct model *m);
 void emit_symbols(FILE *f, const struct model *m);
+void emit_rest(FILE *f, const struct model *m);
 void emit_worker_header(FILE *f, const struct model *m);
 void emit_worker_source(FILE *f, const struct model *m);
 void emit_docs(FILE *f, const struct model *m);

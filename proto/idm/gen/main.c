@@ -57,6 +57,7 @@ int main(int argc, char **argv)
                  {"client_calls.c", emit_client_source},
                  {"client_table.c", emit_client_table},
                  {"idm_symbols.c", emit_symbols},
+                 {"idm_rest.c", emit_rest},
                  {"worker_calls.h", emit_worker_header},
                  {"worker_calls.c", emit_worker_source},
                  {"cuda-api.md", emit_docs}};
