@@ -46,14 +46,14 @@ struct build {
 
 struct opcode {
     const char *name;
-    enum form form;
-    uint8_t ndst; /* 0 or 1: whether the first argument is a destination */
-    uint8_t nsrc; /* of by_type's */
     /* Chooses in->fn by types and modifiers; NULL: not supported. */
     op_fn (*select)(struct build *b);
     const op_fn *by_type; /* if set: in->fn = by_type[in->type] */
-    bool formats;         /* knows types above T_F64 */
-    bool parts;           /* operands may be bytes and halves of registers */
+    enum form form;
+    uint8_t ndst; /* 0 or 1: whether the first argument is a destination */
+    uint8_t nsrc; /* of by_type's */
+    bool formats; /* knows types above T_F64 */
+    bool parts;   /* operands may be bytes and halves of registers */
 };
 
 const struct opcode *opcode_find(const char *name, size_t len);

@@ -16,10 +16,9 @@
 #include "build.h"
 #include "warp.h"
 
-#define MATRIX_A    1024u /* elements at most: m16n8k64 of four bits */
-#define MATRIX_B    512u
-#define MATRIX_C    256u
-#define MATRIX_REGS 8u /* registers of a fragment at most */
+#define MATRIX_REALS    512u  /* elements at most: m16n8k32 of eight bits, m32n8k16 */
+#define MATRIX_INTEGERS 1024u /* m16n8k64 of four bits */
+#define MATRIX_REGS     8u    /* registers of a fragment at most */
 
 struct matrix {
     uint16_t m, n, k;       /* k: of one bit elements, words of 32 */
@@ -39,8 +38,8 @@ struct place {
 
 /* Elements as numbers: doubles, or integers of eight bits and less (bits: words of them). */
 union matrix_values {
-    double real[MATRIX_A];
-    int32_t integer[MATRIX_A];
+    double real[MATRIX_REALS];
+    int32_t integer[MATRIX_INTEGERS];
 };
 
 /* All lanes of the warp are here, as .sync.aligned promises. False: they are waited for, or a
@@ -70,7 +69,8 @@ static inline bool matrix_integer(uint8_t type)
 
 static inline unsigned matrix_bits(uint8_t type)
 {
-    return type == T_B1 ? 1 : type == T_S4 || type == T_U4 ? 4 : 8 * type_size(type);
+    unsigned bytes = type_size(type);
+    return type == T_B1 ? 1 : type == T_S4 || type == T_U4 ? 4 : bytes ? 8 * bytes : 8;
 }
 
 #endif

@@ -54,9 +54,9 @@ void matrix_unpack(union matrix_values *v, uint8_t type, const uint64_t *row,
     case T_F32:
         UNPACK(real, 32, (double)f32_value(x));
     case T_S8:
-        UNPACK(integer, 8, (int8_t)x);
+        UNPACK(integer, 8, (int32_t)((x & 255) ^ 128) - 128);
     case T_U8:
-        UNPACK(integer, 8, (uint8_t)x);
+        UNPACK(integer, 8, (int32_t)(x & 255));
     case T_S4:
         UNPACK(integer, 4, (int32_t)((x & 15) ^ 8) - 8);
     case T_U4:
@@ -217,7 +217,7 @@ static void op_mma(struct warp *w, const struct insn *in, uint32_t mask)
     const struct matrix *x = in->matrix;
     if (!matrix_all_here(w, in, mask))
         return;
-    union matrix_values a, b, c;
+    union matrix_values a = {{0}}, b = {{0}}, c = {{0}};
     struct place place;
     for (unsigned r = 0; r < x->na; r++) {
         place_a(x, r, &place);
@@ -274,7 +274,7 @@ static void op_mma_quads(struct warp *w, const struct insn *in, uint32_t mask)
     const struct matrix *x = in->matrix;
     if (!matrix_all_here(w, in, mask))
         return;
-    union matrix_values a, b, c;
+    union matrix_values a = {{0}}, b = {{0}}, c = {{0}};
     struct place place;
     for (unsigned r = 0; r < 2; r++) {
         place_quad_a(x, r, &place);

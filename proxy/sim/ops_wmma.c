@@ -29,7 +29,7 @@ static void op_wmma_mma(struct warp *w, const struct insn *in, uint32_t mask)
     const struct matrix *x = in->matrix;
     if (!matrix_all_here(w, in, mask))
         return;
-    union matrix_values a, b, c;
+    union matrix_values a = {{0}}, b = {{0}}, c = {{0}};
     struct place place;
     for (unsigned r = 0; r < x->na; r++) {
         place_linear(x, 'a', r, &place);

@@ -188,8 +188,8 @@ enum { AT_A = 0, AT_B = 16384, AT_C = 32768, AT_D = 49152, MEMORY = 65536 };
 
 /* A type's name, bits, and how many registers its fragments have (of all shapes, see below). */
 struct wmma_case {
-    unsigned m, n, k;
     const char *type, *accumulator;
+    unsigned m, n, k;
     unsigned na, nb, nc;
 };
 
@@ -348,15 +348,15 @@ static void run_wmma(const struct wmma_case *t, const struct layouts *y, unsigne
 static void test_wmma(void)
 {
     static const struct wmma_case cases[] = {
-        {16, 16, 16, "f16", "f32", 8, 8, 8},  {16, 16, 16, "f16", "f16", 8, 8, 4},
-        {32, 8, 16, "f16", "f32", 8, 8, 8},   {32, 8, 16, "f16", "f16", 8, 8, 4},
-        {8, 32, 16, "f16", "f32", 8, 8, 8},   {8, 32, 16, "f16", "f16", 8, 8, 4},
-        {16, 16, 16, "bf16", "f32", 4, 4, 8}, {32, 8, 16, "bf16", "f32", 8, 2, 8},
-        {8, 32, 16, "bf16", "f32", 2, 8, 8},  {16, 16, 8, "tf32", "f32", 4, 4, 8},
-        {16, 16, 16, "s8", "s32", 2, 2, 8},   {32, 8, 16, "s8", "s32", 4, 1, 8},
-        {8, 32, 16, "s8", "s32", 1, 4, 8},    {16, 16, 16, "u8", "s32", 2, 2, 8},
-        {32, 8, 16, "u8", "s32", 4, 1, 8},    {8, 32, 16, "u8", "s32", 1, 4, 8},
-        {8, 8, 4, "f64", "f64", 1, 1, 2}};
+        {"f16", "f32", 16, 16, 16, 8, 8, 8},  {"f16", "f16", 16, 16, 16, 8, 8, 4},
+        {"f16", "f32", 32, 8, 16, 8, 8, 8},   {"f16", "f16", 32, 8, 16, 8, 8, 4},
+        {"f16", "f32", 8, 32, 16, 8, 8, 8},   {"f16", "f16", 8, 32, 16, 8, 8, 4},
+        {"bf16", "f32", 16, 16, 16, 4, 4, 8}, {"bf16", "f32", 32, 8, 16, 8, 2, 8},
+        {"bf16", "f32", 8, 32, 16, 2, 8, 8},  {"tf32", "f32", 16, 16, 8, 4, 4, 8},
+        {"s8", "s32", 16, 16, 16, 2, 2, 8},   {"s8", "s32", 32, 8, 16, 4, 1, 8},
+        {"s8", "s32", 8, 32, 16, 1, 4, 8},    {"u8", "s32", 16, 16, 16, 2, 2, 8},
+        {"u8", "s32", 32, 8, 16, 4, 1, 8},    {"u8", "s32", 8, 32, 16, 1, 4, 8},
+        {"f64", "f64", 8, 8, 4, 1, 1, 2}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         for (unsigned how = 0; how < 8; how++) {
             struct layouts y = {how & 1, how & 2, how & 4, !(how & 4) != !(how & 1), ""};
@@ -366,9 +366,9 @@ static void test_wmma(void)
         if (!strcmp(cases[i].accumulator, "s32"))
             run_wmma(&cases[i], &(struct layouts){.b_col = true, .more = ".satfinite"}, 32);
     }
-    static const struct wmma_case small[] = {{8, 8, 32, "s4", "s32", 1, 1, 2},
-                                             {8, 8, 32, "u4", "s32", 1, 1, 2},
-                                             {8, 8, 128, "b1", "s32", 1, 1, 2}};
+    static const struct wmma_case small[] = {{"s4", "s32", 8, 8, 32, 1, 1, 2},
+                                             {"u4", "s32", 8, 8, 32, 1, 1, 2},
+                                             {"b1", "s32", 8, 8, 128, 1, 1, 2}};
     for (size_t i = 0; i < sizeof(small) / sizeof(small[0]); i++) {
         run_wmma(&small[i], &(struct layouts){.b_col = true, .more = ""}, 0);
         run_wmma(&small[i], &(struct layouts){.b_col = true, .d_col = true, .more = ""}, 256);
@@ -377,7 +377,7 @@ static void test_wmma(void)
 
 static void test_wmma_faults(void)
 {
-    const struct wmma_case t = {16, 16, 16, "s8", "s32", 2, 2, 8};
+    const struct wmma_case t = {"s8", "s32", 16, 16, 16, 2, 2, 8};
     struct runner r;
     REQUIRE(open_wmma(&r, &t, &(struct layouts){.b_col = true, .more = ""}, ", 1000000"));
     uint64_t params[] = {base(&r), 0};
@@ -391,8 +391,7 @@ static void test_wmma_faults(void)
         "wmma.load.d.sync.aligned.row.m16n16k16.f32 {%r0,%r1,%r2,%r3,%r4,%r5,%r6,%r7}, [%p];",
         "wmma.store.d.sync.aligned.row.m16n16k16.f16 [%p], {%r0,%r1,%r2};",
         "wmma.store.d.sync.aligned.row.m16n16k16.bf16 [%p], {%r0,%r1,%r2,%r3};",
-        "wmma.mma.sync.aligned.row.col.m16n16k16.f32.f32 {%r0,%r1,%r2,%r3,%r4,%r5,%r6,%r7}, {%r0}, "
-        "{%r0}, {%r0};",
+        "wmma.mma.sync.aligned.row.col.m16n16k16.f32.f32 {%r0,%r1}, {%r0}, {%r0}, {%r0};",
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         char text[1024];
