@@ -132,6 +132,12 @@ static CUresult host_register_piece(uint64_t at, uint64_t bytes, uint64_t *ret_d
     return CUDA_SUCCESS;
 }
 
+static uint64_t whole_pages(uint64_t bytes)
+{
+    return (bytes + PAGE - 1) & ~(PAGE - 1);
+}
+
+/* Whole pages are registered; the program has BYTES. */
 static CUresult pin(uint64_t at, uint64_t bytes, unsigned flags, void **ret_p)
 {
     struct vg_memory m = {.bytes = bytes,
@@ -139,7 +145,7 @@ static CUresult pin(uint64_t at, uint64_t bytes, unsigned flags, void **ret_p)
                           .host = vg.arena + at,
                           .kind = VG_PINNED,
                           .flags = flags};
-    VG_TRY(host_register_piece(at, bytes, &m.base));
+    VG_TRY(host_register_piece(at, whole_pages(bytes), &m.base));
     VG_TRY(memory_add(&m));
     *ret_p = m.host;
     return CUDA_SUCCESS;
@@ -150,13 +156,13 @@ static CUresult allocate(void **p, size_t bytes, unsigned flags)
     uint64_t at = 0;
     if (bytes > vg.channel.arena_bytes)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    uint64_t pages = (bytes + PAGE - 1) & ~(PAGE - 1);
+    uint64_t pages = whole_pages(bytes);
     pthread_mutex_lock(&arena.lock);
     bool found = take_pages(pages, &at);
     pthread_mutex_unlock(&arena.lock);
     if (!found)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    CUresult rc = pin(at, pages, flags, p);
+    CUresult rc = pin(at, bytes, flags, p);
     if (rc != CUDA_SUCCESS) {
         pthread_mutex_lock(&arena.lock);
         give_pages(at, pages);
@@ -167,7 +173,7 @@ static CUresult allocate(void **p, size_t bytes, unsigned flags)
 
 CUresult host_stage(size_t bytes, void **ret_p)
 {
-    uint64_t at = 0, pages = (bytes + PAGE - 1) & ~(PAGE - 1);
+    uint64_t at = 0, pages = whole_pages(bytes);
     if (bytes > vg.channel.arena_bytes)
         return CUDA_ERROR_OUT_OF_MEMORY;
     pthread_mutex_lock(&arena.lock);
@@ -182,7 +188,7 @@ CUresult host_stage(size_t bytes, void **ret_p)
 void host_unstage(void *p, size_t bytes)
 {
     pthread_mutex_lock(&arena.lock);
-    give_pages((uint64_t)((uint8_t *)p - vg.arena), (bytes + PAGE - 1) & ~(PAGE - 1));
+    give_pages((uint64_t)((uint8_t *)p - vg.arena), whole_pages(bytes));
     pthread_mutex_unlock(&arena.lock);
 }
 
@@ -238,7 +244,7 @@ VG_EXPORT CUresult cuMemFreeHost(void *p)
     struct idm_host_unregister_in in = {.w = {.at = at}};
     CUresult gone = vg_ask_host_unregister(&in, &out, &answer);
     pthread_mutex_lock(&arena.lock);
-    give_pages(at, m.bytes);
+    give_pages(at, whole_pages(m.bytes));
     pthread_mutex_unlock(&arena.lock);
     return rc != CUDA_SUCCESS ? rc : gone;
 }

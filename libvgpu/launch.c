@@ -184,7 +184,7 @@ static CUresult send_launch(const struct launch *l, const void *block, size_t by
                                                       .stream = l->stream,
                                                       .params_len = (uint32_t)bytes},
                                                 .params = block};
-    if (!l->n_attributes)
+    if (!l->n_attributes && !l->may_fail)
         return vg_queue_cuLaunchKernel(&plain);
     struct vg_answer answer;
     struct idm_cuLaunchKernelEx_out out;
@@ -204,6 +204,19 @@ static CUresult send_launch(const struct launch *l, const void *block, size_t by
         .attributes = l->attributes};
     return l->may_fail ? vg_ask_cuLaunchKernelEx(&in, &out, &answer)
                        : vg_queue_cuLaunchKernelEx(&in);
+}
+
+/* More than the function may have, as far as is known here: then the driver has the word at once.
+ */
+static bool too_much(const struct function *f, const struct launch *l)
+{
+    const struct idm_function_facts *facts = &f->facts;
+    uint64_t threads = (uint64_t)l->block[0] * l->block[1] * l->block[2];
+    return (facts->known & 1u << CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK &&
+            threads > (uint64_t)facts->attribute[CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK]) ||
+           (facts->known & 1u << CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES &&
+            l->shared >
+                (unsigned)facts->attribute[CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES]);
 }
 
 static CUresult launch_params(const struct launch *l, const struct function *f, void **params)
@@ -231,6 +244,7 @@ static CUresult launch(struct launch *l, CUfunction fn, CUstream stream, void **
     VG_TRY(function_use(IDM_KIND_code, fn, &f, &l->fn)); /* a kernel: in the current context */
     VG_TRY(vg_use_stream(stream, &l->stream));
     VG_TRY(graph_shape(l->grid, l->block));
+    l->may_fail |= too_much(f, l);
     if (params && extra)
         return CUDA_ERROR_INVALID_VALUE;
     if (!extra)

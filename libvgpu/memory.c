@@ -190,6 +190,8 @@ CUresult vg_use_memory(CUdeviceptr address, uint64_t count, uint32_t unit, uint6
 {
     uint64_t bytes;
     *ret_address = address;
+    if (address % unit)
+        return CUDA_ERROR_INVALID_VALUE;
     if (count == 0)
         return CUDA_SUCCESS;
     if (__builtin_mul_overflow(count, unit, &bytes))

@@ -50,7 +50,7 @@ bool memory_mappings(uint64_t base, uint64_t bytes,
 void vmm_close(void);
 void vmm_forked(void);
 
-/* COUNT * UNIT bytes of device memory from ADDRESS, for the wire. */
+/* COUNT * UNIT bytes of device memory from ADDRESS, a multiple of UNIT, for the wire. */
 CUresult vg_use_memory(CUdeviceptr address, uint64_t count, uint32_t unit, uint64_t *ret_address);
 
 #endif

@@ -2,6 +2,7 @@
 /* What is known about streams here; the rest of their calls is generated. */
 #include "client_calls.h"
 #include "handles.h"
+#include "idm/graph/capture.h"
 
 static bool good_flags(unsigned flags)
 {
@@ -40,6 +41,30 @@ VG_EXPORT CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int fla
     return rc;
 }
 
+/* Events between processes have no timing, as CUDA asks for. */
+static bool good_event_flags(unsigned flags)
+{
+    const unsigned all =
+        CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING | (unsigned)CU_EVENT_INTERPROCESS;
+    return !(flags & ~all) &&
+           (!(flags & CU_EVENT_INTERPROCESS) || (flags & CU_EVENT_DISABLE_TIMING));
+}
+
+VG_EXPORT CUresult cuEventCreate(CUevent *event, unsigned int flags)
+{
+    struct idm_cuEventCreate_in in = {.w = {.flags = flags}};
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    if (!event || !good_event_flags(flags))
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_new(IDM_KIND_event, &in.w.event));
+    CUresult rc = vg_queue_cuEventCreate(&in);
+    if (rc != CUDA_SUCCESS)
+        vg_forget(in.w.event);
+    else
+        *event = vg_pointer(in.w.event);
+    return rc;
+}
+
 VG_EXPORT CUresult cuStreamGetFlags(CUstream stream, unsigned int *flags)
 {
     uint64_t id;
@@ -62,4 +87,28 @@ VG_EXPORT CUresult cuStreamGetCtx(CUstream stream, CUcontext *ctx)
     const struct vg_object *o = vg_find(IDM_KIND_stream, id);
     *ctx = vg_pointer(o ? o->context : vg_current());
     return CUDA_SUCCESS;
+}
+
+VG_EXPORT CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int flags)
+{
+    struct idm_cuStreamWaitEvent_in in = {.w = {.flags = flags}};
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    CAPTURE_HOOK(cuStreamWaitEvent, stream, event, flags);
+    if (flags > CU_EVENT_WAIT_EXTERNAL)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_use_stream(stream, &in.w.stream));
+    VG_TRY(vg_use(IDM_KIND_event, event, false, &in.w.event));
+    return vg_queue_cuStreamWaitEvent(&in);
+}
+
+VG_EXPORT CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned int flags)
+{
+    struct idm_cuEventRecordWithFlags_in in = {.w = {.flags = flags}};
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    CAPTURE_HOOK(cuEventRecordWithFlags, event, stream, flags);
+    if (flags > CU_EVENT_RECORD_EXTERNAL)
+        return CUDA_ERROR_INVALID_VALUE;
+    VG_TRY(vg_use(IDM_KIND_event, event, false, &in.w.event));
+    VG_TRY(vg_use_stream(stream, &in.w.stream));
+    return vg_queue_cuEventRecordWithFlags(&in);
 }

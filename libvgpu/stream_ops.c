@@ -18,7 +18,7 @@ CUresult memory_op(const CUstreamBatchMemOpParams *op, struct idm_memory_op *ret
     } else {
         bool wide = op->operation == CU_STREAM_MEM_OP_WAIT_VALUE_64 ||
                     op->operation == CU_STREAM_MEM_OP_WRITE_VALUE_64;
-        VG_TRY(vg_use_memory(op->waitValue.address, wide ? 8 : 4, 1, &w.address));
+        VG_TRY(vg_use_memory(op->waitValue.address, 1, wide ? 8 : 4, &w.address));
         w.flags = op->waitValue.flags;
         w.value = wide ? op->waitValue.value64 : (uint32_t)op->waitValue.value64;
     }

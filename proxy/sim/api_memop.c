@@ -99,6 +99,14 @@ static CUresult run_ops(struct op *op)
     return CUDA_SUCCESS;
 }
 
+static bool is_well_formed(const CUstreamBatchMemOpParams *op)
+{
+    const unsigned flush = 1u << 30; /* CU_STREAM_WAIT_VALUE_FLUSH */
+    unsigned flags = op->waitValue.flags;
+    return op->waitValue.address % (is_wide(op->operation) ? 8 : 4) == 0 &&
+           (is_wait(op->operation) ? (flags & ~flush) <= CU_STREAM_WAIT_VALUE_NOR : flags <= 1);
+}
+
 CUresult memops_op(struct CUctx_st *c, const CUstreamBatchMemOpParams *ops, unsigned count,
                    struct op **ret_op)
 {
@@ -110,7 +118,7 @@ CUresult memops_op(struct CUctx_st *c, const CUstreamBatchMemOpParams *ops, unsi
     m->count = count;
     memcpy(m->all, ops, count * sizeof(m->all[0]));
     for (unsigned i = 0; i < count; i++) {
-        if (has_address(ops[i].operation) && !is_there(m, &ops[i])) {
+        if (has_address(ops[i].operation) && (!is_there(m, &ops[i]) || !is_well_formed(&ops[i]))) {
             free(m);
             return CUDA_ERROR_INVALID_VALUE;
         }

@@ -72,6 +72,8 @@ static void module_free(struct object *o)
     struct CUmod_st *m = (struct CUmod_st *)o;
     if (m->code)
         sim_module_free(m->code);
+    pthread_mutex_destroy(&m->lock);
+    free(m->function);
     free(m);
 }
 
@@ -223,7 +225,11 @@ CUresult module_load(struct CUctx_st *c, const struct image *image, const struct
     PUT_LATER(CUmod_st) *m = object_new(OBJECT_MODULE, sizeof(*m), c, module_free);
     if (!m)
         return CUDA_ERROR_OUT_OF_MEMORY;
+    pthread_mutex_init(&m->lock, NULL);
     TRY(image_parse(image, &m->code, log));
+    m->function = calloc(m->code->nfuncs + 1, sizeof(struct CUfunc_st *));
+    if (!m->function)
+        return CUDA_ERROR_OUT_OF_MEMORY;
     if (m->code->target > sim.capability) {
         snprintf(log->text, sizeof(log->text), "PTX for sm_%u can't run on sm_%u", m->code->target,
                  sim.capability);
@@ -359,12 +365,18 @@ CUresult cuModuleGetFunction(CUfunction *fn, CUmodule module, const char *name)
     const struct sim_func *code = sim_module_func(m->code, name);
     if (!code || !code->entry || !code->defined)
         return CUDA_ERROR_NOT_FOUND;
-    struct CUfunc_st *f = function_new(c, m, code);
-    if (!f)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    object_publish(&f->o);
-    *fn = f;
-    return CUDA_SUCCESS;
+    pthread_mutex_lock(&m->lock);
+    struct CUfunc_st **f = &m->function[code->index];
+    if (!*f) {
+        *f = function_new(c, m, code);
+        if (*f)
+            object_publish(&(*f)->o);
+    }
+    CUresult rc = *f ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+    if (*f)
+        *fn = *f;
+    pthread_mutex_unlock(&m->lock);
+    return rc;
 }
 
 CUresult cuModuleGetGlobal_v2(CUdeviceptr *ptr, size_t *bytes, CUmodule module, const char *name)

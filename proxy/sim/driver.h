@@ -110,6 +110,9 @@ struct CUmod_st {
     struct object o;
     struct sim_module *code;
     bool of_library; /* which unloads it */
+    pthread_mutex_t lock;
+    struct CUfunc_st **function; /* by the code's index; theirs ends with the module; NULL: not
+                                    asked for */
 };
 
 /* What can be set of a function. */

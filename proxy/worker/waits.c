@@ -244,7 +244,10 @@ bool worker_mark(struct worker *w, const struct share_stream *streams, uint32_t 
             w->cu.cuCtxSetCurrent(streams[i].driver_context);
         w->context = streams[i].context;
         w->driver_context = streams[i].driver_context;
-        add_stream(w, index, streams[i].stream); /* one that fails has nothing to wait for */
+        /* An event in an idle one would wait for the legacy stream, and the program see it busy. */
+        if ((uintptr_t)streams[i].stream <= 2 ||
+            w->cu.cuStreamQuery(streams[i].stream) == CUDA_ERROR_NOT_READY)
+            add_stream(w, index, streams[i].stream); /* one that fails has nothing to wait for */
     }
     bool moved = w->driver_context != driver_context;
     w->context = context;

@@ -90,13 +90,25 @@ static void show_memories(void)
 
 /* --- Choices -------------------------------------------------------------------------- */
 
+/* What is wrong in this call: one thing at a time, for which of two is told is left open. */
+static enum {
+    NOTHING,
+    NULL_ADDRESS,
+    FAR_ADDRESS,
+    NO_BYTES,
+    MANY_BYTES,
+    ODD_ADDRESS,
+    BAD_STREAM,
+    SPOILS = 40
+} spoil;
+
 /* A place in memory M for BYTES: now and then beside it. Nothing is allocated that far behind. */
 static CUdeviceptr place(const struct memory *m, size_t bytes)
 {
-    if (one_in(25))
+    if (spoil == NULL_ADDRESS)
         return 0;
-    if (one_in(25))
-        return m->p + m->bytes + ((uint64_t)1 << 45);
+    if (spoil == FAR_ADDRESS)
+        return m->p + ((uint64_t)1 << 45);
     if (m->kind == EMPTY || bytes > m->bytes)
         return m->p;
     return m->p + draw(m->bytes - bytes + 1);
@@ -104,9 +116,9 @@ static CUdeviceptr place(const struct memory *m, size_t bytes)
 
 static size_t some_bytes(const struct memory *m)
 {
-    if (one_in(12))
+    if (spoil == NO_BYTES)
         return 0;
-    if (one_in(20)) /* more than there is, of anything */
+    if (spoil == MANY_BYTES)
         return (size_t)1 << 44;
     return m->bytes ? 1 + draw(m->bytes) : 4;
 }
@@ -237,12 +249,13 @@ static void fill(void)
     unsigned unit = 1u << draw(3);
     size_t n = some_bytes(m) / unit, bytes = n * unit;
     CUdeviceptr at = place(m, bytes);
-    if (!one_in(6)) /* else it may be misaligned */
-        at -= at % unit;
+    at -= at % unit;
+    if (spoil == ODD_ADDRESS)
+        at++;
     if (m->kind == EMPTY || at < m->p)
         return;
     unsigned s = stream_for(m);
-    CUstream stream = one_in(25) ? bad_stream() : streams[s];
+    CUstream stream = spoil == BAD_STREAM ? bad_stream() : streams[s];
     bool async = one_in(2);
     if (unit == 1)
         say("cuMemsetD8", i,
@@ -266,7 +279,7 @@ static void copy_host(void)
     if (m->kind == EMPTY || bytes > MAX_MEM)
         return;
     unsigned s = stream_for(m);
-    CUstream stream = one_in(25) ? bad_stream() : streams[s];
+    CUstream stream = spoil == BAD_STREAM ? bad_stream() : streams[s];
     bool async = one_in(2), to = one_in(2);
     void *p = one_in(30) ? NULL : host;
     /* Without memory of the host nothing may be touched: a driver would fault. */
@@ -293,7 +306,7 @@ static void copy_device(void)
     if (to->kind == EMPTY || from->kind == EMPTY || i == k)
         return;
     size_t bytes = some_bytes(from);
-    if (bytes > to->bytes && !one_in(20))
+    if (bytes > to->bytes && spoil != MANY_BYTES)
         bytes = to->bytes;
     CUdeviceptr d = place(to, bytes), f = place(from, bytes);
     cu.cuStreamSynchronize(streams[from->stream]);
@@ -371,11 +384,12 @@ static void stream_calls(void)
         say("cuStreamSynchronize, of no stream", i, cu.cuStreamSynchronize(bad_stream()));
         say("cuStreamGetFlags, nowhere", i, cu.cuStreamGetFlags(streams[i], NULL));
         break;
-    default:
+    default: { /* one wrong thing at a time: which of two is told is left open */
+        unsigned e = (unsigned)draw(SLOTS), wrong = (unsigned)draw(8);
         say("cuStreamWaitEvent", i,
-            cu.cuStreamWaitEvent(streams[i],
-                                 one_in(6) ? (CUevent)(void *)streams[i] : events[draw(SLOTS)],
-                                 one_in(8) ? 5 : 0));
+            cu.cuStreamWaitEvent(streams[i], wrong == 1 ? (CUevent)(void *)streams[i] : events[e],
+                                 events[e] && wrong == 2 ? 5 : 0));
+    }
     }
 }
 
@@ -485,16 +499,17 @@ static void launch(void)
     CUdeviceptr px = mx->p, py = my->p;
     uint32_t count = (uint32_t)n;
     void *params[] = {&a, &px, &py, &count};
-    unsigned block = one_in(12) ? 0 : one_in(12) ? 2000 : 32 * (1 + (unsigned)draw(8));
-    unsigned grid = one_in(15) ? 0 : block ? (count + block - 1) / block + (unsigned)draw(2) : 1;
-    unsigned shared = one_in(15) ? 300000 : one_in(4) ? (unsigned)draw(49152) : 0;
+    unsigned wrong = (unsigned)draw(24);
+    unsigned block = wrong == 1 ? 0 : wrong == 2 ? 2000 : 32 * (1 + (unsigned)draw(8));
+    unsigned grid = wrong == 3 ? 0 : block ? (count + block - 1) / block + (unsigned)draw(2) : 1;
+    unsigned shared = wrong == 4 ? 300000 : one_in(4) ? (unsigned)draw(49152) : 0;
     cu.cuStreamSynchronize(streams[mx->stream]);
     unsigned s = stream_for(my);
     mx->stream = s;
-    CUfunction fn = one_in(25) ? (CUfunction)(void *)streams[1] : functions[i];
+    CUfunction fn = wrong == 5 ? (CUfunction)(void *)streams[1] : functions[i];
     say("cuLaunchKernel", i,
         cu.cuLaunchKernel(fn, grid, 1, 1, block, 1, 1, shared,
-                          one_in(25) ? bad_stream() : streams[s], one_in(40) ? NULL : params,
+                          wrong == 6 ? bad_stream() : streams[s], wrong == 7 ? NULL : params,
                           NULL));
 }
 
@@ -515,6 +530,7 @@ int main(int argc, char **argv)
     if (cu.cuInit(0) != CUDA_SUCCESS || cu.cuCtxCreate_v2(&context, 0, 0) != CUDA_SUCCESS)
         return 1;
     for (step = 0; step < steps; step++) {
+        spoil = draw(SPOILS);
         calls[draw(sizeof(calls) / sizeof(calls[0]))]();
         if (step % 64 == 63)
             show_memories();

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "harness.h"
+#include "idm/cuda_abi.h"
 #include "minitest.h"
 #include "peer.h"
 
@@ -145,6 +146,26 @@ static void test_crash_hurts_nobody_else(void)
     EXPECT(WAIT_FOR(5000, proxy_stats(&proxy, 1).clients + proxy_stats(&proxy, 2).clients == 0));
 }
 
+/* A client that doesn't check: what couldn't be made fails when it is used, and its place is
+ * free once it is destroyed. */
+static void test_failed_creation(void)
+{
+    struct raw r;
+    REQUIRE(raw_start(&r, path1));
+    for (unsigned i = 0; i < 3; i++) {
+        uint64_t event = raw_handle(&r, IDM_KIND_event), other = raw_handle(&r, IDM_KIND_event);
+        EXPECT_EQ(RAW(&r, cuEventCreate, .event = event, .flags = 0x4000).result,
+                  CUDA_ERROR_INVALID_VALUE);
+        EXPECT_EQ(RAW(&r, cuEventQuery, .event = event).result, CUDA_ERROR_INVALID_VALUE);
+        EXPECT_EQ(RAW(&r, cuEventDestroy_v2, .event = event).result, 0);
+        EXPECT_EQ(RAW(&r, cuEventQuery, .event = event).error, IDM_ERROR_INVALID_HANDLE);
+        EXPECT_EQ(RAW(&r, cuEventCreate, .event = other).result, 0);
+        EXPECT_EQ(RAW(&r, cuEventRecord, .event = other).result, 0);
+        EXPECT_EQ(RAW(&r, cuEventDestroy_v2, .event = other).result, 0);
+    }
+    raw_stop(&r);
+}
+
 static void test_client_limit(void)
 {
     struct peer p[3];
@@ -272,6 +293,7 @@ int main(int argc, char **argv)
     MT_RUN(test_jail_is_on);
     MT_RUN(test_descriptors);
     MT_RUN(test_crash_hurts_nobody_else);
+    MT_RUN(test_failed_creation);
     MT_RUN(test_client_limit);
     MT_RUN(test_channel_quota);
     MT_RUN(test_drop_zone_ends_clients);
