@@ -257,6 +257,8 @@ static void fill(void)
     unsigned s = stream_for(m);
     CUstream stream = spoil == BAD_STREAM ? bad_stream() : streams[s];
     bool async = one_in(2);
+    if (!async) /* it is the default stream's, for which not all others wait */
+        cu.cuStreamSynchronize(streams[s]);
     if (unit == 1)
         say("cuMemsetD8", i,
             async ? cu.cuMemsetD8Async(at, 0x5a, n, stream) : cu.cuMemsetD8_v2(at, 0xa5, n));
@@ -282,6 +284,8 @@ static void copy_host(void)
     CUstream stream = spoil == BAD_STREAM ? bad_stream() : streams[s];
     bool async = one_in(2), to = one_in(2);
     void *p = one_in(30) ? NULL : host;
+    if (!async)
+        cu.cuStreamSynchronize(streams[s]);
     /* Without memory of the host nothing may be touched: a driver would fault. */
     if (!p && bytes)
         return;
@@ -312,6 +316,7 @@ static void copy_device(void)
     cu.cuStreamSynchronize(streams[from->stream]);
     unsigned s = stream_for(to);
     from->stream = s;
+    cu.cuStreamSynchronize(streams[s]);
     if (one_in(2))
         say("cuMemcpyDtoD", i, cu.cuMemcpyDtoD_v2(d, f, bytes));
     else
