@@ -44,6 +44,16 @@ struct build {
     struct operand dst[BUILD_DST], src[BUILD_SRC];
 };
 
+/* One argument as it is written. */
+struct arg {
+    bool memory, vector;
+    uint8_t n;
+    struct operand op[8];
+    int64_t offset;
+    const char *name; /* a label or function */
+    size_t len;
+};
+
 struct opcode {
     const char *name;
     /* Chooses in->fn by types and modifiers; NULL: not supported. */
@@ -57,6 +67,12 @@ struct opcode {
 };
 
 const struct opcode *opcode_find(const char *name, size_t len);
+
+/* operand.c: one operand; a constant has TYPE. A name that is nothing else may be a label or a
+ * function: RET_ARG's name. */
+struct operand parse_operand(struct build *b, uint8_t type, struct arg *ret_arg);
+/* All of an argument: a vector, an address, a pair. */
+void parse_arg(struct build *b, struct arg *a, uint8_t type);
 
 static inline bool has(const struct build *b, enum sim_modifier m)
 {

@@ -123,7 +123,7 @@ void parse_shared_layout(struct parser *p);
 
 /* body.c: the function's body after '{', up to its '}'. */
 void parse_body(struct parser *p);
-/* The slot of register NAME, or -1. */
+/* operand.c: the slot of register NAME, or -1. */
 int64_t parse_register(struct parser *p, const char *name, size_t len, uint8_t *ret_type);
 uint32_t parse_new_register(struct parser *p);
 uint32_t parse_const(struct parser *p, uint64_t value);
