@@ -20,6 +20,63 @@ __global__ void add_up(const int *from, int *total)
         atomicAdd_system(total, from[i]);
 }
 
+enum { BLOCKS = 4, ROUNDS = 20 };
+
+/* What a device has for the other one: its next piece, and which that is. */
+struct mail {
+    volatile int piece[BLOCKS], number[BLOCKS], taken[BLOCKS];
+};
+
+/* Each block swaps numbers with the same one of the other device's kernel, round after round: both
+ * kernels have to run at once. */
+__global__ void swap(struct mail *mine, struct mail *theirs, int seed, int *sum)
+{
+    int b = (int)blockIdx.x, total = 0;
+    for (int round = 1; round <= ROUNDS; round++) {
+        while (theirs->taken[b] != round - 1)
+            ;
+        theirs->piece[b] = seed * round + b;
+        __threadfence_system();
+        theirs->number[b] = round;
+        while (mine->number[b] != round)
+            ;
+        __threadfence_system();
+        total += mine->piece[b];
+        __threadfence_system();
+        mine->taken[b] = round;
+    }
+    sum[b] = total;
+}
+
+static void swap_all(int other)
+{
+    struct mail *mail[2];
+    int *sum[2], got[2][BLOCKS];
+    cudaStream_t s[2];
+    for (int d = 0; d < 2; d++) {
+        CHECK(cudaSetDevice(d ? other : 0));
+        CHECK(cudaMalloc(&mail[d], sizeof(struct mail)));
+        CHECK(cudaMemset(mail[d], 0, sizeof(struct mail)));
+        CHECK(cudaMalloc(&sum[d], sizeof(got[d])));
+        CHECK(cudaStreamCreateWithFlags(&s[d], cudaStreamNonBlocking));
+        CHECK(cudaDeviceSynchronize());
+    }
+    for (int d = 0; d < 2; d++) {
+        CHECK(cudaSetDevice(d ? other : 0));
+        swap<<<BLOCKS, 1, 0, s[d]>>>(mail[d], mail[!d], d ? 1000 : 1, sum[d]);
+        CHECK(cudaGetLastError());
+    }
+    for (int d = 0; d < 2; d++) {
+        CHECK(cudaSetDevice(d ? other : 0));
+        CHECK(cudaStreamSynchronize(s[d]));
+        CHECK(cudaMemcpy(got[d], sum[d], sizeof(got[d]), cudaMemcpyDeviceToHost));
+        printf("swapped: %d %d %d %d\n", got[d][0], got[d][1], got[d][2], got[d][3]);
+        CHECK(cudaFree(mail[d]));
+        CHECK(cudaFree(sum[d]));
+        CHECK(cudaStreamDestroy(s[d]));
+    }
+}
+
 static int value_at(const int *p)
 {
     int v = 0;
@@ -83,6 +140,8 @@ int main()
     CHECK(cudaStreamDestroy(s));
     printf("there: %d %d\n", value_at(there), value_at(there + n - 1));
 
+    swap_all(other);
+    CHECK(cudaSetDevice(other));
     if (other) {
         CHECK(cudaDeviceDisablePeerAccess(0));
         REQUIRE(cudaDeviceDisablePeerAccess(0) == cudaErrorPeerAccessNotEnabled);
