@@ -151,14 +151,3 @@ VG_EXPORT CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice de
     VG_TRY(cuDeviceGetAttribute(major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, dev));
     return cuDeviceGetAttribute(minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, dev);
 }
-
-VG_EXPORT CUresult cuDeviceCanAccessPeer(int *can, CUdevice dev, CUdevice peer)
-{
-    const struct idm_device_facts *f;
-    VG_TRY(facts_of(dev, &f));
-    VG_TRY(facts_of(peer, &f));
-    if (!can)
-        return CUDA_ERROR_INVALID_VALUE;
-    *can = 0;
-    return CUDA_SUCCESS;
-}

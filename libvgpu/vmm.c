@@ -282,11 +282,6 @@ static void nothing(struct vg_memory *m, unsigned arg)
     (void)arg;
 }
 
-static void set_access(struct vg_memory *m, unsigned flags)
-{
-    m->flags = flags;
-}
-
 VG_EXPORT CUresult cuMemUnmap(CUdeviceptr ptr, size_t size)
 {
     const struct idm_cuMemUnmap_in in = {.w = {.ptr = ptr, .size = size}};
@@ -306,27 +301,36 @@ VG_EXPORT CUresult cuMemUnmap(CUdeviceptr ptr, size_t size)
     return rc;
 }
 
-/* What ACCESS says about DEV; the others are no peers. */
-static CUresult choose_access(const CUmemAccessDesc *access, size_t n, int dev, bool *ret_found,
-                              uint32_t *ret_flags)
+static CUresult check_access(const CUmemAccessDesc *access, size_t n)
 {
-    *ret_found = false;
     for (size_t i = 0; i < n; i++) {
         const CUmemAccessDesc *a = &access[i];
         if (a->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
             return CUDA_ERROR_NOT_SUPPORTED;
+        if (a->location.id < 0 || a->location.id >= vg.n_devices)
+            return CUDA_ERROR_INVALID_DEVICE;
         if (a->flags != CU_MEM_ACCESS_FLAGS_PROT_NONE &&
             a->flags != CU_MEM_ACCESS_FLAGS_PROT_READ &&
             a->flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
             return CUDA_ERROR_INVALID_VALUE;
-        if (a->location.id == dev) {
-            *ret_found = true;
-            *ret_flags = a->flags;
-        } else if (a->flags != CU_MEM_ACCESS_FLAGS_PROT_NONE) {
-            return CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
-        }
     }
     return CUDA_SUCCESS;
+}
+
+/* A mapping's flags: two bits for each device. */
+static unsigned access_bits(int dev, unsigned access)
+{
+    return access << 2 * dev;
+}
+
+static void take_access(struct vg_memory *m, unsigned bits)
+{
+    m->flags &= ~bits;
+}
+
+static void give_access(struct vg_memory *m, unsigned bits)
+{
+    m->flags |= bits;
 }
 
 VG_EXPORT CUresult cuMemSetAccess(CUdeviceptr ptr, size_t size, const CUmemAccessDesc *access,
@@ -335,16 +339,17 @@ VG_EXPORT CUresult cuMemSetAccess(CUdeviceptr ptr, size_t size, const CUmemAcces
     struct idm_cuMemSetAccess_in in = {.w = {.ptr = ptr, .size = size}};
     struct idm_cuMemSetAccess_out out;
     struct vg_answer answer;
-    struct vg_memory m;
-    bool found;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
-    if (!access || !n || !memory_mappings(ptr, size, nothing, 0) || !memory_at(ptr, &m))
+    if (!access || !n || !memory_mappings(ptr, size, nothing, 0))
         return CUDA_ERROR_INVALID_VALUE;
-    VG_TRY(choose_access(access, n, m.prop.location.id, &found, &in.w.flags));
-    if (!found)
-        return CUDA_SUCCESS;
-    VG_TRY(vg_ask_cuMemSetAccess(&in, &out, &answer));
-    memory_mappings(ptr, size, set_access, in.w.flags);
+    VG_TRY(check_access(access, n));
+    for (size_t i = 0; i < n; i++) {
+        in.w.dev = access[i].location.id;
+        in.w.flags = access[i].flags;
+        VG_TRY(vg_ask_cuMemSetAccess(&in, &out, &answer));
+        memory_mappings(ptr, size, take_access, access_bits(in.w.dev, 3));
+        memory_mappings(ptr, size, give_access, access_bits(in.w.dev, in.w.flags));
+    }
     return CUDA_SUCCESS;
 }
 
@@ -355,8 +360,9 @@ VG_EXPORT CUresult cuMemGetAccess(unsigned long long *flags, const CUmemLocation
     VG_TRY(vg_enter(VG_ANY_CONTEXT));
     if (!flags || !where || !memory_at(ptr, &m) || m.kind != VG_MAPPED)
         return CUDA_ERROR_INVALID_VALUE;
-    bool own = where->type == CU_MEM_LOCATION_TYPE_DEVICE && where->id == m.prop.location.id;
-    *flags = own ? m.flags : CU_MEM_ACCESS_FLAGS_PROT_NONE;
+    bool known =
+        where->type == CU_MEM_LOCATION_TYPE_DEVICE && where->id >= 0 && where->id < vg.n_devices;
+    *flags = known ? m.flags >> 2 * where->id & 3 : CU_MEM_ACCESS_FLAGS_PROT_NONE;
     return CUDA_SUCCESS;
 }
 

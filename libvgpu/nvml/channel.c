@@ -272,3 +272,22 @@ nvmlReturn_t nv_ask_report(struct nv_report *ret_report)
     pthread_mutex_unlock(&nv.lock);
     return rc;
 }
+
+nvmlReturn_t nv_can_access(unsigned device, unsigned peer, bool *ret_can)
+{
+    const struct idm_cuDeviceCanAccessPeer_in in = {.w = {.dev = (int)device, .peer = (int)peer}};
+    struct idm_cuDeviceCanAccessPeer_out out;
+    struct idm_part parts[IDM_MAX_PARTS];
+    uint32_t len;
+    pthread_mutex_lock(&nv.lock);
+    nvmlReturn_t rc = nv.references ? ensure() : NVML_ERROR_UNINITIALIZED;
+    if (rc == NVML_SUCCESS)
+        rc = ask(IDM_cuDeviceCanAccessPeer, parts, idm_parts_cuDeviceCanAccessPeer_in(&in, parts),
+                 &len);
+    if (rc == NVML_SUCCESS && !idm_decode_cuDeviceCanAccessPeer_out(nv.answer, len, &out))
+        rc = lost();
+    if (rc == NVML_SUCCESS)
+        *ret_can = out.w.can != 0;
+    pthread_mutex_unlock(&nv.lock);
+    return rc;
+}

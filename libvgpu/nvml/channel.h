@@ -7,6 +7,8 @@
 #ifndef VG_NVML_CHANNEL_H
 #define VG_NVML_CHANNEL_H
 
+#include <stdbool.h>
+
 #include "idm/facts.h"
 #include "nvml.h"
 
@@ -44,6 +46,9 @@ int nv_cuda_version(void);
 
 /* Fresh figures. GPU_IS_LOST when the channel is dead. */
 nvmlReturn_t nv_ask_report(struct nv_report *ret_report);
+
+/* May DEVICE's kernels use PEER's memory? As the driver says. */
+nvmlReturn_t nv_can_access(unsigned device, unsigned peer, bool *ret_can);
 
 /* Copies TEXT, NUL and all: INSUFFICIENT_SIZE when it doesn't fit. */
 nvmlReturn_t nv_give_text(const char *text, char *out, unsigned int length);

@@ -298,12 +298,24 @@ NVML_EXPORT nvmlReturn_t nvmlDeviceGetMultiGpuBoard(nvmlDevice_t device, unsigne
     return give_attribute(device, MULTI_GPU_BOARD, 1, several);
 }
 
-/* Between devices of a pod, data goes through gpu-proxy: "not supported" as an answer. */
+enum { P2P_READ, P2P_WRITE, P2P_OK = 0, P2P_NOT_SUPPORTED = 5 };
+
+/* A pod's devices are in one process of the proxy's; what links are between them isn't told. */
 NVML_EXPORT nvmlReturn_t nvmlDeviceGetP2PStatus(nvmlDevice_t a, nvmlDevice_t b, unsigned int index,
                                                 unsigned int *status)
 {
     const struct idm_device_facts *f;
+    bool can = false;
     nvmlReturn_t rc = nv_facts(b, &f);
-    (void)index;
-    return rc == NVML_SUCCESS ? give(a, 5, status) : rc;
+    if (rc == NVML_SUCCESS)
+        rc = nv_facts(a, &f);
+    if (rc != NVML_SUCCESS)
+        return rc;
+    if (!status)
+        return NVML_ERROR_INVALID_ARGUMENT;
+    if (index == P2P_READ || index == P2P_WRITE)
+        rc = nv_can_access(a->index, b->index, &can);
+    if (rc == NVML_SUCCESS)
+        *status = can ? P2P_OK : P2P_NOT_SUPPORTED;
+    return rc;
 }

@@ -92,21 +92,6 @@ CUresult cuDeviceGetProperties(CUdevprop *properties, CUdevice dev)
 
 /* --- Between devices, and with the host --------------------------------------------- */
 
-#define LAST_P2P_ATTRIBUTE 5 /* CU_DEVICE_P2P_ATTRIBUTE_ONLY_PARTIAL_NATIVE_ATOMIC_SUPPORTED */
-
-CUresult cuDeviceGetP2PAttribute(int *value, int what, CUdevice src, CUdevice dst)
-{
-    int can;
-    if (!value || what < 1 || what > LAST_P2P_ATTRIBUTE)
-        return CUDA_ERROR_INVALID_VALUE;
-    CUresult rc = cuDeviceCanAccessPeer(&can, src, dst);
-    if (rc == CUDA_SUCCESS && src == dst)
-        rc = CUDA_ERROR_INVALID_DEVICE;
-    if (rc == CUDA_SUCCESS)
-        *value = 0; /* no two of them are peers */
-    return rc;
-}
-
 /* No operation, in no size. */
 static CUresult no_atomics(unsigned int *capabilities, const int *operations, unsigned int n)
 {

@@ -267,7 +267,8 @@ CUresult cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute what, void
     return rc;
 }
 
-/* Its own device always has access, and no other ever: there are no peers. */
+/* Its own device always has access; no other gets it here, as the memory is cuMemAlloc's, whose
+ * peers are those of its context (cuCtxEnablePeerAccess). */
 CUresult cuMemPoolSetAccess(CUmemoryPool pool, const CUmemAccessDesc *access, size_t n)
 {
     CUresult rc = n && !access ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;

@@ -46,8 +46,7 @@ static int primary_device(CUcontext handle)
     return -1;
 }
 
-/* The live context behind a handle, held; NULL: there is none. */
-static struct CUctx_st *find_context(CUcontext handle)
+struct CUctx_st *context_find(CUcontext handle)
 {
     int device = primary_device(handle);
     if (device >= 0)
@@ -91,7 +90,7 @@ CUresult context_new(int device, unsigned flags, bool is_primary, struct CUctx_s
  * retained (CUDA's runtime does). A dead one stands for it on the stack until then. */
 static struct CUctx_st *find_current(CUcontext handle)
 {
-    struct CUctx_st *c = find_context(handle);
+    struct CUctx_st *c = context_find(handle);
     int device = primary_device(handle);
     if (c || device < 0)
         return c;
@@ -113,7 +112,10 @@ CUresult context_destroy(struct CUctx_st *c)
     bool first = object_kill(&c->o);
     if (first) {
         sched_close(c);
+        if (c->reached) /* other contexts' kernels may be in its memory */
+            sched_drain(NULL);
         object_kill_all(c, NULL);
+        peers_end(c);
         mem_release_all(c);
         /* Its users are gone, but for threads that still hold the context: they meet `dead`. */
         object_put(&c->legacy->o);
@@ -157,7 +159,7 @@ CUresult cuCtxCreate_v2(CUcontext *ctx, unsigned int flags, CUdevice dev)
 CUresult cuCtxDestroy_v2(CUcontext ctx)
 {
     TRY(sim_enter());
-    PUT_LATER(CUctx_st) *c = find_context(ctx);
+    PUT_LATER(CUctx_st) *c = context_find(ctx);
     if (!c || c->primary)
         return CUDA_ERROR_INVALID_CONTEXT;
     CUresult rc = context_destroy(c);
@@ -247,7 +249,7 @@ CUresult cuCtxSetFlags(unsigned int flags)
 static CUresult given_context(CUcontext ctx, struct CUctx_st **ret)
 {
     TRY(sim_enter());
-    struct CUctx_st *c = ctx ? find_context(ctx) : thread_top();
+    struct CUctx_st *c = ctx ? context_find(ctx) : thread_top();
     if (!c)
         return CUDA_ERROR_INVALID_CONTEXT;
     if (!ctx)
@@ -302,7 +304,7 @@ CUresult cuProfilerStop(void)
 CUresult cuCtxGetApiVersion(CUcontext ctx, unsigned int *version)
 {
     TRY(sim_enter());
-    PUT_LATER(CUctx_st) *c = ctx ? find_context(ctx) : NULL;
+    PUT_LATER(CUctx_st) *c = ctx ? context_find(ctx) : NULL;
     if (ctx ? !c : !thread_top())
         return CUDA_ERROR_INVALID_CONTEXT;
     if (!version)

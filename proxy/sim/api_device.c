@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a simulated device says of itself: a GPU of compute capability 9.0 with
- * few multiprocessors, no textures and no peers. */
+ * few multiprocessors. */
 #include <stdio.h>
 #include <string.h>
 

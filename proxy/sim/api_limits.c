@@ -134,17 +134,6 @@ CUresult cuModuleGetLoadingMode(CUmoduleLoadingMode *mode)
     return CUDA_SUCCESS;
 }
 
-CUresult cuDeviceCanAccessPeer(int *can, CUdevice dev, CUdevice peer)
-{
-    TRY(sim_enter());
-    if (dev < 0 || dev >= (int)sim.devices || peer < 0 || peer >= (int)sim.devices)
-        return CUDA_ERROR_INVALID_DEVICE;
-    if (!can)
-        return CUDA_ERROR_INVALID_VALUE;
-    *can = 0;
-    return CUDA_SUCCESS;
-}
-
 /* --- Occupancy ------------------------------------------------------------------ */
 
 static unsigned least(unsigned a, unsigned b)

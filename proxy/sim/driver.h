@@ -17,6 +17,7 @@
 #include "ir.h"
 
 #define SIM_MAX_DEVICES      8
+#define SIM_MAX_PEERS        16 /* contexts that one reaches */
 #define SIM_LIMITS           10
 #define SIM_SMS              16     /* multiprocessors a device shows */
 #define SIM_REGISTERS        65536u /* of each */
@@ -104,6 +105,8 @@ struct CUctx_st {
     struct CUstream_st *legacy;
     atomic_size_t limits[SIM_LIMITS]; /* one more than the value; 0: there is no such limit */
     _Atomic CUfunc_cache cache;
+    _Atomic(struct CUctx_st *) peers[SIM_MAX_PEERS]; /* references; whose memory it reaches */
+    atomic_bool reached;                             /* it is or was another's peer */
 };
 
 struct CUmod_st {
@@ -192,9 +195,18 @@ CUresult thread_init(void);
 CUcontext context_handle(const struct CUctx_st *c);
 /* DEVICE's primary context if there is one, held. */
 struct CUctx_st *context_life(int device);
+/* The live context behind HANDLE, held; NULL: there is none. */
+struct CUctx_st *context_find(CUcontext handle);
 CUresult context_new(int device, unsigned flags, bool primary, struct CUctx_st **ret_context);
 /* Waits for its work, frees what it has. INVALID_CONTEXT: another thread was first. */
 CUresult context_destroy(struct CUctx_st *context);
+
+/* --- peers (api_peer.c) --------------------------------------------------------- */
+
+/* May C's kernels use the memory of the context WHOSE? Takes no lock. */
+bool peers_reach(const struct CUctx_st *c, const void *whose);
+/* C ends: it reaches nobody any more. */
+void peers_end(struct CUctx_st *c);
 
 /* --- modules, functions, kernels (api_module.c, api_library.c) ----------------- */
 

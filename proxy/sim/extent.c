@@ -148,6 +148,7 @@ void extent_place(struct extent *e, uint64_t base, uint64_t end, const void *vis
     POKE(e->base, base);
     POKE(e->end, end);
     POKE(e->visible, visible);
+    POKE(e->devices, ALL_DEVICES);
 }
 
 void extents_insert(struct extents *t, struct extent *e)
@@ -170,6 +171,13 @@ void extents_resize(struct extents *t, struct extent *e, uint64_t base, uint64_t
     POKE(e->base, base);
     POKE(e->end, end);
     refresh(t->root, e);
+    turn(t);
+}
+
+void extents_show(struct extents *t, struct extent *e, uint32_t devices)
+{
+    turn(t);
+    POKE(e->devices, devices);
     turn(t);
 }
 
@@ -217,32 +225,26 @@ struct extent *extents_list(const struct extents *t)
     return list(t->root, NULL);
 }
 
-int extents_peek(const struct extents *t, uint64_t address, const void *who, uint64_t *ret_base,
-                 uint64_t *ret_end)
+int extents_peek(const struct extents *t, uint64_t address, struct extent_view *ret_view)
 {
     for (unsigned tries = 0; tries < 64; tries++) {
         uint64_t before = PEEK(t->changes);
         if (before & 1)
             continue;
         const struct extent *e = PEEK(t->root);
-        uint64_t base = 0, end = 0;
-        const void *visible = NULL;
+        struct extent_view v = {0};
         unsigned steps = 0;
         for (; e && steps < 256; steps++) {
-            base = PEEK(e->base);
-            end = PEEK(e->end);
-            visible = PEEK(e->visible);
-            if (address >= base && address < end)
+            v = (struct extent_view){PEEK(e->base), PEEK(e->end), PEEK(e->visible),
+                                     PEEK(e->devices)};
+            if (address >= v.base && address < v.end)
                 break;
-            e = address < base ? PEEK(e->left) : PEEK(e->right);
+            e = address < v.base ? PEEK(e->left) : PEEK(e->right);
         }
         if (steps == 256 || PEEK(t->changes) != before)
             continue;
-        if (!e || (visible && visible != who))
-            return 0;
-        *ret_base = base;
-        *ret_end = end;
-        return 1;
+        *ret_view = v;
+        return e != NULL;
     }
     return -1;
 }

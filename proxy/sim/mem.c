@@ -202,6 +202,8 @@ static int add_host(void *owner, int device, uint64_t base, uint64_t bytes, enum
     bool taken = extents_overlap(&mem.live, base, base + bytes);
     if (!taken) {
         extent_place(e, base, base + bytes, NULL);
+        if (kind == MEM_MAPPED)
+            e->devices = 0; /* until it is shown */
         e->owner = owner;
         e->kind = kind;
         e->device = device;
@@ -355,6 +357,15 @@ int mem_map(int device, uint64_t base, uint64_t end)
     return rc == CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED ? CUDA_ERROR_INVALID_VALUE : rc;
 }
 
+void mem_show(uint64_t base, uint32_t devices)
+{
+    pthread_mutex_lock(&mem.lock);
+    struct extent *e = extents_at(&mem.live, base);
+    if (e && e->kind == MEM_MAPPED)
+        extents_show(&mem.live, e, devices);
+    pthread_mutex_unlock(&mem.lock);
+}
+
 void mem_unmap(uint64_t base)
 {
     mem_release(base, MEM_MAPPED, NULL);
@@ -403,7 +414,9 @@ bool mem_is_shared(uint64_t address)
 {
     pthread_mutex_lock(&mem.lock);
     const struct extent *e = extents_at(&mem.live, address);
-    bool shared = e && (e->shared || !e->owner || e->kind == MEM_HOST || e->kind == MEM_REGISTERED);
+    const struct CUctx_st *owner = e ? e->owner : NULL;
+    bool shared = e && (e->shared || !owner || owner->reached || e->kind == MEM_HOST ||
+                        e->kind == MEM_REGISTERED);
     pthread_mutex_unlock(&mem.lock);
     return shared;
 }
@@ -419,16 +432,24 @@ void mem_info(int device, uint64_t *ret_free, uint64_t *ret_total)
 
 bool mem_find(void *context, uint64_t address, uint64_t *ret_base, uint64_t *ret_end)
 {
-    int found = extents_peek(&mem.live, address, context, ret_base, ret_end);
-    if (found >= 0)
-        return found;
-    pthread_mutex_lock(&mem.lock);
-    const struct extent *e = extents_at(&mem.live, address);
-    bool good = e && (!e->visible || e->visible == context);
-    if (good) {
-        *ret_base = e->base;
-        *ret_end = e->end;
+    const struct CUctx_st *c = context;
+    struct extent_view v;
+    int found = extents_peek(&mem.live, address, &v);
+    if (found < 0) {
+        pthread_mutex_lock(&mem.lock);
+        const struct extent *e = extents_at(&mem.live, address);
+        found = e != NULL;
+        if (e)
+            v = (struct extent_view){e->base, e->end, e->visible, e->devices};
+        pthread_mutex_unlock(&mem.lock);
     }
-    pthread_mutex_unlock(&mem.lock);
+    if (!found)
+        return false;
+    bool good =
+        v.visible ? v.visible == c || peers_reach(c, v.visible) : v.devices >> c->device & 1;
+    if (good) {
+        *ret_base = v.base;
+        *ret_end = v.end;
+    }
     return good;
 }

@@ -51,8 +51,10 @@ void mem_release_all(const void *owner);
 /* BYTES of DEVICE's memory that have their addresses elsewhere (vmm.c). */
 bool mem_charge(int device, uint64_t bytes);
 void mem_uncharge(int device, uint64_t bytes);
-/* [base, end) may be used, or may not any more. Ranges side by side are one memory. */
+/* [base, end) may be used, or may not any more, by kernels on the DEVICES (bits) that it is shown
+ * to. Ranges side by side are one memory. */
 int mem_map(int device, uint64_t base, uint64_t end);
+void mem_show(uint64_t base, uint32_t devices);
 void mem_unmap(uint64_t base);
 
 /* What mem_at tells of the range at ADDRESS. */

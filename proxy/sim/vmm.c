@@ -224,46 +224,52 @@ static bool is_access(CUmemAccess_flags flags)
            flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
 }
 
-/* What ACCESS says about the memory's own device; -1: nothing. */
-static CUresult choose(const CUmemAccessDesc *access, size_t n, int device, int *ret_flags)
+static CUresult check_access(const CUmemAccessDesc *access, size_t n)
 {
-    *ret_flags = -1;
     for (size_t i = 0; i < n; i++) {
         if (access[i].location.type != CU_MEM_LOCATION_TYPE_DEVICE)
             return CUDA_ERROR_NOT_SUPPORTED;
+        if (access[i].location.id < 0 || access[i].location.id >= (int)sim.devices)
+            return CUDA_ERROR_INVALID_DEVICE;
         if (!is_access(access[i].flags))
             return CUDA_ERROR_INVALID_VALUE;
-        if (access[i].location.id == device)
-            *ret_flags = (int)access[i].flags;
-        else if (access[i].flags != CU_MEM_ACCESS_FLAGS_PROT_NONE)
-            return CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
     }
     return CUDA_SUCCESS;
 }
 
-static CUresult set_one(struct extent *e, unsigned flags)
+/* A mapping's flags: two bits for each device. */
+static unsigned access_of(unsigned flags, int device)
 {
-    int rc = 0;
+    return flags >> 2 * device & 3;
+}
+
+static CUresult set_one(struct extent *e, const CUmemAccessDesc *access, size_t n)
+{
+    unsigned flags = e->flags, devices = 0;
+    for (size_t i = 0; i < n; i++) {
+        unsigned at = 2 * (unsigned)access[i].location.id;
+        flags = (flags & ~(3u << at)) | (unsigned)access[i].flags << at;
+    }
+    for (int i = 0; i < SIM_MAX_DEVICES; i++)
+        devices |= access_of(flags, i) ? 1u << i : 0;
     if (flags && !e->flags)
-        rc = mem_map(e->device, e->base, e->end);
-    else if (!flags && e->flags)
+        TRY((CUresult)mem_map(e->device, e->base, e->end));
+    if (flags)
+        mem_show(e->base, devices);
+    else if (e->flags)
         mem_unmap(e->base);
-    if (!rc)
-        e->flags = flags;
-    return (CUresult)rc;
+    e->flags = flags;
+    return CUDA_SUCCESS;
 }
 
 CUresult vmm_set_access(uint64_t base, uint64_t bytes, const CUmemAccessDesc *access, size_t n)
 {
-    int flags = -1;
     pthread_mutex_lock(&vmm.lock);
-    CUresult rc = are_mappings(base, bytes) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
-    if (rc == CUDA_SUCCESS)
-        rc = choose(access, n, extents_at(&vmm.mapped, base)->device, &flags);
-    for (uint64_t p = base; rc == CUDA_SUCCESS && flags >= 0 && p < base + bytes;) {
+    CUresult rc = are_mappings(base, bytes) ? check_access(access, n) : CUDA_ERROR_INVALID_VALUE;
+    for (uint64_t p = base; rc == CUDA_SUCCESS && p < base + bytes;) {
         struct extent *e = extents_at(&vmm.mapped, p);
         p = e->end;
-        rc = set_one(e, (unsigned)flags);
+        rc = set_one(e, access, n);
     }
     pthread_mutex_unlock(&vmm.lock);
     return rc;
@@ -271,10 +277,12 @@ CUresult vmm_set_access(uint64_t base, uint64_t bytes, const CUmemAccessDesc *ac
 
 CUresult vmm_get_access(uint64_t address, const CUmemLocation *where, unsigned long long *ret)
 {
+    bool device =
+        where->type == CU_MEM_LOCATION_TYPE_DEVICE && where->id >= 0 && where->id < SIM_MAX_DEVICES;
     pthread_mutex_lock(&vmm.lock);
     const struct extent *e = extents_at(&vmm.mapped, address);
     if (e)
-        *ret = where->type == CU_MEM_LOCATION_TYPE_DEVICE && where->id == e->device ? e->flags : 0;
+        *ret = device ? access_of(e->flags, where->id) : 0;
     pthread_mutex_unlock(&vmm.lock);
     return e ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }

@@ -184,33 +184,55 @@ CUresult worker_cuMemUnmap(struct worker *w, const struct idm_cuMemUnmap_in *in,
     return CUDA_SUCCESS;
 }
 
+static CUresult set_access(struct worker *w, uint64_t base, uint64_t bytes, int dev,
+                           CUmemAccess_flags flags)
+{
+    const CUmemAccessDesc access = {.location = {CU_MEM_LOCATION_TYPE_DEVICE, dev}, .flags = flags};
+    return w->cu.cuMemSetAccess(base, bytes, &access, 1);
+}
+
+/* R, which nobody has access to yet, through CONTEXT, the current one, on device DEV, which has
+ * access afterwards if it is to KEEP it. */
+static CUresult clear_one(struct worker *w, const struct range *r,
+                          const struct worker_object *context, int dev, bool keep)
+{
+    struct allocation *a = r->memory;
+    WORKER_TRY(set_access(w, r->base, r->bytes, dev, CU_MEM_ACCESS_FLAGS_PROT_READWRITE));
+    CUresult rc =
+        w->cu.cuMemsetD8Async(r->base + a->cleared, 0, r->bytes - a->cleared, context->scrubber);
+    if (rc == CUDA_SUCCESS)
+        rc = w->cu.cuStreamSynchronize(context->scrubber);
+    if (rc == CUDA_SUCCESS)
+        a->cleared = r->bytes;
+    if (rc == CUDA_SUCCESS && keep)
+        return rc;
+    CUresult last = set_access(w, r->base, r->bytes, dev, CU_MEM_ACCESS_FLAGS_PROT_NONE);
+    return rc != CUDA_SUCCESS ? rc : last;
+}
+
 /*
  * What was there before may have been another tenant's. The client knows the address, so
- * its next message must find zeros: this one waits.
+ * its next message must find zeros: this one waits. *ret_kept: so many of the N mappings have
+ * the access that IN asks for.
  */
-static CUresult clear(struct worker *w, const struct range *first, uint32_t n)
+static CUresult clear(struct worker *w, const struct idm_cuMemSetAccess_in *in,
+                      const struct range *first, uint32_t n, uint32_t *ret_kept)
 {
     struct worker_object *context;
-    bool any = false;
+    CUdevice dev;
     WORKER_TRY(worker_find_object(w, IDM_KIND_context, w->context, &context));
+    WORKER_TRY(w->cu.cuCtxGetDevice(&dev));
     if (!context->scrubber) {
         CUstream stream;
         WORKER_TRY(w->cu.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
         context->scrubber = stream;
     }
+    bool keep = in->w.dev == dev && in->w.flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
     for (uint32_t i = 0; i < n; i++) {
-        const struct allocation *a = first[i].memory;
-        if (a->cleared >= first[i].bytes)
+        if (first[i].memory->cleared >= first[i].bytes)
             continue;
-        WORKER_TRY(w->cu.cuMemsetD8Async(first[i].base + a->cleared, 0, first[i].bytes - a->cleared,
-                                         context->scrubber));
-        any = true;
-    }
-    if (any)
-        WORKER_TRY(w->cu.cuStreamSynchronize(context->scrubber));
-    for (uint32_t i = 0; i < n; i++) {
-        if (first[i].memory->cleared < first[i].bytes)
-            first[i].memory->cleared = first[i].bytes;
+        WORKER_TRY(clear_one(w, &first[i], context, dev, keep));
+        *ret_kept += keep;
     }
     return CUDA_SUCCESS;
 }
@@ -224,31 +246,20 @@ static bool is_access(uint32_t flags)
 CUresult worker_cuMemSetAccess(struct worker *w, const struct idm_cuMemSetAccess_in *in,
                                struct idm_cuMemSetAccess_out *out)
 {
-    uint32_t n = 0;
+    uint32_t n = 0, kept = 0;
     const struct range *first = mappings(w, in->w.ptr, in->w.size, &n);
     (void)out;
     if (!first)
         return worker_refuse(w, IDM_ERROR_INVALID_ADDRESS, "access to what isn't mapped");
-    if (!is_access(in->w.flags) || !w->cu.cuStreamSynchronize)
+    if (!is_access(in->w.flags) || !w->cu.cuStreamSynchronize || !w->cu.cuCtxGetDevice)
         return CUDA_ERROR_INVALID_VALUE;
-    for (uint32_t i = 1; i < n; i++) {
-        if (first[i].memory->dev != first->memory->dev)
-            return CUDA_ERROR_INVALID_VALUE;
-    }
-    CUmemAccessDesc access = {.location = {CU_MEM_LOCATION_TYPE_DEVICE, first->memory->dev},
-                              .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
-    CUresult rc = CUDA_SUCCESS;
-    if (in->w.flags != CU_MEM_ACCESS_FLAGS_PROT_NONE) {
-        WORKER_TRY(w->cu.cuMemSetAccess(in->w.ptr, in->w.size, &access, 1));
-        rc = clear(w, first, n);
-    }
-    access.flags =
-        rc == CUDA_SUCCESS ? (CUmemAccess_flags)in->w.flags : CU_MEM_ACCESS_FLAGS_PROT_NONE;
-    if (access.flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE) {
-        CUresult last = w->cu.cuMemSetAccess(in->w.ptr, in->w.size, &access, 1);
-        rc = rc != CUDA_SUCCESS ? rc : last;
-    }
-    return rc;
+    if (in->w.dev < 0 || in->w.dev >= w->n_devices)
+        return CUDA_ERROR_INVALID_DEVICE;
+    if (in->w.flags != CU_MEM_ACCESS_FLAGS_PROT_NONE)
+        WORKER_TRY(clear(w, in, first, n, &kept));
+    return kept == n
+               ? CUDA_SUCCESS
+               : set_access(w, in->w.ptr, in->w.size, in->w.dev, (CUmemAccess_flags)in->w.flags);
 }
 
 CUresult worker_cuMemGetAllocationGranularity(struct worker *w,

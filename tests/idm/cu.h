@@ -111,6 +111,8 @@
     X(cuCtxSetLimit)                                                                               \
     X(cuCtxSetSharedMemConfig)                                                                     \
     X(cuDeviceCanAccessPeer)                                                                       \
+    X(cuCtxEnablePeerAccess)                                                                       \
+    X(cuCtxDisablePeerAccess)                                                                      \
     X(cuFuncSetCacheConfig)                                                                        \
     X(cuFuncSetSharedMemConfig)                                                                    \
     X(cuKernelSetCacheConfig)                                                                      \

@@ -48,7 +48,8 @@
     X(nvmlDeviceGetUtilizationRates)                                                               \
     X(nvmlDeviceGetComputeRunningProcesses)                                                        \
     X(nvmlDeviceGetComputeRunningProcesses_v3)                                                     \
-    X(nvmlDeviceGetGraphicsRunningProcesses_v3)
+    X(nvmlDeviceGetGraphicsRunningProcesses_v3)                                                    \
+    X(nvmlDeviceGetP2PStatus)
 
 static struct {
 #define POINTER(call) __typeof__(call) *call;
@@ -108,8 +109,8 @@ static void test_order(void)
     EXPECT_EQ(nv.nvmlInitWithFlags(1), NVML_SUCCESS);
     EXPECT_EQ(nv.nvmlShutdown(), NVML_SUCCESS);
     EXPECT_EQ(nv.nvmlDeviceGetCount_v2(&n), NVML_SUCCESS);
-    EXPECT_EQ(n, 1);
-    EXPECT_EQ(nv.nvmlDeviceGetHandleByIndex_v2(1, &d), NVML_ERROR_INVALID_ARGUMENT);
+    EXPECT_EQ(n, 2);
+    EXPECT_EQ(nv.nvmlDeviceGetHandleByIndex_v2(2, &d), NVML_ERROR_INVALID_ARGUMENT);
     EXPECT_EQ(nv.nvmlDeviceGetIndex((nvmlDevice_t)&n, &n), NVML_ERROR_INVALID_ARGUMENT);
     EXPECT_EQ(nv.nvmlShutdown(), NVML_SUCCESS);
     EXPECT_EQ(nv.nvmlDeviceGetCount_v2(&n), NVML_ERROR_UNINITIALIZED);
@@ -174,6 +175,22 @@ static void test_facts(void)
     EXPECT(nv.nvmlDeviceGetPersistenceMode(d, &n) == NVML_SUCCESS && n == 1);
     EXPECT(nv.nvmlDeviceGetComputeMode(d, &n) == NVML_SUCCESS && n == 0);
     EXPECT(nv.nvmlDeviceGetArchitecture(d, &n) == NVML_SUCCESS && n >= 7);
+}
+
+static void test_peers(void)
+{
+    unsigned status = 9;
+    nvmlDevice_t a = device(), b = NULL;
+    REQUIRE(a && nv.nvmlDeviceGetHandleByIndex_v2(1, &b) == NVML_SUCCESS);
+    for (unsigned way = 0; way < 5; way++) {
+        EXPECT_EQ(nv.nvmlDeviceGetP2PStatus(a, b, way, &status), NVML_SUCCESS);
+        EXPECT_EQ(status, way < 2 ? 0 : 5); /* reading and writing; others aren't told */
+    }
+    EXPECT_EQ(nv.nvmlDeviceGetP2PStatus(a, a, 0, &status), NVML_SUCCESS);
+    EXPECT_EQ(status, 5);
+    EXPECT_EQ(nv.nvmlDeviceGetP2PStatus(a, b, 0, NULL), NVML_ERROR_INVALID_ARGUMENT);
+    EXPECT_EQ(nv.nvmlDeviceGetP2PStatus(a, NULL, 0, &status), NVML_ERROR_INVALID_ARGUMENT);
+    EXPECT_EQ(nv.nvmlDeviceGetP2PStatus(NULL, b, 0, &status), NVML_ERROR_INVALID_ARGUMENT);
 }
 
 static void test_not_supported(void)
@@ -422,6 +439,7 @@ static void apart(void (*test)(void))
 
 APART(test_order)
 APART(test_facts)
+APART(test_peers)
 APART(test_not_supported)
 APART(test_memory)
 APART(test_utilisation)
@@ -439,10 +457,12 @@ int main(int argc, char **argv)
     if (!node_has_driver(argv[2]))
         return 77;
     smi = argv[5];
+    setenv("GI_SIM_DEVICES", "2", 1);
     if (!cu_load(&cu, argv[3]) || !load(argv[4]) || !node_start(&node, argv[1], argv[2], QUOTA))
         return 1;
     MT_RUN(apart_test_order);
     MT_RUN(apart_test_facts);
+    MT_RUN(apart_test_peers);
     MT_RUN(apart_test_not_supported);
     MT_RUN(apart_test_memory);
     MT_RUN(apart_test_utilisation);

@@ -461,7 +461,11 @@ static void fault(void)
 {
     unsigned n = 1;
     CUdeviceptr nowhere = 64, p = 0;
+    CUcontext other = NULL;
     void *vec[] = {&nowhere, &nowhere, &nowhere, &n};
+    SHOW(cuCtxCreate_v2, &other, 0, 1);
+    SHOW(cuMemAlloc_v2, &nowhere, 64); /* of a device whose access isn't enabled */
+    SHOW(cuCtxPopCurrent_v2, &other);
     SHOW(cuMemAlloc_v2, &p, 64);
     SHOW(cuLaunchKernel, function("vec_add"), 1, 1, 1, 32, 1, 1, 0, NULL, vec, NULL);
     SHOW(cuCtxSynchronize);
@@ -470,6 +474,7 @@ static void fault(void)
     SHOW(cuMemcpyDtoH_v2, &n, p, 4);
     SHOW(cuCtxSynchronize);
     host_functions_after_fault();
+    SHOW(cuCtxDestroy_v2, other);
     SHOW(cuCtxDestroy_v2, context);
 }
 
@@ -491,6 +496,7 @@ int main(int argc, char **argv)
     forms();
     more_memory();
     arrays();
+    peers();
     host_functions();
     streams();
     unsigned wrong = graphs();

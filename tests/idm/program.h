@@ -27,6 +27,8 @@ void forms(void);
 void more_memory(void);
 /* Arrays; batches; between contexts. */
 void arrays(void);
+/* Two devices. */
+void peers(void);
 /* Functions of the host in streams. */
 void host_functions(void);
 /* Graphs, captures, memory operations; how many results are wrong whatever the other side says. */

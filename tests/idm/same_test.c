@@ -126,6 +126,7 @@ int main(int argc, char **argv)
     driver = argv[2];
     libvgpu = argv[3];
     program = argv[4];
+    setenv("GI_SIM_DEVICES", "2", 1);
     if (!node_has_driver(driver))
         return 77;
     if (!node_start(&node, argv[1], driver, 8ull << 30))

@@ -254,6 +254,7 @@ int main(int argc, char **argv)
     sources = argv[5];
     if (!node_has_driver(driver))
         return 77;
+    setenv("GI_SIM_DEVICES", "2", 1);
     if (!find_nvcc()) {
         printf("needs nvcc (the CUDA toolkit), in PATH, $NVCC or /usr/local/cuda\n");
         return 77;

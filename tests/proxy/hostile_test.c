@@ -120,6 +120,8 @@ static void try_handles(enum idm_error error)
     no_handle(RAW(&attacker, cuModuleUnload, .module = module), error);
     no_handle(get_function(module), error);
     no_handle(RAW(&attacker, cuCtxDestroy_v2, .ctx = context), error);
+    no_handle(RAW(&attacker, cuCtxEnablePeerAccess, .peer = context), error);
+    no_handle(RAW(&attacker, cuCtxDisablePeerAccess, .peer = context), error);
 }
 
 static void test_foreign_handles(void)

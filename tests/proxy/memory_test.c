@@ -97,6 +97,8 @@ static void test_addresses(void)
     no_address(give_access(&r, p + GRAIN, GRAIN));
     no_address(give_access(&r, plain, GRAIN));
     EXPECT(RAW(&r, cuMemSetAccess, .ptr = p, .size = 2 * GRAIN, .flags = 77).result > 0);
+    EXPECT(RAW(&r, cuMemSetAccess, .ptr = p, .size = GRAIN * 2, .flags = 3, .dev = 99).result > 0);
+    EXPECT(RAW(&r, cuMemSetAccess, .ptr = p, .size = GRAIN * 2, .flags = 3, .dev = -1).result > 0);
     EXPECT_EQ(give_access(&r, p, 2 * GRAIN).result, 0);
     EXPECT_EQ(RAW(&r, cuMemsetD8_v2, .dst = p, .n = 2 * GRAIN).result, 0);
     no_address(RAW(&r, cuMemsetD8_v2, .dst = p, .n = 2 * GRAIN + 1));

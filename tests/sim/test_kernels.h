@@ -46,7 +46,7 @@ static const char kernels[] = HEADER
 static CUcontext context;
 static CUmodule module;
 
-static CUfunction function(const char *name)
+static inline CUfunction function(const char *name)
 {
     CUfunction f = NULL;
     OK(cuModuleGetFunction(&f, module, name));

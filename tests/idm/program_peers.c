@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Two devices: what is known between them, and kernels in each other's memory. */
+#include <stdio.h>
+
+#include "program.h"
+
+/* *to = *from + 1 */
+static const char next_ptx[] =
+    ".version 7.0\n.target sm_50\n.address_size 64\n"
+    ".visible .entry next(.param .u64 to, .param .u64 from)\n{\n"
+    "  .reg .b64 %rd<3>;\n  .reg .b32 %r1;\n"
+    "  ld.param.u64 %rd1, [to];\n  ld.param.u64 %rd2, [from];\n"
+    "  ld.global.u32 %r1, [%rd2];\n  add.u32 %r1, %r1, 1;\n  st.global.u32 [%rd1], %r1;\n"
+    "  ret;\n}\n";
+
+static void questions(void)
+{
+    int value = 9;
+    for (int peer = -1; peer < 3; peer++) {
+        SHOW(cuDeviceCanAccessPeer, &value, 0, peer);
+        printf("%d\n", value);
+    }
+    SHOW(cuDeviceCanAccessPeer, NULL, 0, 1);
+    for (int what = 0; what < 7; what++) {
+        SHOW(cuDeviceGetP2PAttribute, &value, what, 1, 0);
+        printf("%d\n", value);
+    }
+    SHOW(cuDeviceGetP2PAttribute, NULL, 2, 1, 0);
+    SHOW(cuDeviceGetP2PAttribute, &value, 2, 1, 7);
+}
+
+static CUfunction load(CUmodule *ret_module)
+{
+    CUfunction fn = NULL;
+    SHOW(cuModuleLoadData, ret_module, next_ptx);
+    SHOW(cuModuleGetFunction, &fn, *ret_module, "next");
+    return fn;
+}
+
+static void access_to(CUcontext here, CUcontext there)
+{
+    CUstream s = NULL;
+    SHOW(cuCtxEnablePeerAccess, there, 1);
+    SHOW(cuCtxEnablePeerAccess, here, 0);
+    SHOW(cuCtxEnablePeerAccess, NULL, 0);
+    SHOW(cuStreamCreate, &s, 0);
+    SHOW(cuCtxEnablePeerAccess, (CUcontext)s, 0);
+    SHOW(cuStreamDestroy_v2, s);
+    SHOW(cuCtxDisablePeerAccess, there);
+    SHOW(cuCtxEnablePeerAccess, there, 0);
+    SHOW(cuCtxEnablePeerAccess, there, 0);
+}
+
+static void mapped(CUdeviceptr own, CUfunction fn)
+{
+    CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                .location = {CU_MEM_LOCATION_TYPE_DEVICE, 1}};
+    CUmemAccessDesc access[] = {
+        {.location = {CU_MEM_LOCATION_TYPE_DEVICE, 1}, .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE},
+        {.location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}, .flags = CU_MEM_ACCESS_FLAGS_PROT_READ}};
+    CUmemGenericAllocationHandle memory = 0;
+    CUdeviceptr p = 0;
+    unsigned long long flags = 9;
+    size_t bytes = 2 << 20;
+    void *params[] = {&own, &p};
+    SHOW(cuMemAddressReserve, &p, bytes, 0, 0, 0);
+    SHOW(cuMemCreate, &memory, bytes, &prop, 0);
+    SHOW(cuMemMap, p, bytes, 0, memory, 0);
+    access[1].location.id = 5;
+    SHOW(cuMemSetAccess, p, bytes, access, 2);
+    access[1].location.id = 0;
+    SHOW(cuMemSetAccess, p, bytes, &access[1], 1);
+    show_device(p, bytes);
+    SHOW(cuMemSetAccess, p, bytes, access, 2);
+    for (int i = 0; i < 4; i++) {
+        const CUmemLocation where = {CU_MEM_LOCATION_TYPE_DEVICE, i - 1};
+        SHOW(cuMemGetAccess, &flags, &where, p);
+        printf("%llu\n", flags);
+    }
+    SHOW(cuLaunchKernel, fn, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL);
+    show_device(own, 64);
+    access[0].flags = CU_MEM_ACCESS_FLAGS_PROT_NONE;
+    SHOW(cuMemSetAccess, p, bytes, access, 1);
+    SHOW(cuMemGetAccess, &flags, &access[0].location, p);
+    printf("%llu\n", flags);
+    SHOW(cuMemUnmap, p, bytes);
+    SHOW(cuMemRelease, memory);
+    SHOW(cuMemAddressFree, p, bytes);
+}
+
+void peers(void)
+{
+    CUcontext before = NULL, here = NULL, there = NULL, popped = NULL;
+    CUmodule module = NULL;
+    CUdeviceptr own = 0, p = 0, q = 0;
+    questions();
+    SHOW(cuCtxGetCurrent, &before);
+    SHOW(cuCtxCreate_v2, &there, 0, 1);
+    SHOW(cuMemAlloc_v2, &p, 64);
+    SHOW(cuMemsetD32_v2, p, 41, 16);
+    SHOW(cuCtxSynchronize);
+    SHOW(cuCtxEnablePeerAccess, before, 0);
+    SHOW(cuCtxDisablePeerAccess, before);
+    SHOW(cuCtxCreate_v2, &here, 0, 0);
+    SHOW(cuCtxEnablePeerAccess, before, 0); /* on the same device */
+    access_to(here, there);
+    CUfunction fn = load(&module);
+    SHOW(cuMemAlloc_v2, &own, 64);
+    SHOW(cuMemsetD8_v2, own, 0, 64);
+    void *params[] = {&own, &p};
+    SHOW(cuLaunchKernel, fn, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL);
+    show_device(own, 64);
+    /* What comes later is in reach, too. */
+    SHOW(cuCtxPushCurrent_v2, there);
+    SHOW(cuMemAlloc_v2, &q, 64);
+    SHOW(cuMemsetD8_v2, q, 0, 64);
+    SHOW(cuCtxPopCurrent_v2, &popped);
+    params[0] = &q;
+    SHOW(cuLaunchKernel, fn, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL);
+    show_device(q, 64);
+    mapped(own, fn);
+    SHOW(cuCtxDisablePeerAccess, there);
+    SHOW(cuCtxDisablePeerAccess, there);
+    SHOW(cuCtxDestroy_v2, here);
+    SHOW(cuCtxDestroy_v2, there);
+    SHOW(cuCtxGetCurrent, &popped);
+    printf("%d\n", popped == before);
+    SHOW(cuCtxEnablePeerAccess, there, 0);
+    SHOW(cuCtxDisablePeerAccess, there);
+}
