@@ -280,9 +280,9 @@ static bool open_wmma(struct runner *r, const struct wmma_case *t, const struct 
     else
         snprintf(types, sizeof(types), "%s.%s.%s.%s", t->accumulator, t->type, t->type,
                  t->accumulator);
-    snprintf(
-        text, sizeof(text),
-        HEAD ".visible .entry k(.param .u64 po, .param .u32 ps)\n{\n.reg .b64 %%p<4>;\n"
+    snprintf(text, sizeof(text),
+             HEAD
+             ".visible .entry k(.param .u64 po, .param .u32 ps)\n{\n.reg .b64 %%p<4>;\n"
              ".reg .b%u %%a<8>, %%b<8>, %%c<8>, %%d<8>; .reg .b32 %%s;\n"
              "ld.param.u64 %%p0, [po]; ld.param.u32 %%s, [ps]; add.s64 %%p1, %%p0, %u; add.s64 "
              "%%p2, %%p0, %u; add.s64 %%p3, %%p0, %u;\n"
@@ -291,10 +291,11 @@ static bool open_wmma(struct runner *r, const struct wmma_case *t, const struct 
              "wmma.load.c.sync.aligned.%s.%s.global.%s %s, [%%p2]%s;\n"
              "wmma.mma%s.sync.aligned.%s.%s.%s.%s%s %s, %s, %s, %s;\n"
              "wmma.store.d.sync.aligned.%s.%s.global.%s [%%p3], %s%s;\nret;\n}\n",
-        f64 ? 64 : 32, AT_B, AT_C, AT_D, LAYOUT(y->a_col), shape, t->type, a, stride,
-        LAYOUT(y->b_col), shape, t->type, b, stride, LAYOUT(y->c_col), shape, t->accumulator, c,
-        stride, !strcmp(t->type, "b1") ? ".xor.popc" : "", LAYOUT(y->a_col), LAYOUT(y->b_col),
-        shape, types, y->more, d, a, b, c, LAYOUT(y->d_col), shape, t->accumulator, d, stride);
+             f64 ? 64u : 32u, (unsigned)AT_B, (unsigned)AT_C, (unsigned)AT_D, LAYOUT(y->a_col),
+             shape, t->type, a, stride, LAYOUT(y->b_col), shape, t->type, b, stride,
+             LAYOUT(y->c_col), shape, t->accumulator, c, stride,
+             !strcmp(t->type, "b1") ? ".xor.popc" : "", LAYOUT(y->a_col), LAYOUT(y->b_col), shape,
+             types, y->more, d, a, b, c, LAYOUT(y->d_col), shape, t->accumulator, d, stride);
     if (runner_open(r, text, MEMORY))
         return true;
     fprintf(stderr, "%s %s %s: %s\n", shape, t->type, t->accumulator, r->log.text);
