@@ -2,13 +2,15 @@
 /* The API takes an image by its address alone; how long it is, it says itself. */
 #include <elf.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "idm/facts.h"
 #include "module.h"
 
-#define FATBIN_MAGIC  "\x50\xed\x55\xba"
-#define WRAPPER_MAGIC "\xb1\x43\x62\x46"
+#define FATBIN_MAGIC   "\x50\xed\x55\xba"
+#define WRAPPER_MAGIC  "\xb1\x43\x62\x46"
+#define LINKED_VERSION 2 /* of a wrapper */
 
 struct fatbin {
     uint32_t magic;
@@ -21,7 +23,7 @@ struct wrapper {
     uint32_t magic;
     uint32_t version;
     const void *data;
-    const void *more;
+    const void *const *parts; /* version 2: what DATA was linked from; ends with NULL */
 };
 
 /* Looks only as far as the bytes agree: text may be shorter than a header. No
@@ -88,4 +90,34 @@ uint64_t image_bytes(const void *image)
         bytes = n ? n + 1 : 0;
     }
     return bytes <= IDM_MAX_IMAGE_BYTES ? bytes : 0;
+}
+
+/* A fat binary's place among others: each begins at a multiple of 8. */
+static uint64_t part_bytes(const void *part)
+{
+    return starts_with(part, FATBIN_MAGIC) ? (image_bytes(part) + 7) & ~7ull : 0;
+}
+
+void *image_with_parts(const void *wrapper, uint64_t *ret_bytes)
+{
+    struct wrapper w;
+    if (!starts_with(wrapper, WRAPPER_MAGIC))
+        return NULL;
+    memcpy(&w, wrapper, sizeof(w));
+    if (w.version != LINKED_VERSION || !w.data || !w.parts || !w.parts[0])
+        return NULL;
+    uint64_t bytes = part_bytes(w.data);
+    size_t n = 0;
+    for (; w.parts[n]; n++)
+        bytes += part_bytes(w.parts[n]);
+    char *all = bytes <= IDM_MAX_IMAGE_BYTES ? calloc(1, bytes) : NULL;
+    if (!all)
+        return NULL;
+    char *at = all;
+    memcpy(at, w.data, image_bytes(w.data));
+    at += part_bytes(w.data);
+    for (size_t i = 0; i < n; at += part_bytes(w.parts[i++]))
+        memcpy(at, w.parts[i], part_bytes(w.parts[i]) ? image_bytes(w.parts[i]) : 0);
+    *ret_bytes = bytes;
+    return all;
 }

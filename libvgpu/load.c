@@ -139,10 +139,24 @@ CUresult load_send(const void *image, uint64_t bytes, struct load_request *r,
     return rc;
 }
 
+static CUresult load_once(enum idm_kind kind, const void *image, uint64_t bytes,
+                          const struct load_options *o, load_ask *ask, uint64_t *ret_id)
+{
+    uint64_t id;
+    VG_TRY(vg_new(kind, &id));
+    struct load_request r = load_request(o, id);
+    CUresult rc = load_send(image, bytes, &r, o, ask);
+    if (rc != CUDA_SUCCESS)
+        vg_forget(id);
+    else
+        *ret_id = id;
+    return rc;
+}
+
 CUresult load_image(enum idm_kind kind, const void *image, uint64_t bytes,
                     const struct load_options *o, load_ask *ask, uint64_t *ret_id)
 {
-    uint64_t id;
+    const void *wrapper = bytes == 0 ? image : NULL;
     if (bytes == 0) {
         image = image_unwrap(image);
         bytes = image_bytes(image);
@@ -150,17 +164,17 @@ CUresult load_image(enum idm_kind kind, const void *image, uint64_t bytes,
     if (bytes == 0)
         return CUDA_ERROR_INVALID_IMAGE;
     double start = now_ms();
-    VG_TRY(vg_new(kind, &id));
-    struct load_request r = load_request(o, id);
-    CUresult rc = load_send(image, bytes, &r, o, ask);
+    CUresult rc = load_once(kind, image, bytes, o, ask, ret_id);
+    void *all = NULL;
+    if (rc == CUDA_ERROR_NO_BINARY_FOR_GPU && wrapper)
+        all = image_with_parts(wrapper, &bytes);
+    if (all)
+        rc = load_once(kind, all, bytes, o, ask, ret_id);
+    free(all);
     if (o->wall_time) {
         float ms = (float)(now_ms() - start);
         memcpy((void *)o->wall_time, &ms, sizeof(ms));
     }
-    if (rc != CUDA_SUCCESS)
-        vg_forget(id);
-    else
-        *ret_id = id;
     return rc;
 }
 

@@ -14,7 +14,6 @@
 #include <zstd.h>
 #endif
 
-#define WRAPPER_MAGIC  0x466243b1u
 #define FATBIN_MAGIC   0xba55ed50u
 #define FATBIN_VERSION 1
 #define KIND_PTX       1
@@ -27,13 +26,6 @@
 #define UNREADABLE (FLAG_ARCH_ONLY | FLAG_ZSTD)
 #endif
 #define MAX_ENTRIES 65536
-
-struct wrapper {
-    uint32_t magic, version;
-    const void *data;
-    void *unused;
-};
-_Static_assert(sizeof(struct wrapper) == 24, "wrapper");
 
 struct header {
     uint32_t magic;
@@ -127,23 +119,4 @@ CUresult fatbin_parse(const uint8_t *data, uint64_t len, struct image *ret_image
         left -= e.header_size + e.payload_size;
     }
     return best.payload ? open_entry(&best, ret_image) : CUDA_ERROR_NO_BINARY_FOR_GPU;
-}
-
-CUresult fatbin_find(const void *data, struct image *ret_image)
-{
-    struct wrapper w;
-    struct header h;
-    uint32_t magic;
-    memcpy(&magic, data, sizeof(magic));
-    if (magic == WRAPPER_MAGIC) {
-        memcpy(&w, data, sizeof(w));
-        if (!w.data)
-            return CUDA_ERROR_INVALID_IMAGE;
-        data = w.data;
-    }
-    /* How much of it there is, only it can tell. */
-    memcpy(&h, data, sizeof(h));
-    if (h.magic != FATBIN_MAGIC || h.size > SIZE_MAX - h.header_size)
-        return CUDA_ERROR_INVALID_IMAGE;
-    return fatbin_parse(data, h.header_size + h.size, ret_image);
 }

@@ -105,6 +105,19 @@ static uint32_t log_len(unsigned at, const char *log)
     return at ? (uint32_t)strnlen(log, IDM_MAX_LOG_BYTES) : 0;
 }
 
+static CUresult load_it(struct worker *w, struct load *l, const struct image *image,
+                        void **ret_driver, struct jit *jit)
+{
+    void *room = NULL;
+    if (!worker_image_valid(image->data, image->bytes))
+        return CUDA_ERROR_INVALID_IMAGE;
+    const void *given = worker_image_for_driver(image->data, image->bytes, &room);
+    CUresult rc =
+        given ? l->call(w, ret_driver, given, jit, &l->charged) : CUDA_ERROR_OUT_OF_MEMORY;
+    free(room);
+    return rc;
+}
+
 CUresult worker_load(struct worker *w, struct load *l)
 {
     struct jit jit = {.n = 0};
@@ -118,9 +131,7 @@ CUresult worker_load(struct worker *w, struct load *l)
         rc = take_options(w, l, &jit);
     if (rc == CUDA_SUCCESS) {
         void *driver = NULL;
-        l->result = worker_image_valid(image->data, image->bytes)
-                        ? l->call(w, &driver, image->data, &jit, &l->charged)
-                        : CUDA_ERROR_INVALID_IMAGE;
+        l->result = load_it(w, l, image, &driver, &jit);
         l->info_log_len = log_len(jit.info_size_at, w->info_log);
         l->error_log_len = log_len(jit.error_size_at, w->error_log);
         w->want_reply = true; /* nobody uses what didn't load */

@@ -7,12 +7,15 @@
  * that the client sent. What is in a section is the driver's to judge.
  */
 #include <elf.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "internal.h"
 
 #define WRAPPER_MAGIC 0x466243b1u
 #define FATBIN_MAGIC  0xba55ed50u
 #define MAX_ENTRIES   4096u
+#define MAX_PARTS     4096u
 
 struct fatbin_header {
     uint32_t magic;
@@ -55,6 +58,67 @@ static bool fatbin_valid(const uint8_t *data, uint64_t bytes)
     return true;
 }
 
+/* Where a fatbin behind the one at AT would begin. */
+static uint64_t behind(const uint8_t *data, uint64_t at)
+{
+    struct fatbin_header h;
+    memcpy(&h, data + at, sizeof(h));
+    return (at + h.header_bytes + h.bytes + 7) & ~7ull;
+}
+
+static bool is_fatbin(const uint8_t *data, uint64_t at, uint64_t bytes)
+{
+    uint32_t magic;
+    if (at > bytes || bytes - at < sizeof(struct fatbin_header))
+        return false;
+    memcpy(&magic, data + at, sizeof(magic));
+    return magic == FATBIN_MAGIC;
+}
+
+/* Fatbins one behind the other: what a program was linked from goes with it, for GPUs that
+ * the linked code isn't for. RET_N: how many. */
+static bool fatbins_valid(const uint8_t *data, uint64_t bytes, unsigned *ret_n)
+{
+    uint64_t at = 0;
+    for (*ret_n = 0; is_fatbin(data, at, bytes); ++*ret_n) {
+        if (*ret_n == MAX_PARTS || !fatbin_valid(data + at, bytes - at))
+            return false;
+        at = behind(data, at);
+    }
+    return *ret_n > 0;
+}
+
+/* As nvcc puts it into programs: toolkit's fatbinary_section.h. */
+struct wrapper {
+    uint32_t magic, version;
+    const void *linked;
+    const void *const *parts; /* version 2; ends with NULL */
+};
+
+static const void *wrap(const uint8_t *data, unsigned n, void **ret_room)
+{
+    struct wrapper *w = malloc(sizeof(*w) + n * sizeof(void *));
+    if (!w)
+        return NULL;
+    const void **part = (const void **)(w + 1);
+    *w = (struct wrapper){WRAPPER_MAGIC, 2, data, part};
+    uint64_t at = behind(data, 0);
+    for (unsigned i = 1; i < n; i++, at = behind(data, at))
+        *part++ = data + at;
+    *part = NULL;
+    *ret_room = w;
+    return w;
+}
+
+const void *worker_image_for_driver(const void *image, uint64_t bytes, void **ret_room)
+{
+    unsigned n;
+    *ret_room = NULL;
+    return is_fatbin(image, 0, bytes) && fatbins_valid(image, bytes, &n) && n > 1
+               ? wrap(image, n, ret_room)
+               : image;
+}
+
 static bool section_valid(const uint8_t *at, uint64_t bytes)
 {
     Elf64_Shdr s;
@@ -94,8 +158,9 @@ bool worker_image_valid(const void *image, uint64_t bytes)
         memcpy(&magic, data, sizeof(magic));
     if (magic == WRAPPER_MAGIC)
         return false;
+    unsigned n;
     if (magic == FATBIN_MAGIC)
-        return fatbin_valid(data, bytes);
+        return fatbins_valid(data, bytes, &n);
     if (bytes >= SELFMAG && memcmp(data, ELFMAG, SELFMAG) == 0)
         return elf_valid(data, bytes);
     return true; /* PTX, or nothing the driver knows: text with an end */

@@ -332,6 +332,9 @@ void worker_drop_image(struct image *image);
 
 /* image.c: are all sizes within IMAGE what its BYTES hold, and is it no pointer? */
 bool worker_image_valid(const void *image, uint64_t bytes);
+/* A valid IMAGE as the driver takes it: itself, or a wrapper in *RET_ROOM (heap) around several
+ * fatbins. NULL: no memory. */
+const void *worker_image_for_driver(const void *image, uint64_t bytes, void **ret_room);
 
 struct image {
     uint32_t id; /* 0: free */

@@ -155,6 +155,7 @@ compile() { # SOURCE PROGRAM; the reason on failure
             [ -e "$cuda/lib64/lib${l#-l}.so" ] || { echo "no lib${l#-l}.so in $cuda/lib64"; return 1; }
             libraries+=("$l")
             ;;
+        *.cu) own+=("$(dirname "$1")/$l") ;; # a second source
         *) own+=("$l") ;;
         esac
     done

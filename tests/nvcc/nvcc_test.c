@@ -97,44 +97,59 @@ static int run(char *const argv[], char *text, size_t size)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-/* The line "nvcc: FLAGS" in a comment of SOURCE. */
-static unsigned own_flags(const char *source, char *line, size_t size, char **ret_flags)
+/* What a program's line "nvcc: FLAGS" says: flags, and perhaps a second source. */
+struct own {
+    char line[256];
+    char *flags[MAX_FLAGS];
+    unsigned n;
+    const char *part; /* below SOURCES; NULL: there is none */
+};
+
+static void read_own(const char *source, struct own *ret_own)
 {
-    unsigned n = 0;
     FILE *f = fopen(source, "r");
-    while (f && fgets(line, (int)size, f)) {
-        if (strncmp(line, "/* nvcc: ", 9) != 0)
+    *ret_own = (struct own){.n = 0};
+    while (f && fgets(ret_own->line, sizeof(ret_own->line), f)) {
+        if (strncmp(ret_own->line, "/* nvcc: ", 9) != 0)
             continue;
         char *save;
-        for (char *t = strtok_r(line + 9, " \n", &save); t && n < MAX_FLAGS && *t != '*';
-             t = strtok_r(NULL, " \n", &save))
-            ret_flags[n++] = t;
+        for (char *t = strtok_r(ret_own->line + 9, " \n", &save);
+             t && ret_own->n < MAX_FLAGS && *t != '*'; t = strtok_r(NULL, " \n", &save)) {
+            size_t len = strlen(t);
+            if (len > 3 && strcmp(t + len - 3, ".cu") == 0)
+                ret_own->part = t;
+            else
+                ret_own->flags[ret_own->n++] = t;
+        }
         break;
     }
     if (f)
         fclose(f);
-    return n;
 }
 
-static bool compile(const char *name, const char *object)
+static bool compile(const struct own *own, const char *source, const char *object)
 {
-    char source[512], line[256];
-    char *argv[MAX_FLAGS + 12] = {nvcc, "-std=c++17", "-c", "-o", (char *)object, source};
-    print(source, sizeof(source), "%s/%s.cu", sources, name);
-    unsigned n = own_flags(source, line, sizeof(line), argv + 6);
-#ifdef GI_HAVE_ZSTD
-    (void)n;
-#else
+    char *argv[MAX_FLAGS + 12] = {nvcc, "-std=c++17", "-c", "-o", (char *)object, (char *)source};
+    memcpy(argv + 6, own->flags, own->n * sizeof(argv[0]));
+#ifndef GI_HAVE_ZSTD
     /* Its default is zstd, which this build's simulated GPU can't read. */
-    if (n == 0 || strncmp(argv[6], "--compress-mode", 15) != 0)
-        argv[6 + n] = (char *)"--compress-mode=speed";
+    if (own->n == 0 || strncmp(argv[6], "--compress-mode", 15) != 0)
+        argv[6 + own->n] = (char *)"--compress-mode=speed";
 #endif
     return run(argv, NULL, 0) == 0;
 }
 
-static bool link_with(const char *runtime, const char *object, const char *program)
+/* PART: another object, or NULL. What is compiled for linking is linked with the same flags. */
+static bool link_with(const struct own *own, const char *runtime, const char *object,
+                      const char *part, const char *program)
 {
-    char *argv[] = {nvcc, "-cudart", (char *)runtime, "-o", (char *)program, (char *)object, NULL};
+    char *argv[MAX_FLAGS + 12] = {nvcc, "-cudart",       (char *)runtime,
+                                  "-o", (char *)program, (char *)object};
+    unsigned n = 6;
+    if (part) {
+        argv[n++] = (char *)part;
+        memcpy(argv + n, own->flags, own->n * sizeof(argv[0]));
+    }
     return run(argv, NULL, 0) == 0;
 }
 
@@ -176,12 +191,20 @@ static const char *const runtimes[] = {"static", "shared"};
 
 static bool build(const char *name)
 {
-    char object[256], program[256];
+    char source[512], object[256], part[256], program[256];
+    struct own own;
+    print(source, sizeof(source), "%s/%s.cu", sources, name);
     print(object, sizeof(object), "%s/%s.o", work, name);
-    bool built = compile(name, object);
+    print(part, sizeof(part), "%s/%s.part.o", work, name);
+    read_own(source, &own);
+    bool built = compile(&own, source, object);
+    if (own.part && built) {
+        print(source, sizeof(source), "%s/%s", sources, own.part);
+        built = compile(&own, source, part);
+    }
     for (unsigned i = 0; i < 2 && built; i++) {
         print(program, sizeof(program), "%s/%s-%s", work, name, runtimes[i]);
-        built = link_with(runtimes[i], object, program);
+        built = link_with(&own, runtimes[i], object, own.part ? part : NULL, program);
     }
     return built;
 }

@@ -50,6 +50,32 @@ static void test_fatbins(void)
     EXPECT(!valid(b, n));
 }
 
+/* One fatbin behind the other: each is looked at, and the driver gets a wrapper of ours. */
+static void test_parts(void)
+{
+    uint8_t b[1024];
+    void *room = NULL;
+    size_t n = fatbin(b, 8, 64), all = 3 * n;
+    fatbin(b + n, 8, 64);
+    fatbin(b + 2 * n, 8, 64);
+    EXPECT(valid(b, all));
+    EXPECT(valid(b, all + 40)); /* what is behind them is none of them */
+    const uint64_t *w = worker_image_for_driver(b, all, &room);
+    REQUIRE(w && room);
+    EXPECT_EQ(w[0], 0x2466243b1ull);
+    EXPECT_EQ(w[1], (uintptr_t)b);
+    const uint64_t *part = (const uint64_t *)(uintptr_t)w[2];
+    EXPECT(part[0] == (uintptr_t)b + n && part[1] == (uintptr_t)b + 2 * n && part[2] == 0);
+    free(room);
+    EXPECT(worker_image_for_driver(b, n, &room) == (void *)b && !room);
+    EXPECT(!valid(b, all - 1));
+    EXPECT(!valid(b, 2 * n + 20));
+    fatbin(b + n, UINT64_MAX - 100, 64);
+    EXPECT(!valid(b, all));
+    fatbin(b + n, 8, 0);
+    EXPECT(!valid(b, all));
+}
+
 static void test_wrappers_are_never_followed(void)
 {
     uint64_t wrapper[3] = {0x1466243b1ull, 0x4141414141414141ull, 0};
@@ -92,6 +118,7 @@ static void test_text(void)
 int main(void)
 {
     MT_RUN(test_fatbins);
+    MT_RUN(test_parts);
     MT_RUN(test_wrappers_are_never_followed);
     MT_RUN(test_elf);
     MT_RUN(test_text);
