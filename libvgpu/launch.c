@@ -64,7 +64,7 @@ static CUresult take_extra(void **extra, const void **ret_block, size_t *ret_byt
 static CUresult gather(const struct function *f, void **params, uint8_t *block)
 {
     memset(block, 0, f->param_bytes);
-    for (uint32_t i = 0; i < f->n_params; i++) {
+    for (uint32_t i = 0; params && i < f->n_params; i++) {
         if (!params[i])
             return CUDA_ERROR_INVALID_VALUE;
         memcpy(block + f->params[i].offset, params[i], f->params[i].size);
@@ -107,7 +107,9 @@ static CUresult check_attribute(const CUlaunchAttribute *a, const CUlaunchAttrib
     case CU_LAUNCH_ATTRIBUTE_PRIORITY:
     case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP:
     case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN:
+    case CU_LAUNCH_ATTRIBUTE_PREFERRED_CLUSTER_DIMENSION:
     case CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
+    case CU_LAUNCH_ATTRIBUTE_NVLINK_UTIL_CENTRIC_SCHEDULING:
         return CUDA_SUCCESS;
     default:
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -219,22 +221,31 @@ static bool too_much(const struct function *f, const struct launch *l)
                 (unsigned)facts->attribute[CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES]);
 }
 
-static CUresult launch_params(const struct launch *l, const struct function *f, void **params)
+/* A whole block of F's parameters: PARAMS, or BYTES of BUFFER, and zeros. */
+static CUresult launch_block(const struct launch *l, const struct function *f, void **params,
+                             const void *buffer, size_t bytes)
 {
     _Alignas(16) uint8_t small[1024];
-    if (f->n_params && !params)
-        return CUDA_ERROR_INVALID_VALUE;
-    if (!f->facts.params_known && params)
-        return CUDA_ERROR_NOT_SUPPORTED; /* an old driver doesn't tell their sizes */
     uint8_t *block = f->param_bytes <= sizeof(small) ? small : malloc(f->param_bytes);
     if (!block)
         return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult rc = gather(f, params, block);
+    if (buffer)
+        memcpy(block, buffer, bytes);
     if (rc == CUDA_SUCCESS)
         rc = send_launch(l, block, f->param_bytes);
     if (block != small)
         free(block);
     return rc;
+}
+
+static CUresult launch_params(const struct launch *l, const struct function *f, void **params)
+{
+    if (f->n_params && !params)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!f->facts.params_known && params)
+        return CUDA_ERROR_NOT_SUPPORTED; /* an old driver doesn't tell their sizes */
+    return launch_block(l, f, params, NULL, 0);
 }
 
 static CUresult launch(struct launch *l, CUfunction fn, CUstream stream, void **params,
@@ -252,9 +263,9 @@ static CUresult launch(struct launch *l, CUfunction fn, CUstream stream, void **
     const void *block;
     size_t bytes;
     VG_TRY(take_extra(extra, &block, &bytes));
-    if (bytes < f->param_bytes)
-        return CUDA_ERROR_INVALID_VALUE;
-    return send_launch(l, block, bytes);
+    /* A buffer may end before the parameters do, as NCCL's does. */
+    return bytes < f->param_bytes ? launch_block(l, f, NULL, block, bytes)
+                                  : send_launch(l, block, bytes);
 }
 
 VG_EXPORT CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int gy, unsigned int gz,

@@ -121,9 +121,8 @@ static CUresult gather(const struct sim_func *f, void **params, void **extra, ui
         const void *buffer;
         size_t size;
         TRY(read_extra(extra, &buffer, &size));
-        if (size < f->param_bytes)
-            return CUDA_ERROR_INVALID_VALUE;
-        memcpy(ret_params, buffer, f->param_bytes);
+        /* It may end before the parameters do, as NCCL's does: what it hasn't is zero. */
+        memcpy(ret_params, buffer, size < f->param_bytes ? size : f->param_bytes);
         return CUDA_SUCCESS;
     }
     if (!params && f->nparams)
@@ -228,7 +227,9 @@ CUresult launch_attribute(const CUlaunchAttribute *a, struct launch_shape *s)
     case CU_LAUNCH_ATTRIBUTE_PRIORITY:
     case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN_MAP:
     case CU_LAUNCH_ATTRIBUTE_MEM_SYNC_DOMAIN:
+    case CU_LAUNCH_ATTRIBUTE_PREFERRED_CLUSTER_DIMENSION:
     case CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT:
+    case CU_LAUNCH_ATTRIBUTE_NVLINK_UTIL_CENTRIC_SCHEDULING:
         return CUDA_SUCCESS;
     default:
         return CUDA_ERROR_NOT_SUPPORTED;

@@ -12,8 +12,8 @@
 #include <stdint.h>
 
 #define SIM_WARP            32u
-#define SIM_MAX_TEXT        (64u << 20)  /* bytes of PTX */
-#define SIM_MAX_ARENA       (512u << 20) /* bytes a module may take */
+#define SIM_MAX_TEXT        (256u << 20) /* bytes of PTX: all of NCCL is 130 MiB */
+#define SIM_MAX_ARENA       (2ull << 30) /* bytes a module may take */
 #define SIM_MAX_REGS        65536u       /* registers in use per function */
 #define SIM_MAX_CONSTS      65536u       /* different immediates per function */
 #define SIM_MAX_INSNS       (1u << 20)   /* per function */

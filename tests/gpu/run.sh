@@ -50,7 +50,8 @@ if [ -z "$inside" ]; then
     export GI_GPU_RUN_INSIDE=$work
     case $driver in
     # A GPU of the future: libraries have no machine code for it, and use their PTX.
-    *libcuda-sim.so) export GI_SIM_CAPABILITY=${GI_SIM_CAPABILITY:-130} ;;
+    # Two, for what they do together.
+    *libcuda-sim.so) export GI_SIM_CAPABILITY=${GI_SIM_CAPABILITY:-130} GI_SIM_DEVICES=${GI_SIM_DEVICES:-2} ;;
     esac
     rc=0
     "$build/bin/gpu-node" "$build/bin/gpu-proxy" "$driver" 2 "$quota" \

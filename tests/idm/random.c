@@ -40,9 +40,9 @@ static bool one_in(unsigned n)
 enum kind { EMPTY, DEVICE, PINNED, MANAGED, POOLED };
 
 struct memory {
-    enum kind kind;
     CUdeviceptr p;
     size_t bytes;
+    enum kind kind;
     unsigned stream; /* that used it last */
 };
 
