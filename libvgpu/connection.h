@@ -112,6 +112,8 @@ enum vg_need { VG_ANY_CONTEXT, VG_CURRENT_CONTEXT };
  * needed) INVALID_CONTEXT, or NOT_PERMITTED in a function that a stream runs. */
 CUresult vg_enter(enum vg_need need);
 
+/* The error that has ended the current context, as far as the worker has told. */
+CUresult vg_sticky(void);
 CUresult vg_queue(uint16_t type, const struct idm_part *parts, unsigned n);
 CUresult vg_ask(uint16_t type, const struct idm_part *parts, unsigned n, struct vg_answer *answer);
 

@@ -170,7 +170,7 @@ static CUresult take_place(void)
     }
     /* A context that has failed takes nothing more. */
     if (rc == CUDA_SUCCESS)
-        rc = (CUresult)atomic_load_explicit(&vg.page->sticky, memory_order_relaxed);
+        rc = vg_sticky();
     if (rc == CUDA_SUCCESS && host.outstanding++ == 0)
         pthread_cond_signal(&host.begun);
     pthread_mutex_unlock(&vg.lock);

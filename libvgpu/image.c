@@ -110,7 +110,7 @@ void *image_with_parts(const void *wrapper, uint64_t *ret_bytes)
     size_t n = 0;
     for (; w.parts[n]; n++)
         bytes += part_bytes(w.parts[n]);
-    char *all = bytes <= IDM_MAX_IMAGE_BYTES ? calloc(1, bytes) : NULL;
+    char *all = bytes && bytes <= IDM_MAX_IMAGE_BYTES ? calloc(1, bytes) : NULL;
     if (!all)
         return NULL;
     char *at = all;

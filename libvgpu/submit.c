@@ -218,14 +218,22 @@ CUresult vg_await(struct vg_ticket *ticket)
     return rc;
 }
 
+CUresult vg_sticky(void)
+{
+    CUresult rc = (CUresult)atomic_load_explicit(&vg.page->sticky, memory_order_acquire);
+    if (rc == CUDA_SUCCESS)
+        return rc;
+    uint64_t context = atomic_load_explicit(&vg.page->sticky_context, memory_order_relaxed);
+    return context == 0 || context == vg_current() ? rc : CUDA_SUCCESS;
+}
+
 CUresult vg_queue(uint16_t type, const struct idm_part *parts, unsigned n)
 {
     VG_TRY(mirror_before(type));
     pthread_mutex_lock(&vg.lock);
     CUresult rc = submit(type, parts, n, NULL);
-    /* A fault of the device outlives the call that brought it about. */
     if (rc == CUDA_SUCCESS)
-        rc = (CUresult)atomic_load_explicit(&vg.page->sticky, memory_order_relaxed);
+        rc = vg_sticky();
     pthread_mutex_unlock(&vg.lock);
     return rc;
 }

@@ -56,9 +56,11 @@ struct idm_ring_words {
 struct idm_ring_page {
     struct idm_ring_words submission;
     struct idm_ring_words completion;
-    /* First error of the device that outlives calls (CUresult), for calls that
-     * don't wait; written by the worker. A hint, for this client only. */
+    /* Last error of the device that outlives calls (CUresult), and whose context it has ended
+     * (0: all), for calls that don't wait; written by the worker, the context first. A hint, for
+     * this client only. */
     _Alignas(128) _Atomic uint32_t sticky;
+    _Atomic uint64_t sticky_context;
     /* How many of its functions in streams' order the client has run; streams wait for it.
      * Written by the client: the worker's thread, which reads the ring, may be waiting. */
     _Alignas(128) _Atomic uint64_t host_done;

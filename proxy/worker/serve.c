@@ -35,8 +35,12 @@ static bool is_sticky(CUresult rc)
 static void note_sticky(struct worker *w, CUresult rc)
 {
     struct idm_ring_page *page = w->ring;
-    if (is_sticky(rc))
-        atomic_store_explicit(&page->sticky, (uint32_t)rc, memory_order_relaxed);
+    if (!is_sticky(rc))
+        return;
+    atomic_store_explicit(&page->sticky_context,
+                          rc == CUDA_ERROR_ECC_UNCORRECTABLE ? 0 : w->context,
+                          memory_order_relaxed);
+    atomic_store_explicit(&page->sticky, (uint32_t)rc, memory_order_release);
 }
 
 bool worker_should_stop(struct worker *w)
@@ -137,7 +141,8 @@ static void settle(struct worker *w, const struct worker_result *r)
         worker_answer(w, w->seq, w->type, r->result, r->parts, r->n_parts);
         return;
     }
-    if (r->result != CUDA_SUCCESS && w->late == CUDA_SUCCESS)
+    /* What ends a context every call in it says, and no call in another one. */
+    if (r->result != CUDA_SUCCESS && w->late == CUDA_SUCCESS && !is_sticky(r->result))
         w->late = r->result;
     note_sticky(w, r->result);
 }

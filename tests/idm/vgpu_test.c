@@ -260,9 +260,12 @@ static void test_sticky_error(void)
 {
     CUfunction fn = NULL;
     unsigned n = 1;
-    CUdeviceptr nowhere = 64, p = 0;
-    CUcontext dead;
+    CUdeviceptr nowhere = 64, p = 0, theirs = 0;
+    CUcontext dead, other;
     REQUIRE(begin());
+    REQUIRE(cu.cuCtxCreate_v2(&other, 0, 0) == CUDA_SUCCESS);
+    REQUIRE(cu.cuMemAlloc_v2(&theirs, 4096) == CUDA_SUCCESS);
+    REQUIRE(cu.cuCtxSetCurrent(context) == CUDA_SUCCESS);
     REQUIRE(cu.cuModuleGetFunction(&fn, module, "vec_add") == CUDA_SUCCESS);
     void *args[] = {&nowhere, &nowhere, &nowhere, &n};
     EXPECT_EQ(cu.cuLaunchKernel(fn, 1, 1, 1, 32, 1, 1, 0, NULL, args, NULL), CUDA_SUCCESS);
@@ -272,8 +275,15 @@ static void test_sticky_error(void)
     EXPECT_EQ(cu.cuMemAlloc_v2(&p, 16), CUDA_ERROR_ILLEGAL_ADDRESS);
     EXPECT_EQ(cu.cuLaunchKernel(fn, 1, 1, 1, 32, 1, 1, 0, NULL, args, NULL),
               CUDA_ERROR_ILLEGAL_ADDRESS);
+    /* Another context is as it was. */
+    EXPECT_EQ(cu.cuCtxSetCurrent(other), CUDA_SUCCESS);
+    EXPECT_EQ(cu.cuMemsetD8_v2(theirs, 1, 4096), CUDA_SUCCESS);
+    EXPECT_EQ(cu.cuCtxSynchronize(), CUDA_SUCCESS);
     dead = context;
     cu.cuCtxDestroy_v2(dead);
+    EXPECT_EQ(cu.cuCtxSetCurrent(other), CUDA_SUCCESS);
+    EXPECT_EQ(cu.cuMemsetD8_v2(theirs, 2, 4096), CUDA_SUCCESS);
+    EXPECT_EQ(cu.cuCtxDestroy_v2(other), CUDA_SUCCESS);
 }
 
 static void test_worker_dies(void)
