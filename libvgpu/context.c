@@ -185,6 +185,7 @@ VG_EXPORT CUresult cuCtxDestroy_v2(CUcontext ctx)
     CUresult rc = vg_ask_cuCtxDestroy_v2(&in, &out, &answer);
     forget_content(in.w.ctx);
     vg_forget(in.w.ctx);
+    pools_context_ended();
     if (vg_current() == in.w.ctx)
         stack.depth--;
     return rc;
@@ -297,6 +298,7 @@ VG_EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice dev)
         rc = last_release(dev, p->id);
     }
     pthread_mutex_unlock(&vg.contexts);
+    pools_context_ended();
     return rc;
 }
 
@@ -317,5 +319,6 @@ VG_EXPORT CUresult cuDevicePrimaryCtxReset_v2(CUdevice dev)
         put_to_sleep(p->id);
     }
     pthread_mutex_unlock(&vg.contexts);
+    pools_context_ended();
     return rc;
 }

@@ -339,7 +339,7 @@ VG_EXPORT CUresult cuMemSetAccess(CUdeviceptr ptr, size_t size, const CUmemAcces
     struct idm_cuMemSetAccess_in in = {.w = {.ptr = ptr, .size = size}};
     struct idm_cuMemSetAccess_out out;
     struct vg_answer answer;
-    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    VG_TRY(vg_enter(VG_ANY_CONTEXT));
     if (!access || !n || !memory_mappings(ptr, size, nothing, 0))
         return CUDA_ERROR_INVALID_VALUE;
     VG_TRY(check_access(access, n));

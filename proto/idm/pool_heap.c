@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Best fit in chunks of 2 MiB or more. A freed block has an event behind the work that
- * may still use it. Who gets it next waits for that event in his own stream, which costs
- * nothing where it is the same stream; neighbours join once both are at rest.
+ * Best fit in chunks of 2 MiB or more, each a cuMemAlloc or, with several devices, a mapping. A
+ * freed block has an event behind the work that may still use it. Who gets it next waits for that
+ * event in his own stream, which costs nothing where it is the same stream; neighbours join once
+ * both are at rest.
  */
 #include "idm/pool_heap.h"
 
@@ -19,6 +20,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct pool_block *buckets[BUCKETS];
 static atomic_bool held;
 static atomic_uint chunks_held;
+static struct pool_chunk *dropped; /* mapped, of contexts that end */
 
 void heap_lock(void)
 {
@@ -51,6 +53,7 @@ bool heap_forget(void)
     static const pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     bool sound = !held;
     held = false;
+    dropped = NULL; /* the parent's */
     memcpy(&lock, &mutex, sizeof(mutex));
     if (!sound) {
         memset(buckets, 0, sizeof(buckets));
@@ -134,6 +137,89 @@ static void join(struct pool_block *b)
     }
 }
 
+/* --- Memory ----------------------------------------------------------------------- */
+
+static CUresult let(CUdeviceptr base, size_t bytes, CUdevice dev, CUmemAccess_flags flags)
+{
+    const CUmemAccessDesc access = {{CU_MEM_LOCATION_TYPE_DEVICE, dev}, flags};
+    return cuMemSetAccess(base, bytes, &access, 1);
+}
+
+static CUresult let_all(CUmemoryPool pool, CUdeviceptr base, size_t bytes)
+{
+    CUresult rc = let(base, bytes, pool->device, CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
+    for (CUdevice dev = 0; dev < 16 && rc == CUDA_SUCCESS; dev++) {
+        unsigned flags = pool->access >> 2 * dev & 3u;
+        if (flags)
+            rc = let(base, bytes, dev, (CUmemAccess_flags)flags);
+    }
+    return rc;
+}
+
+static CUresult map(CUmemoryPool pool, size_t bytes, CUdeviceptr *ret_base)
+{
+    const CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                      .location = {CU_MEM_LOCATION_TYPE_DEVICE, pool->device}};
+    CUmemGenericAllocationHandle memory;
+    CUdeviceptr base;
+    CUresult rc = cuMemCreate(&memory, bytes, &prop, 0);
+    if (rc != CUDA_SUCCESS)
+        return rc;
+    rc = cuMemAddressReserve(&base, bytes, 0, 0, 0);
+    if (rc == CUDA_SUCCESS) {
+        rc = cuMemMap(base, bytes, 0, memory, 0);
+        if (rc == CUDA_SUCCESS) {
+            rc = let_all(pool, base, bytes);
+            if (rc != CUDA_SUCCESS)
+                cuMemUnmap(base, bytes);
+        }
+        if (rc != CUDA_SUCCESS)
+            cuMemAddressFree(base, bytes);
+        else
+            *ret_base = base;
+    }
+    cuMemRelease(memory); /* the mapping keeps it */
+    return rc;
+}
+
+/* Where there are peers, who may be let in is each pool's business, not each context's. */
+static CUresult obtain(struct pool_chunk *c)
+{
+    int devices = 0;
+    CUresult rc = cuDeviceGetCount(&devices);
+    if (rc == CUDA_SUCCESS && devices > 1) {
+        rc = map(c->pool, c->bytes, &c->base);
+        c->mapped = rc == CUDA_SUCCESS;
+        if (rc != CUDA_ERROR_NOT_SUPPORTED || c->pool->access)
+            return rc;
+    }
+    return cuMemAlloc_v2(&c->base, c->bytes);
+}
+
+static void discard(struct pool_chunk *c)
+{
+    if (!c->mapped) {
+        cuMemFree_v2(c->base);
+    } else {
+        cuMemUnmap(c->base, c->bytes);
+        cuMemAddressFree(c->base, c->bytes);
+    }
+    free(c);
+}
+
+CUresult heap_open(CUmemoryPool pool, CUdevice dev, CUmemAccess_flags flags)
+{
+    for (const struct pool_chunk *c = pool->chunks; c; c = c->next) {
+        if (!c->mapped && flags != CU_MEM_ACCESS_FLAGS_PROT_NONE)
+            return CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
+        CUresult rc = c->mapped ? let(c->base, c->bytes, dev, flags) : CUDA_SUCCESS;
+        if (rc != CUDA_SUCCESS)
+            return rc;
+    }
+    pool->access = (pool->access & ~(3u << 2 * dev)) | (uint32_t)flags << 2 * dev;
+    return CUDA_SUCCESS;
+}
+
 /* --- Chunks ----------------------------------------------------------------------- */
 
 static CUresult grow(CUmemoryPool pool, CUcontext ctx, size_t bytes)
@@ -145,15 +231,18 @@ static CUresult grow(CUmemoryPool pool, CUcontext ctx, size_t bytes)
         return CUDA_ERROR_OUT_OF_MEMORY;
     struct pool_chunk *c = calloc(1, sizeof(*c));
     struct pool_block *b = calloc(1, sizeof(*b));
-    CUresult rc = c && b ? cuMemAlloc_v2(&c->base, room) : CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult rc = CUDA_ERROR_OUT_OF_MEMORY;
+    if (c && b) {
+        c->pool = pool;
+        c->context = ctx;
+        c->bytes = room;
+        rc = obtain(c);
+    }
     if (rc != CUDA_SUCCESS) {
         free(c);
         free(b);
         return rc;
     }
-    c->pool = pool;
-    c->context = ctx;
-    c->bytes = room;
     c->first = b;
     c->next = pool->chunks;
     pool->chunks = c;
@@ -219,8 +308,7 @@ void heap_discard(struct pool_chunk *chunks)
     while (chunks) {
         struct pool_chunk *c = chunks;
         chunks = c->next;
-        cuMemFree_v2(c->base);
-        free(c);
+        discard(c);
     }
 }
 
@@ -246,8 +334,20 @@ void heap_drop(CUmemoryPool pool, CUcontext ctx)
         }
         *at = c->next;
         empty_chunk(c);
-        free(c);
+        if (ctx && c->mapped) {
+            c->next = dropped;
+            dropped = c;
+        } else {
+            free(c);
+        }
     }
+}
+
+struct pool_chunk *heap_dropped(void)
+{
+    struct pool_chunk *chunks = dropped;
+    dropped = NULL;
+    return chunks;
 }
 
 /* --- Allocations ------------------------------------------------------------------- */

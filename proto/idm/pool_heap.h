@@ -23,7 +23,7 @@ struct pool_block {
     bool pending; /* the event may not have come yet */
 };
 
-/* What one cuMemAlloc gave. */
+/* What the driver gave at once. */
 struct pool_chunk {
     struct pool_chunk *next;
     CUmemoryPool pool;
@@ -32,13 +32,15 @@ struct pool_chunk {
     size_t bytes;
     struct pool_block *first;
     uint32_t used; /* blocks that are allocated */
+    bool mapped;   /* by cuMemMap, so that peers may be let in */
 };
 
 struct CUmemPoolHandle_st {
     struct CUmemPoolHandle_st *next;
     CUdevice device;
-    bool destroyed; /* goes with its last allocation */
-    int reuse[3];   /* of the first three attributes */
+    bool destroyed;  /* goes with its last allocation */
+    int reuse[3];    /* of the first three attributes */
+    uint32_t access; /* what other devices may do, two bits each */
     uint64_t threshold, reserved, reserved_high, used, used_high, max;
     struct pool_chunk *chunks;
     struct pool_block *free;
@@ -61,8 +63,12 @@ CUresult heap_free(struct pool_block *b, CUcontext ctx, CUstream stream, bool wa
  * their memory with heap_discard, without the lock. */
 struct pool_chunk *heap_trim(CUmemoryPool pool, uint64_t keep);
 void heap_discard(struct pool_chunk *chunks);
-/* Drops what is CTX's (NULL: everything), whose memory goes by itself. */
+/* Lets device DEV do FLAGS with what POOL holds and will hold. */
+CUresult heap_open(CUmemoryPool pool, CUdevice dev, CUmemAccess_flags flags);
+/* Drops what is CTX's (NULL: everything), whose memory goes by itself, but for what is mapped:
+ * that is discarded by who calls heap_dropped once CTX is gone. */
 void heap_drop(CUmemoryPool pool, CUcontext ctx);
+struct pool_chunk *heap_dropped(void);
 /* Is anything held by any pool? A guess without the lock. */
 bool heap_in_use(void);
 /* After a fork, in the child: the lock is free. False: a thread that is no more was changing

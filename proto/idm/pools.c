@@ -267,24 +267,37 @@ CUresult cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute what, void
     return rc;
 }
 
-/* Its own device always has access; no other gets it here, as the memory is cuMemAlloc's, whose
- * peers are those of its context (cuCtxEnablePeerAccess). */
+/* With the lock. Its own device always has access. */
+static CUresult set_access(CUmemoryPool pool, const CUmemAccessDesc *a)
+{
+    CUdevice dev = a->location.id;
+    if (a->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    if (a->flags != CU_MEM_ACCESS_FLAGS_PROT_NONE && a->flags != CU_MEM_ACCESS_FLAGS_PROT_READ &&
+        a->flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
+        return CUDA_ERROR_INVALID_VALUE;
+    CUresult rc = check_device(dev);
+    if (rc != CUDA_SUCCESS)
+        return rc;
+    if (dev == pool->device)
+        return a->flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE ? CUDA_SUCCESS
+                                                              : CUDA_ERROR_INVALID_VALUE;
+    int can = 1;
+    if (a->flags != CU_MEM_ACCESS_FLAGS_PROT_NONE)
+        rc = cuDeviceCanAccessPeer(&can, dev, pool->device);
+    if (rc == CUDA_SUCCESS && !can)
+        rc = CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
+    return rc == CUDA_SUCCESS ? heap_open(pool, dev, a->flags) : rc;
+}
+
 CUresult cuMemPoolSetAccess(CUmemoryPool pool, const CUmemAccessDesc *access, size_t n)
 {
     CUresult rc = n && !access ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
     heap_lock();
     if (!is_pool(pool))
         rc = CUDA_ERROR_INVALID_VALUE;
-    for (size_t i = 0; i < n && rc == CUDA_SUCCESS; i++) {
-        const CUmemAccessDesc *a = &access[i];
-        bool own = a->location.id == pool->device;
-        if (a->location.type != CU_MEM_LOCATION_TYPE_DEVICE)
-            rc = CUDA_ERROR_NOT_SUPPORTED;
-        else if (own && a->flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
-            rc = CUDA_ERROR_INVALID_VALUE;
-        else if (!own && a->flags != CU_MEM_ACCESS_FLAGS_PROT_NONE)
-            rc = CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
-    }
+    for (size_t i = 0; i < n && rc == CUDA_SUCCESS; i++)
+        rc = set_access(pool, &access[i]);
     heap_unlock();
     return rc;
 }
@@ -299,6 +312,9 @@ CUresult cuMemPoolGetAccess(CUmemAccess_flags *flags, CUmemoryPool pool, CUmemLo
         rc = CUDA_ERROR_INVALID_VALUE;
     else if (where->type == CU_MEM_LOCATION_TYPE_DEVICE && where->id == pool->device)
         *flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
+    else if (where->type == CU_MEM_LOCATION_TYPE_DEVICE && where->id >= 0 &&
+             where->id < MAX_DEVICES)
+        *flags = (CUmemAccess_flags)(pool->access >> 2 * where->id & 3u);
     else
         *flags = CU_MEM_ACCESS_FLAGS_PROT_NONE;
     heap_unlock();
@@ -474,6 +490,14 @@ void pools_context_ends(CUcontext ctx)
         bury(p);
     }
     heap_unlock();
+}
+
+void pools_context_ended(void)
+{
+    heap_lock();
+    struct pool_chunk *gone = heap_dropped();
+    heap_unlock();
+    heap_discard(gone);
 }
 
 void pools_forget(void)

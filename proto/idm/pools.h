@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Memory pools: allocation in a stream's order over cuMemAlloc and events, so that what
- * a pool holds is memory like any other to the quota and to whoever clears it. libvgpu
- * and the simulated driver share it; they ask it about addresses and say when a context
- * ends. Thread-safe; nothing here is called with a lock of theirs held.
+ * Memory pools: allocation in a stream's order over cuMemAlloc (or cuMemMap, where there are
+ * peers) and events, so that what a pool holds is memory like any other to the quota and to
+ * whoever clears it. libvgpu and the simulated driver share it; they ask it about addresses
+ * and say when a context ends. Thread-safe; nothing here is called with a lock of theirs held.
  */
 #ifndef GI_IDM_POOLS_H
 #define GI_IDM_POOLS_H
@@ -28,6 +28,8 @@ bool pools_attribute(void *data, CUpointer_attribute what, CUdeviceptr ptr);
 void pools_synchronized(void);
 /* CTX is about to end, and its memory with it. */
 void pools_context_ends(CUcontext ctx);
+/* It has ended: what pools held in it that doesn't end with a context goes now. */
+void pools_context_ended(void);
 /* After a fork, in the child: there are no pools. */
 void pools_forget(void);
 

@@ -114,6 +114,7 @@ CUresult context_destroy(struct CUctx_st *c)
         sched_close(c);
         if (c->reached) /* other contexts' kernels may be in its memory */
             sched_drain(NULL);
+        pools_context_ended();
         object_kill_all(c, NULL);
         peers_end(c);
         mem_release_all(c);

@@ -5,7 +5,7 @@
  */
 #include <pthread.h>
 
-#include "driver.h"
+#include "stream.h"
 
 enum {
     P2P_PERFORMANCE_RANK = 1,
@@ -95,6 +95,7 @@ CUresult cuCtxEnablePeerAccess(CUcontext peer, unsigned int flags)
     return rc;
 }
 
+/* What was launched before still reaches it. */
 CUresult cuCtxDisablePeerAccess(CUcontext peer)
 {
     struct CUctx_st *c;
@@ -102,6 +103,7 @@ CUresult cuCtxDisablePeerAccess(CUcontext peer)
     PUT_LATER(CUctx_st) *p = context_find(peer);
     if (!p)
         return CUDA_ERROR_INVALID_CONTEXT;
+    sched_drain(c);
     pthread_mutex_lock(&lock);
     _Atomic(struct CUctx_st *) *place = place_of(c, p);
     if (place)
@@ -120,9 +122,10 @@ static CUresult check_devices(CUdevice a, CUdevice b)
 
 CUresult cuDeviceCanAccessPeer(int *can, CUdevice dev, CUdevice peer)
 {
-    TRY(check_devices(dev, peer));
+    TRY(sim_enter());
     if (!can)
         return CUDA_ERROR_INVALID_VALUE;
+    TRY(check_devices(dev, peer));
     *can = dev != peer;
     return CUDA_SUCCESS;
 }

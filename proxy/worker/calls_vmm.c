@@ -220,6 +220,8 @@ static CUresult clear(struct worker *w, const struct idm_cuMemSetAccess_in *in,
 {
     struct worker_object *context;
     CUdevice dev;
+    if (!w->context) /* whose GPU is to do it? */
+        return CUDA_ERROR_INVALID_CONTEXT;
     WORKER_TRY(worker_find_object(w, IDM_KIND_context, w->context, &context));
     WORKER_TRY(w->cu.cuCtxGetDevice(&dev));
     if (!context->scrubber) {
@@ -235,6 +237,13 @@ static CUresult clear(struct worker *w, const struct idm_cuMemSetAccess_in *in,
         *ret_kept += keep;
     }
     return CUDA_SUCCESS;
+}
+
+static bool all_cleared(const struct range *first, uint32_t n)
+{
+    while (n && first[n - 1].memory->cleared >= first[n - 1].bytes)
+        n--;
+    return n == 0;
 }
 
 static bool is_access(uint32_t flags)
@@ -255,7 +264,7 @@ CUresult worker_cuMemSetAccess(struct worker *w, const struct idm_cuMemSetAccess
         return CUDA_ERROR_INVALID_VALUE;
     if (in->w.dev < 0 || in->w.dev >= w->n_devices)
         return CUDA_ERROR_INVALID_DEVICE;
-    if (in->w.flags != CU_MEM_ACCESS_FLAGS_PROT_NONE)
+    if (in->w.flags != CU_MEM_ACCESS_FLAGS_PROT_NONE && !all_cleared(first, n))
         WORKER_TRY(clear(w, in, first, n, &kept));
     return kept == n
                ? CUDA_SUCCESS

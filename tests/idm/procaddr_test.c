@@ -82,8 +82,8 @@ static void nonsense(void)
     EXPECT_EQ(get("cuInit", &fn, 12000, 0, NULL), CUDA_SUCCESS);
 }
 
-/* Each of the runtime's requests: the driver's answer where we have that call, and
- * never another form of it, which would take other parameters. */
+/* Each of the runtime's requests: the driver's answer, and never another form of it, which
+ * would take other parameters. */
 static void the_runtime(void)
 {
     char line[256], name[100], symbol[100];
@@ -96,10 +96,10 @@ static void the_runtime(void)
             continue;
         void *fn = NULL;
         CUdriverProcAddressQueryResult status;
-        bool here = dlsym(library, symbol) != NULL;
+        bool here = strcmp(symbol, "-") != 0; /* the driver has one */
         CUresult rc = get(name, &fn, version, (uint64_t)flags, &status);
         asked++;
-        had += here;
+        had += fn != NULL;
         if (rc != (here ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND) ||
             fn != (here ? dlsym(library, symbol) : NULL)) {
             fprintf(stderr, "%s, version %d, flags %d: %d %p instead of %s\n", name, version, flags,
@@ -109,7 +109,7 @@ static void the_runtime(void)
     }
     fclose(f);
     printf("%u of %u requests have an answer\n", had, asked);
-    EXPECT(asked > 400 && had > 100);
+    EXPECT(asked > 400 && had > 400);
 }
 
 int main(int argc, char **argv)

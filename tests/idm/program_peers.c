@@ -88,12 +88,86 @@ static void mapped(CUdeviceptr own, CUfunction fn)
     SHOW(cuMemAddressFree, p, bytes);
 }
 
+static const CUmemLocation on[] = {{CU_MEM_LOCATION_TYPE_DEVICE, 0},
+                                   {CU_MEM_LOCATION_TYPE_DEVICE, 1}};
+
+/* What a device may do with a pool's memory, before and after it is given out. */
+static void pooled(CUcontext here, CUcontext there, CUdeviceptr own, CUfunction fn)
+{
+    CUmemPoolProps props = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED, .location = on[1]};
+    CUmemAccessDesc access = {on[0], CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
+    CUmemAccess_flags flags = CU_MEM_ACCESS_FLAGS_PROT_NONE;
+    CUmemLocation where = on[0];
+    CUmemoryPool pool = NULL;
+    CUdeviceptr p = 0, q = 0;
+    CUcontext owner = NULL;
+    int device = -1;
+    void *params[] = {&q, &p};
+    SHOW(cuMemPoolCreate, &pool, &props);
+    SHOW(cuCtxSetCurrent, there);
+    SHOW(cuMemAllocFromPoolAsync, &p, 64, pool, NULL);
+    SHOW(cuMemsetD32_v2, p, 100, 16);
+    SHOW(cuMemPoolSetAccess, pool, &access, 1);
+    SHOW(cuMemAllocFromPoolAsync, &q, 4 << 20, pool, NULL);
+    SHOW(cuCtxSynchronize);
+    SHOW(cuPointerGetAttribute, &owner, CU_POINTER_ATTRIBUTE_CONTEXT, p);
+    SHOW(cuPointerGetAttribute, &device, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, p);
+    printf("%d %d\n", owner == NULL, device);
+    SHOW(cuCtxSetCurrent, here);
+    SHOW(cuMemPoolGetAccess, &flags, pool, &where);
+    printf("%d\n", (int)flags);
+    SHOW(cuLaunchKernel, fn, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL);
+    params[0] = &own;
+    params[1] = &q;
+    SHOW(cuLaunchKernel, fn, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL);
+    show_device(own, 64);
+    show_device(q, 64);
+    access.flags = CU_MEM_ACCESS_FLAGS_PROT_NONE;
+    SHOW(cuMemPoolSetAccess, pool, &access, 1);
+    SHOW(cuMemPoolGetAccess, &flags, pool, &where);
+    printf("%d\n", (int)flags);
+    access.flags = (CUmemAccess_flags)2;
+    SHOW(cuMemPoolSetAccess, pool, &access, 1);
+    access.flags = CU_MEM_ACCESS_FLAGS_PROT_READ;
+    access.location.id = 3;
+    SHOW(cuMemPoolSetAccess, pool, &access, 1);
+    access.location.id = 1;
+    SHOW(cuMemPoolSetAccess, pool, &access, 1);
+    SHOW(cuCtxSetCurrent, there);
+    SHOW(cuMemFreeAsync, q, NULL);
+    SHOW(cuMemFree_v2, p);
+    SHOW(cuMemPoolDestroy, pool);
+    SHOW(cuCtxSetCurrent, here);
+}
+
+/* What a pool holds when its context ends goes with it. */
+static void pool_of_a_context_that_ends(void)
+{
+    size_t before = 0, after = 0, total = 0;
+    CUcontext c = NULL;
+    CUdeviceptr p = 0;
+    SHOW(cuCtxCreate_v2, &c, 0, 1);
+    SHOW(cuMemAllocAsync, &p, 64, NULL);
+    SHOW(cuMemGetInfo_v2, &before, &total);
+    SHOW(cuCtxDestroy_v2, c);
+    SHOW(cuCtxCreate_v2, &c, 0, 1);
+    SHOW(cuMemGetInfo_v2, &after, &total);
+    printf("%zu\n", after - before);
+    SHOW(cuMemAllocAsync, &p, 64, NULL);
+    show_device(p, 64);
+    SHOW(cuCtxDestroy_v2, c);
+}
+
 void peers(void)
 {
     CUcontext before = NULL, here = NULL, there = NULL, popped = NULL;
     CUmodule module = NULL;
     CUdeviceptr own = 0, p = 0, q = 0;
+    int devices = 0;
     questions();
+    SHOW(cuDeviceGetCount, &devices);
+    if (devices < 2)
+        return;
     SHOW(cuCtxGetCurrent, &before);
     SHOW(cuCtxCreate_v2, &there, 0, 1);
     SHOW(cuMemAlloc_v2, &p, 64);
@@ -119,6 +193,8 @@ void peers(void)
     SHOW(cuLaunchKernel, fn, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL);
     show_device(q, 64);
     mapped(own, fn);
+    pooled(here, there, own, fn);
+    pool_of_a_context_that_ends();
     SHOW(cuCtxDisablePeerAccess, there);
     SHOW(cuCtxDisablePeerAccess, there);
     SHOW(cuCtxDestroy_v2, here);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The same program with the driver itself and through libvgpu and gpu-proxy:
- * it must see the same.
+ * it must see the same, with one device and with two.
  *   same_test GPU-PROXY DRIVER LIBVGPU PROGRAM [SEEDS STEPS]
  * With SEEDS the program is random, and runs with as many of them, one after the other. */
 #include <stdlib.h>
@@ -126,18 +126,21 @@ int main(int argc, char **argv)
     driver = argv[2];
     libvgpu = argv[3];
     program = argv[4];
-    setenv("GI_SIM_DEVICES", "2", 1);
     if (!node_has_driver(driver))
         return 77;
-    if (!node_start(&node, argv[1], driver, 8ull << 30))
-        return 1;
     if (argc > 6) {
         seeds = strtoul(argv[5], NULL, 10);
         steps = argv[6];
-        MT_RUN(test_random);
-    } else {
-        MT_RUN(test_same);
     }
-    EXPECT_EQ(node_stop(&node), 0);
+    for (int devices = steps ? 2 : 1; devices <= 2; devices++) {
+        setenv("GI_SIM_DEVICES", devices == 1 ? "1" : "2", 1);
+        if (!node_start(&node, argv[1], driver, 8ull << 30))
+            return 1;
+        if (steps)
+            MT_RUN(test_random);
+        else
+            MT_RUN(test_same);
+        EXPECT_EQ(node_stop(&node), 0);
+    }
     return mt_done();
 }

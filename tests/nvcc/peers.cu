@@ -99,6 +99,32 @@ static void enable(int from, int to, bool two)
     cudaGetLastError();
 }
 
+/* Memory of a pool is open to whom the pool is open, whatever contexts have enabled. */
+static void pool_of(int device, int user)
+{
+    cudaMemPool_t pool;
+    cudaMemAccessDesc access = {{cudaMemLocationTypeDevice, user}, cudaMemAccessFlagsProtReadWrite};
+    cudaMemAccessFlags flags = cudaMemAccessFlagsProtNone;
+    int *first, *second;
+    CHECK(cudaSetDevice(device));
+    CHECK(cudaDeviceGetDefaultMemPool(&pool, device));
+    CHECK(cudaMallocAsync(&first, n * sizeof(int), 0));
+    CHECK(cudaMemPoolSetAccess(pool, &access, 1));
+    CHECK(cudaMemPoolGetAccess(&flags, pool, &access.location));
+    REQUIRE(flags == cudaMemAccessFlagsProtReadWrite);
+    CHECK(cudaMallocAsync(&second, 4 << 20, 0));
+    CHECK(cudaDeviceSynchronize());
+    CHECK(cudaSetDevice(user));
+    fill<<<4, 256>>>(first, 1);
+    fill<<<4, 256>>>(second, 2);
+    CHECK(cudaDeviceSynchronize());
+    printf("pool: %d %d\n", value_at(first + 1), value_at(second + 1));
+    CHECK(cudaSetDevice(device));
+    CHECK(cudaFreeAsync(first, 0));
+    CHECK(cudaFreeAsync(second, 0));
+    CHECK(cudaDeviceSynchronize());
+}
+
 int main()
 {
     int devices = 0, supported = 0;
@@ -141,12 +167,15 @@ int main()
     printf("there: %d %d\n", value_at(there), value_at(there + n - 1));
 
     swap_all(other);
+    pool_of(0, other);
     CHECK(cudaSetDevice(other));
     if (other) {
         CHECK(cudaDeviceDisablePeerAccess(0));
         REQUIRE(cudaDeviceDisablePeerAccess(0) == cudaErrorPeerAccessNotEnabled);
         cudaGetLastError();
     }
+    pool_of(0, other);
+    CHECK(cudaSetDevice(other));
     CHECK(cudaFree(there));
     CHECK(cudaFree(total));
     CHECK(cudaSetDevice(0));

@@ -225,6 +225,33 @@ static void test_kernel_with_a_foreign_address(void)
     victim_is_untouched();
 }
 
+/* Access to everything that it has on both devices is access to nothing of others'. */
+static void test_peers(void)
+{
+    uint64_t own = idm_handle(IDM_KIND_context, attacker.peer.ch.tag, 1, 1);
+    uint64_t away = raw_handle(&attacker, IDM_KIND_context);
+    const int32_t no_devices[] = {-1, 2, INT32_MAX, INT32_MIN};
+    for (size_t i = 0; i < sizeof(no_devices) / sizeof(no_devices[0]); i++) {
+        int32_t no = no_devices[i];
+        EXPECT(RAW(&attacker, cuDeviceCanAccessPeer, .dev = no, .peer = 0).result > 0);
+        EXPECT(RAW(&attacker, cuDeviceCanAccessPeer, .dev = 0, .peer = no).result > 0);
+        EXPECT(RAW(&attacker, cuDeviceGetP2PAttribute, .what = 1, .src = no).result > 0);
+        EXPECT(RAW(&attacker, cuDeviceGetP2PAttribute, .what = no, .dst = 1).result > 0 || no == 2);
+        EXPECT(RAW(&attacker, cuCtxCreate_v2, .ctx = raw_handle(&attacker, IDM_KIND_context),
+                   .dev = no)
+                   .result > 0);
+    }
+    EXPECT_EQ(RAW(&attacker, cuCtxCreate_v2, .ctx = away, .dev = 1).result, 0);
+    RAW(&attacker, select_context, .context = away);
+    EXPECT(RAW(&attacker, cuCtxEnablePeerAccess, .peer = own, .flags = 1).result > 0);
+    EXPECT(RAW(&attacker, cuCtxEnablePeerAccess, .peer = away).result > 0);
+    EXPECT_EQ(RAW(&attacker, cuCtxEnablePeerAccess, .peer = own).result, 0);
+    EXPECT(RAW(&attacker, cuCtxEnablePeerAccess, .peer = own).result > 0);
+    test_kernel_with_a_foreign_address();
+    RAW(&attacker, select_context, .context = own);
+    EXPECT_EQ(proxy_stats(&proxy, 2).worker_crashes, 0);
+}
+
 /* Indices that no ring has: the client's end, and nobody's crash. */
 static void test_broken_ring(void)
 {
@@ -294,6 +321,7 @@ int main(int argc, char **argv)
         return 77;
     }
     struct control_quota q = {.memory_bytes = QUOTA, .max_clients = 4};
+    setenv("GI_SIM_DEVICES", "2", 1);
     if (!proxy_start(&proxy, argc > 1 ? argv[1] : "gpu-proxy",
                      argc > 2 ? argv[2] : "libcuda-sim.so", NULL) ||
         !proxy_zone(&proxy, 1, &q, path1, sizeof(path1)) ||
@@ -306,6 +334,7 @@ int main(int argc, char **argv)
         MT_RUN(test_foreign_addresses);
         MT_RUN(test_forged_source_zone);
         MT_RUN(test_logged_for_the_right_zone);
+        MT_RUN(test_peers);
         MT_RUN(test_kernel_with_a_foreign_address);
         MT_RUN(test_broken_ring);
         MT_RUN(test_attacker_ends);

@@ -188,7 +188,7 @@ static void side_by_side(void)
     OK(cuCtxDestroy(side[1]));
 }
 
-/* Freeing waits for the peer's kernels, and so does the end of a context. */
+/* Freeing waits for the peer's kernels, and so do the end of access and of a context. */
 static void ends_wait(void)
 {
     CUcontext a = NULL, b = NULL;
@@ -201,6 +201,12 @@ static void ends_wait(void)
     a = context_on(0, &of_a);
     OK(cuCtxEnablePeerAccess(b, 0));
     OK(cuModuleGetFunction(&f, of_a, "poke"));
+    void *to_q[] = {&q};
+    for (unsigned i = 0; i < 200; i++)
+        OK(launch(f, NULL, to_q));
+    OK(cuCtxDisablePeerAccess(b));
+    OK(cuCtxSynchronize());
+    OK(cuCtxEnablePeerAccess(b, 0));
     for (unsigned round = 0; round < 2; round++) {
         void *params[] = {round ? (void *)&q : (void *)&p};
         OK(cuCtxSetCurrent(a));
