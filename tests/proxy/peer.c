@@ -120,19 +120,30 @@ bool raw_wait(struct raw *r, int64_t ns)
     return woken == 1;
 }
 
+static bool tell(struct raw *r, uint16_t type, const struct idm_part *parts, unsigned n,
+                 uint32_t flags)
+{
+    void *payload;
+    uint32_t len = idm_parts_len(parts, n, idm_max_payload(r->out.size));
+    if (!len || idm_reserve(&r->out, len, &payload) < 0)
+        return false;
+    idm_write_parts(payload, parts, n);
+    idm_publish(&r->out, type, ++r->seq, flags, len);
+    return true;
+}
+
+bool raw_tell(struct raw *r, uint16_t type, const struct idm_part *parts, unsigned n)
+{
+    return tell(r, type, parts, n, 0);
+}
+
 struct idm_reply raw_call(struct raw *r, uint16_t type, const struct idm_part *parts, unsigned n,
                           void *reply, uint32_t room)
 {
     static _Thread_local uint8_t small[512]; /* several clients, a thread each */
     struct idm_reply head = {.result = -1};
     struct idm_header h;
-    void *payload;
-    uint32_t len = idm_parts_len(parts, n, idm_max_payload(r->out.size));
-    if (!len || idm_reserve(&r->out, len, &payload) < 0)
-        return head;
-    idm_write_parts(payload, parts, n);
-    idm_publish(&r->out, type, ++r->seq, IDM_FLAG_WANT_REPLY, len);
-    if (!raw_wait(r, REPLY_NS))
+    if (!tell(r, type, parts, n, IDM_FLAG_WANT_REPLY) || !raw_wait(r, REPLY_NS))
         return head;
     if (!reply) {
         reply = small;

@@ -54,6 +54,8 @@ bool raw_wait(struct raw *r, int64_t ns);
  * REPLY (ROOM bytes). result is CUDA's; -1: no reply came. */
 struct idm_reply raw_call(struct raw *r, uint16_t type, const struct idm_part *parts, unsigned n,
                           void *reply, uint32_t room);
+/* The same without asking for one. False: no room. */
+bool raw_tell(struct raw *r, uint16_t type, const struct idm_part *parts, unsigned n);
 /* For messages that are a fixed struct and nothing else. */
 #define RAW(r, name, ...)                                                                          \
     ({                                                                                             \

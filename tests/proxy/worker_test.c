@@ -146,18 +146,18 @@ static void test_crash_hurts_nobody_else(void)
     EXPECT(WAIT_FOR(5000, proxy_stats(&proxy, 1).clients + proxy_stats(&proxy, 2).clients == 0));
 }
 
-/* A client that doesn't check: what couldn't be made fails when it is used, and its place is
- * free once it is destroyed. */
+/* A client that neither checks nor asks: what couldn't be made fails when it is used, and its
+ * place is free once it is destroyed. */
 static void test_failed_creation(void)
 {
     struct raw r;
     REQUIRE(raw_start(&r, path1));
     for (unsigned i = 0; i < 3; i++) {
         uint64_t event = raw_handle(&r, IDM_KIND_event), other = raw_handle(&r, IDM_KIND_event);
-        EXPECT_EQ(RAW(&r, cuEventCreate, .event = event, .flags = 0x4000).result,
-                  CUDA_ERROR_INVALID_VALUE);
+        struct idm_cuEventCreate bad = {.event = event, .flags = 0x4000};
+        EXPECT(raw_tell(&r, IDM_cuEventCreate, &(struct idm_part){&bad, sizeof(bad)}, 1));
         EXPECT_EQ(RAW(&r, cuEventQuery, .event = event).result, CUDA_ERROR_INVALID_VALUE);
-        EXPECT_EQ(RAW(&r, cuEventDestroy_v2, .event = event).result, 0);
+        EXPECT_EQ(RAW(&r, cuEventDestroy_v2, .event = event).result, CUDA_ERROR_INVALID_VALUE);
         EXPECT_EQ(RAW(&r, cuEventQuery, .event = event).error, IDM_ERROR_INVALID_HANDLE);
         EXPECT_EQ(RAW(&r, cuEventCreate, .event = other).result, 0);
         EXPECT_EQ(RAW(&r, cuEventRecord, .event = other).result, 0);
