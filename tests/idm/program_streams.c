@@ -185,6 +185,7 @@ static void launches(void)
     check_z("with attributes", 2);
     memcpy(a[1].value, two, sizeof(two));
     SHOW(cuLaunchKernelEx, &c, vec_add, params, NULL);
+    SHOW(cuStreamSynchronize, s);
     SHOW(cuOccupancyMaxActiveClusters, &clusters, vec_add, &c);
     SHOW(cuOccupancyMaxPotentialClusterSize, &clusters, vec_add, &c);
     SHOW(cuMemsetD32_v2, y, 0x40000000, N);

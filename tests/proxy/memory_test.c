@@ -303,7 +303,7 @@ static void test_reservations(void)
     EXPECT(reserve(&r, 0) == 0);
     EXPECT(reserve(&r, UINT64_MAX) == 0);
     EXPECT(reserve(&r, 1ull << 46) == 0);
-    EXPECT(reserve(&r, 1ull << 40) != 0);
+    EXPECT(reserve(&r, 1ull << 37) != 0);
     while (n < 5000 && reserve(&r, GRAIN))
         n++;
     EXPECT_EQ(n, 4095);
