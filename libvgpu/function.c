@@ -244,6 +244,38 @@ VG_EXPORT CUresult cuFuncGetName(const char **name, CUfunction fn)
     return CUDA_SUCCESS;
 }
 
+static uint64_t threads_of(const uint32_t block[3])
+{
+    return (uint64_t)block[0] * block[1] * block[2];
+}
+
+static bool within(const struct function *f, int attribute, uint64_t wanted)
+{
+    return !(f->facts.known & 1u << attribute) ||
+           wanted <= (uint64_t)__atomic_load_n(&f->facts.attribute[attribute], __ATOMIC_RELAXED);
+}
+
+bool function_may_have(const struct function *f, const uint32_t block[3], uint32_t shared)
+{
+    return within(f, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, threads_of(block)) &&
+           within(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared);
+}
+
+static void set_attribute(struct function *f, int attribute, int value)
+{
+    pthread_mutex_lock(&lock);
+    __atomic_store_n(&f->facts.attribute[attribute], value, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&lock);
+}
+
+void function_has(struct function *f, const uint32_t block[3], uint32_t shared)
+{
+    if (!within(f, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, threads_of(block)))
+        set_attribute(f, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, (int)threads_of(block));
+    if (!within(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared))
+        set_attribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)shared);
+}
+
 VG_EXPORT CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attrib, CUfunction fn)
 {
     struct function *f;
@@ -271,11 +303,8 @@ VG_EXPORT CUresult cuFuncSetAttribute(CUfunction fn, CUfunction_attribute attrib
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
     VG_TRY(function_use(IDM_KIND_function, fn, &f, &in.w.fn));
     VG_TRY(vg_ask_cuFuncSetAttribute(&in, &out, &answer));
-    if (i < IDM_FUNCTION_ATTRIBUTES) {
-        pthread_mutex_lock(&lock);
-        f->facts.attribute[i] = value;
-        pthread_mutex_unlock(&lock);
-    }
+    if (i < IDM_FUNCTION_ATTRIBUTES)
+        set_attribute(f, (int)i, value);
     return CUDA_SUCCESS;
 }
 

@@ -19,6 +19,12 @@ void function_forked(void);
 CUresult function_use(enum idm_kind kind, const void *handle, struct function **ret_function,
                       uint64_t *ret_id);
 
+/* Are a block of threads and so much dynamic shared memory what F may have? Of a kernel, whose
+ * attributes are each device's, nothing is known here. No lock: launches ask. */
+bool function_may_have(const struct function *f, const uint32_t block[3], uint32_t shared);
+/* It may, the driver says: cuKernelSetAttribute has changed it since. */
+void function_has(struct function *f, const uint32_t block[3], uint32_t shared);
+
 /* For the wire: the attributes of a launch, without those that are nothing. RET_ATTRIBUTES: room
  * for IDM_MAX_ATTRIBUTES. NOT_SUPPORTED: the device, or this library, hasn't what one asks for. */
 CUresult launch_attributes(const CUlaunchAttribute *all, unsigned n,

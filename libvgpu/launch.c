@@ -208,19 +208,6 @@ static CUresult send_launch(const struct launch *l, const void *block, size_t by
                        : vg_queue_cuLaunchKernelEx(&in);
 }
 
-/* More than the function may have, as far as is known here: then the driver has the word at once.
- */
-static bool too_much(const struct function *f, const struct launch *l)
-{
-    const struct idm_function_facts *facts = &f->facts;
-    uint64_t threads = (uint64_t)l->block[0] * l->block[1] * l->block[2];
-    return (facts->known & 1u << CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK &&
-            threads > (uint64_t)facts->attribute[CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK]) ||
-           (facts->known & 1u << CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES &&
-            l->shared >
-                (unsigned)facts->attribute[CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES]);
-}
-
 /* A whole block of F's parameters: PARAMS, or BYTES of BUFFER, and zeros. */
 static CUresult launch_block(const struct launch *l, const struct function *f, void **params,
                              const void *buffer, size_t bytes)
@@ -248,6 +235,21 @@ static CUresult launch_params(const struct launch *l, const struct function *f, 
     return launch_block(l, f, params, NULL, 0);
 }
 
+static CUresult launch_with(const struct launch *l, const struct function *f, void **params,
+                            void **extra)
+{
+    const void *block;
+    size_t bytes;
+    if (params && extra)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (!extra)
+        return launch_params(l, f, params);
+    VG_TRY(take_extra(extra, &block, &bytes));
+    /* A buffer may end before the parameters do, as NCCL's does. */
+    return bytes < f->param_bytes ? launch_block(l, f, NULL, block, bytes)
+                                  : send_launch(l, block, bytes);
+}
+
 static CUresult launch(struct launch *l, CUfunction fn, CUstream stream, void **params,
                        void **extra)
 {
@@ -255,17 +257,13 @@ static CUresult launch(struct launch *l, CUfunction fn, CUstream stream, void **
     VG_TRY(function_use(IDM_KIND_code, fn, &f, &l->fn)); /* a kernel: in the current context */
     VG_TRY(vg_use_stream(stream, &l->stream));
     VG_TRY(graph_shape(l->grid, l->block));
-    l->may_fail |= too_much(f, l);
-    if (params && extra)
-        return CUDA_ERROR_INVALID_VALUE;
-    if (!extra)
-        return launch_params(l, f, params);
-    const void *block;
-    size_t bytes;
-    VG_TRY(take_extra(extra, &block, &bytes));
-    /* A buffer may end before the parameters do, as NCCL's does. */
-    return bytes < f->param_bytes ? launch_block(l, f, NULL, block, bytes)
-                                  : send_launch(l, block, bytes);
+    /* More than the function may have, as far as is known here: the driver has the word at once. */
+    bool doubted = !function_may_have(f, l->block, l->shared);
+    l->may_fail |= doubted;
+    CUresult rc = launch_with(l, f, params, extra);
+    if (doubted && rc == CUDA_SUCCESS)
+        function_has(f, l->block, l->shared);
+    return rc;
 }
 
 VG_EXPORT CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int gy, unsigned int gz,
