@@ -95,12 +95,26 @@ uint8_t *sim_address(struct warp *w, const struct insn *in, unsigned lane, uint8
     return (uint8_t *)(uintptr_t)address;
 }
 
+/*
+ * Neighbours in a vector go in one access of up to 8 bytes, as on GPUs: programs keep a flag beside
+ * what it says is there (NCCL's protocol LL: two words of data, each with its flag).
+ */
+static unsigned piece_of(unsigned size, unsigned n)
+{
+    return size * n < 8 ? size * n : 8;
+}
+
+static uint64_t low_bytes(uint64_t v, unsigned size)
+{
+    return size < 8 ? v & ((1ull << (8 * size)) - 1) : v;
+}
+
 /* ---- ld ---- */
 
 static void op_ld(struct warp *w, const struct insn *in, uint32_t mask)
 {
     const uint64_t *address = src_row(w, in, 0);
-    unsigned size = type_size(in->type), n = in->vec;
+    unsigned size = type_size(in->type), n = in->vec, bytes = piece_of(size, n);
     uint64_t *rows[8];
     for (unsigned k = 0; k < n; k++)
         rows[k] = dst_row(w, in, k);
@@ -109,8 +123,13 @@ static void op_ld(struct warp *w, const struct insn *in, uint32_t mask)
         const uint8_t *from = sim_address(w, in, l, in->space, a, size * n, false);
         if (!from)
             return;
-        for (unsigned k = 0; k < n; k++)
-            rows[k][l] = sim_read(from + (size_t)k * size, size);
+        uint64_t piece = 0;
+        for (unsigned k = 0; k < n; k++) {
+            unsigned at = k * size % bytes;
+            if (at == 0)
+                piece = sim_read(from + (size_t)k * size, bytes);
+            rows[k][l] = low_bytes(piece >> (8 * at), size);
+        }
         if (in->mode) /* signed: extended into a wider register */
             for (unsigned k = 0; k < n; k++)
                 rows[k][l] = sim_extend(rows[k][l], size, in->mode);
@@ -143,7 +162,7 @@ op_fn select_ld(struct build *b)
 static void op_st(struct warp *w, const struct insn *in, uint32_t mask)
 {
     const uint64_t *address = src_row(w, in, 0);
-    unsigned size = type_size(in->type), n = in->vec;
+    unsigned size = type_size(in->type), n = in->vec, bytes = piece_of(size, n);
     const uint64_t *rows[8];
     for (unsigned k = 0; k < n; k++)
         rows[k] = src_row(w, in, k + 1);
@@ -152,8 +171,13 @@ static void op_st(struct warp *w, const struct insn *in, uint32_t mask)
         uint8_t *to = sim_address(w, in, l, in->space, a, size * n, true);
         if (!to)
             return;
-        for (unsigned k = 0; k < n; k++)
-            sim_write(to + (size_t)k * size, rows[k][l], size);
+        uint64_t piece = 0;
+        for (unsigned k = 0; k < n; k++) {
+            unsigned at = k * size % bytes;
+            piece = (at ? piece : 0) | low_bytes(rows[k][l], size) << (8 * at);
+            if (at + size >= bytes)
+                sim_write(to + (size_t)(k * size - at), piece, bytes);
+        }
     });
 }
 

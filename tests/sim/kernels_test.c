@@ -48,6 +48,35 @@ static void test_divergent_loops(void)
     runner_close(&r);
 }
 
+/* One block writes four equal words again and again, the other reads them: the two in eight bytes
+ * are always equal, or a word's flag could be there before the word. */
+static void test_neighbours_are_one_access(void)
+{
+    struct runner r;
+    REQUIRE(runner_open(&r,
+                        HEAD ".visible .entry k(.param .u64 po)\n{\n"
+                             ".reg .pred %p<4>; .reg .b32 %r<12>; .reg .b64 %rd<4>;\n"
+                             "ld.param.u64 %rd1, [po]; mov.u32 %r1, %ctaid.x;\n"
+                             "mov.u32 %r2, 0; mov.u32 %r3, 0; setp.ne.u32 %p1, %r1, 0;\n"
+                             "@%p1 bra READ;\n"
+                             "WRITE: add.u32 %r2, %r2, 1;\n"
+                             "st.volatile.global.v4.u32 [%rd1], {%r2, %r2, %r2, %r2};\n"
+                             "setp.lt.u32 %p2, %r2, 1000000; @%p2 bra WRITE;\n"
+                             "st.volatile.global.u32 [%rd1+16], 1; ret;\n"
+                             "READ: ld.volatile.global.v4.u32 {%r4, %r5, %r6, %r7}, [%rd1];\n"
+                             "setp.eq.u32 %p2, %r4, %r5; setp.eq.u32 %p3, %r6, %r7;\n"
+                             "@!%p2 add.u32 %r3, %r3, 1; @!%p3 add.u32 %r3, %r3, 1;\n"
+                             "ld.volatile.global.u32 %r8, [%rd1+16];\n"
+                             "setp.eq.u32 %p2, %r8, 0; @%p2 bra READ;\n"
+                             "st.global.u32 [%rd1+20], %r3; ret;\n}\n",
+                        65536));
+    uint64_t params[] = {base(&r)};
+    EXPECT_EQ(runner_run(&r, "k", 2, 1, 0, params, 1), 0);
+    EXPECT_EQ(words(&r)[0], 1000000);
+    EXPECT_EQ(words(&r)[5], 0); /* torn */
+    runner_close(&r);
+}
+
 /* Half the warps wait at a barrier for what the other half writes, round after round. */
 static void test_barriers_and_shared(void)
 {
@@ -289,6 +318,7 @@ static void test_bad_text(void)
 int main(void)
 {
     MT_RUN(test_divergent_loops);
+    MT_RUN(test_neighbours_are_one_access);
     MT_RUN(test_barriers_and_shared);
     MT_RUN(test_calls);
     MT_RUN(test_atomics);
