@@ -1,19 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* nvcc: -lnccl */
 /* NCCL: one process, all of its GPUs; what a rank gives comes back as the sum. */
-#include <nccl.h>
 #include <vector>
 
-#include "../nvcc/check.h"
-
-#define NCCL(call)                                                                                 \
-    do {                                                                                           \
-        ncclResult_t nccl_rc = (call);                                                             \
-        if (nccl_rc != ncclSuccess) {                                                              \
-            printf("%s:%d: %s: %s\n", __FILE__, __LINE__, #call, ncclGetErrorString(nccl_rc));     \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
+#include "nccl_check.h"
 
 static const int most = 8, n = 5000;
 

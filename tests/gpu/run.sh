@@ -180,7 +180,7 @@ programs() {
         name=$(basename "$source" .cu)
         if ! why=$(compile "$source" "$work/$name"); then
             skipped "$name" "$why"
-        elif [ "$name" = nccl ] && [ -n "$is_sim" ]; then
+        elif [[ $name = nccl* ]] && [ -n "$is_sim" ]; then
             through "$name" "$work/$name"
         else
             both "$name" "$work/$name"
