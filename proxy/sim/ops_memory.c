@@ -125,7 +125,7 @@ static void op_ld(struct warp *w, const struct insn *in, uint32_t mask)
             return;
         uint64_t piece = 0;
         for (unsigned k = 0; k < n; k++) {
-            unsigned at = k * size % bytes;
+            unsigned at = k * size & (bytes - 1); /* powers of two */
             if (at == 0)
                 piece = sim_read(from + (size_t)k * size, bytes);
             rows[k][l] = low_bytes(piece >> (8 * at), size);
@@ -173,7 +173,7 @@ static void op_st(struct warp *w, const struct insn *in, uint32_t mask)
             return;
         uint64_t piece = 0;
         for (unsigned k = 0; k < n; k++) {
-            unsigned at = k * size % bytes;
+            unsigned at = k * size & (bytes - 1); /* powers of two */
             piece = (at ? piece : 0) | low_bytes(rows[k][l], size) << (8 * at);
             if (at + size >= bytes)
                 sim_write(to + (size_t)(k * size - at), piece, bytes);
