@@ -55,7 +55,7 @@ static inline void sim_write(uint8_t *p, uint64_t v, unsigned size)
 /* V, signed in SIZE bytes, to TO bytes, zero above. */
 static inline uint64_t sim_extend(uint64_t v, unsigned size, unsigned to)
 {
-    unsigned shift = 64 - 8 * size;
+    unsigned shift = (64 - 8 * size) & 63;
     uint64_t wide = (uint64_t)((int64_t)(v << shift) >> shift);
     return to < 8 ? wide & ((1ull << (8 * to)) - 1) : wide;
 }

@@ -104,11 +104,6 @@ static unsigned piece_of(unsigned size, unsigned n)
     return size * n < 8 ? size * n : 8;
 }
 
-static uint64_t low_bytes(uint64_t v, unsigned size)
-{
-    return size < 8 ? v & ((1ull << (8 * size)) - 1) : v;
-}
-
 /* ---- ld ---- */
 
 static void op_ld(struct warp *w, const struct insn *in, uint32_t mask)
@@ -128,7 +123,7 @@ static void op_ld(struct warp *w, const struct insn *in, uint32_t mask)
             unsigned at = k * size & (bytes - 1); /* powers of two */
             if (at == 0)
                 piece = sim_read(from + (size_t)k * size, bytes);
-            rows[k][l] = low_bytes(piece >> (8 * at), size);
+            rows[k][l] = (piece >> (8 * at)) & type_mask(in->type);
         }
         if (in->mode) /* signed: extended into a wider register */
             for (unsigned k = 0; k < n; k++)
@@ -174,7 +169,7 @@ static void op_st(struct warp *w, const struct insn *in, uint32_t mask)
         uint64_t piece = 0;
         for (unsigned k = 0; k < n; k++) {
             unsigned at = k * size & (bytes - 1); /* powers of two */
-            piece = (at ? piece : 0) | low_bytes(rows[k][l], size) << (8 * at);
+            piece = (at ? piece : 0) | (rows[k][l] & type_mask(in->type)) << (8 * at);
             if (at + size >= bytes)
                 sim_write(to + (size_t)(k * size - at), piece, bytes);
         }
