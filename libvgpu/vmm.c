@@ -271,9 +271,13 @@ VG_EXPORT CUresult cuMemMap(CUdeviceptr ptr, size_t size, size_t offset,
         return CUDA_ERROR_INVALID_VALUE;
     const struct vg_memory m = {
         .base = ptr, .bytes = size, .kind = VG_MAPPED, .memory = in.w.handle, .prop = a->prop};
-    VG_TRY(vg_ask_cuMemMap(&in, &out, &answer));
-    hold(in.w.handle, true);
-    return memory_add(&m);
+    VG_TRY(memory_add(&m));
+    hold(in.w.handle, true); /* before the worker maps it: another thread may release it */
+    CUresult rc = vg_ask_cuMemMap(&in, &out, &answer);
+    struct vg_memory gone;
+    if (rc != CUDA_SUCCESS && memory_take(ptr, VG_MAPPED, &gone))
+        let_go(gone.memory, true);
+    return rc;
 }
 
 static void nothing(struct vg_memory *m, unsigned arg)

@@ -51,9 +51,11 @@ void matrix_unpack(union matrix_values *v, uint8_t type, const uint64_t *row,
 /* The other way, to ROW; TYPE is an accumulator's: f16, f32, f64, s32. */
 void matrix_pack(const union matrix_values *v, uint8_t type, uint64_t *row,
                  const struct place *place);
-/* C += A x B as IN's matrix and rounding say. Integers that don't fit are cut, or limited. */
-void matrix_multiply(const struct insn *in, const union matrix_values *a,
-                     const union matrix_values *b, union matrix_values *c);
+/* Where register R of ROLE ('a' to 'd') has its elements. */
+typedef void matrix_place_fn(const struct matrix *x, uint8_t role, unsigned r, struct place *ret);
+/* D = A x B + C of IN's registers, which are PLACEd so. Integers that don't fit are cut, or
+ * limited, as in->matrix says. */
+void matrix_mma(struct warp *w, const struct insn *in, uint32_t mask, matrix_place_fn *place);
 /* in->round; false: not one of TYPE's. */
 bool matrix_rounding(struct build *b, uint8_t type);
 

@@ -169,7 +169,7 @@ static void multiply_integer(const struct matrix *x, const int32_t *a, const int
     }
 }
 
-void matrix_multiply(const struct insn *in, const union matrix_values *a,
+static void multiply(const struct insn *in, const union matrix_values *a,
                      const union matrix_values *b, union matrix_values *c)
 {
     const struct matrix *x = in->matrix;
@@ -179,6 +179,34 @@ void matrix_multiply(const struct insn *in, const union matrix_values *a,
         multiply_f64(in, a->real, b->real, c->real);
     else
         multiply_real(x->m, x->n, x->k, a->real, b->real, c->real);
+}
+
+/* The N registers from source AT on are ROLE's, of elements of TYPE. */
+static void unpack_all(union matrix_values *v, struct warp *w, const struct insn *in,
+                       matrix_place_fn *place, uint8_t role, uint8_t type, unsigned at, unsigned n)
+{
+    struct place of;
+    for (unsigned r = 0; r < n; r++) {
+        place(in->matrix, role, r, &of);
+        matrix_unpack(v, type, src_row(w, in, at + r), &of);
+    }
+}
+
+void matrix_mma(struct warp *w, const struct insn *in, uint32_t mask, matrix_place_fn *place)
+{
+    const struct matrix *x = in->matrix;
+    if (!matrix_all_here(w, in, mask))
+        return;
+    union matrix_values a = {{0}}, b = {{0}}, c = {{0}};
+    unpack_all(&a, w, in, place, 'a', x->a, 0, x->na);
+    unpack_all(&b, w, in, place, 'b', x->b, x->na, x->nb);
+    unpack_all(&c, w, in, place, 'c', x->c, x->na + x->nb, x->nc);
+    multiply(in, &a, &b, &c);
+    for (unsigned r = 0; r < x->nd; r++) {
+        struct place of;
+        place(x, 'd', r, &of);
+        matrix_pack(&c, x->d, dst_row(w, in, r), &of);
+    }
 }
 
 /* ---- mma.sync ---- */
@@ -212,30 +240,23 @@ static void place_c(const struct matrix *x, uint8_t type, unsigned r, struct pla
         ret->first[l] = (l / 4 + 8 * (i / 2)) * x->n + l % 4 * 2 + i % 2;
 }
 
+static void place_in_groups(const struct matrix *x, uint8_t role, unsigned r, struct place *ret)
+{
+    switch (role) {
+    case 'a':
+        place_a(x, r, ret);
+        break;
+    case 'b':
+        place_b(x, r, ret);
+        break;
+    default:
+        place_c(x, role == 'c' ? x->c : x->d, r, ret);
+    }
+}
+
 static void op_mma(struct warp *w, const struct insn *in, uint32_t mask)
 {
-    const struct matrix *x = in->matrix;
-    if (!matrix_all_here(w, in, mask))
-        return;
-    union matrix_values a = {{0}}, b = {{0}}, c = {{0}};
-    struct place place;
-    for (unsigned r = 0; r < x->na; r++) {
-        place_a(x, r, &place);
-        matrix_unpack(&a, x->a, src_row(w, in, r), &place);
-    }
-    for (unsigned r = 0; r < x->nb; r++) {
-        place_b(x, r, &place);
-        matrix_unpack(&b, x->b, src_row(w, in, x->na + r), &place);
-    }
-    for (unsigned r = 0; r < x->nc; r++) {
-        place_c(x, x->c, r, &place);
-        matrix_unpack(&c, x->c, src_row(w, in, x->na + x->nb + r), &place);
-    }
-    matrix_multiply(in, &a, &b, &c);
-    for (unsigned r = 0; r < x->nd; r++) {
-        place_c(x, x->d, r, &place);
-        matrix_pack(&c, x->d, dst_row(w, in, r), &place);
-    }
+    matrix_mma(w, in, mask, place_in_groups);
 }
 
 /* ---- m8n8k4 of f16: four products, one of each pair of quads (lanes q and q + 16) ---- */

@@ -170,7 +170,7 @@ static void op_st(struct warp *w, const struct insn *in, uint32_t mask)
         for (unsigned k = 0; k < n; k++) {
             unsigned at = k * size & (bytes - 1); /* powers of two */
             piece = (at ? piece : 0) | (rows[k][l] & type_mask(in->type)) << (8 * at);
-            if (at + size >= bytes)
+            if (at + size == bytes)
                 sim_write(to + (size_t)(k * size - at), piece, bytes);
         }
     });

@@ -26,28 +26,7 @@ static void place_linear(const struct matrix *x, uint8_t role, unsigned r, struc
 
 static void op_wmma_mma(struct warp *w, const struct insn *in, uint32_t mask)
 {
-    const struct matrix *x = in->matrix;
-    if (!matrix_all_here(w, in, mask))
-        return;
-    union matrix_values a = {{0}}, b = {{0}}, c = {{0}};
-    struct place place;
-    for (unsigned r = 0; r < x->na; r++) {
-        place_linear(x, 'a', r, &place);
-        matrix_unpack(&a, x->a, src_row(w, in, r), &place);
-    }
-    for (unsigned r = 0; r < x->nb; r++) {
-        place_linear(x, 'b', r, &place);
-        matrix_unpack(&b, x->b, src_row(w, in, x->na + r), &place);
-    }
-    for (unsigned r = 0; r < x->nc; r++) {
-        place_linear(x, 'c', r, &place);
-        matrix_unpack(&c, x->c, src_row(w, in, x->na + x->nb + r), &place);
-    }
-    matrix_multiply(in, &a, &b, &c);
-    for (unsigned r = 0; r < x->nd; r++) {
-        place_linear(x, 'd', r, &place);
-        matrix_pack(&c, x->d, dst_row(w, in, r), &place);
-    }
+    matrix_mma(w, in, mask, place_linear);
 }
 
 /* ---- memory ---- */
