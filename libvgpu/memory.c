@@ -32,6 +32,7 @@ void memory_forked(void)
 {
     static const pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     vmm_forked();
+    share_forked();
     mirror_forked();
     memcpy(&table.lock, &mutex, sizeof(mutex));
 }
@@ -127,6 +128,37 @@ bool memory_pinned_at(const void *host, struct vg_memory *ret_memory)
         found = m->kind == VG_PINNED && at < m->bytes;
         if (found)
             *ret_memory = *m;
+    }
+    pthread_mutex_unlock(&table.lock);
+    return found;
+}
+
+bool memory_reopen(const uint64_t token[2], uint64_t *ret_ptr)
+{
+    bool found = false;
+    pthread_mutex_lock(&table.lock);
+    for (uint32_t i = 0; i < table.n && !found; i++) {
+        struct vg_memory *m = &table.all[i];
+        found = m->kind == VG_OPENED && m->token[0] == token[0] && m->token[1] == token[1] &&
+                m->context == vg_current();
+        if (found) {
+            m->opens++;
+            *ret_ptr = m->base;
+        }
+    }
+    pthread_mutex_unlock(&table.lock);
+    return found;
+}
+
+bool memory_unopen(uint64_t base, bool *ret_last)
+{
+    pthread_mutex_lock(&table.lock);
+    struct vg_memory *m = find(base);
+    bool found = m && m->base == base && m->kind == VG_OPENED;
+    if (found) {
+        *ret_last = --m->opens == 0;
+        if (*ret_last)
+            take_out((uint32_t)(m - table.all));
     }
     pthread_mutex_unlock(&table.lock);
     return found;
@@ -295,7 +327,14 @@ static CUresult attribute(void *data, CUpointer_attribute what, const struct vg_
         *(int *)data = context ? (int)context->value : m->prop.location.id;
         return CUDA_SUCCESS;
     default:
-        return pointer_attribute(data, what, &(struct pointer_range){m->base, m->bytes, m->id});
+        return pointer_attribute(data, what,
+                                 &(struct pointer_range){.base = m->base,
+                                                         .bytes = m->bytes,
+                                                         .id = m->id,
+                                                         .ipc = m->kind == VG_DEVICE,
+                                                         .kinds = m->kind == VG_MAPPED
+                                                                      ? m->prop.requestedHandleTypes
+                                                                      : CU_MEM_HANDLE_TYPE_NONE});
     }
 }
 

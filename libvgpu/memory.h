@@ -12,7 +12,7 @@
 
 #define VG_MANAGED 0x10000u /* flag of what cuMemAllocManaged gave */
 
-enum vg_memory_kind { VG_DEVICE, VG_GLOBAL, VG_PINNED, VG_MAPPED };
+enum vg_memory_kind { VG_DEVICE, VG_GLOBAL, VG_PINNED, VG_MAPPED, VG_OPENED };
 
 struct vg_memory {
     uint64_t base; /* device address */
@@ -26,6 +26,8 @@ struct vg_memory {
                         access */
     uint64_t memory; /* VG_MAPPED: its memory's handle */
     CUmemAllocationProp prop; /* VG_MAPPED: of its memory */
+    uint64_t token[2];        /* VG_OPENED: of what another process shares */
+    unsigned opens;           /* how often it is open */
 };
 
 void memory_close(void);
@@ -47,8 +49,22 @@ bool memory_is_empty(uint64_t base, uint64_t bytes);
 bool memory_mappings(uint64_t base, uint64_t bytes,
                      void (*do_it)(struct vg_memory *m, unsigned arg), unsigned arg);
 
+/* Is what has TOKEN open in the current context? Then once more, at *RET_PTR. */
+bool memory_reopen(const uint64_t token[2], uint64_t *ret_ptr);
+/* Closes what is open at BASE once; *RET_LAST: it isn't open any more. False: nothing is. */
+bool memory_unopen(uint64_t base, bool *ret_last);
+
 void vmm_close(void);
 void vmm_forked(void);
+/* A fresh handle of memory like PROP, which the program has once. */
+CUresult vmm_new(const CUmemAllocationProp *prop, uint64_t *ret_id);
+/* ID's memory, which nobody else knows yet, is on device DEV. */
+void vmm_place(uint64_t id, int dev);
+/* The program's HANDLE for the wire, and what its memory is like. */
+CUresult vmm_use(CUmemGenericAllocationHandle handle, uint64_t *ret_id,
+                 CUmemAllocationProp *ret_prop);
+
+void share_forked(void);
 
 /* COUNT * UNIT bytes of device memory from ADDRESS, a multiple of UNIT, for the wire. */
 CUresult vg_use_memory(CUdeviceptr address, uint64_t count, uint32_t unit, uint64_t *ret_address);

@@ -111,8 +111,7 @@ static CUresult check_prop(const CUmemAllocationProp *prop)
     return CUDA_SUCCESS;
 }
 
-/* PyTorch asks for a descriptor whether it needs one or not. Nobody gets it: exporting is
- * refused. Other kinds need what no zone has. */
+/* Other kinds need what no zone has. */
 static CUresult check_handle_types(const CUmemAllocationProp *prop)
 {
     return prop->requestedHandleTypes == CU_MEM_HANDLE_TYPE_NONE ||
@@ -131,8 +130,7 @@ struct allocation {
     unsigned refs, maps; /* the program's, and mappings; under the table's lock */
 };
 
-/* A fresh handle, which the program has once. */
-static CUresult new_memory(const CUmemAllocationProp *prop, uint64_t *ret_id)
+CUresult vmm_new(const CUmemAllocationProp *prop, uint64_t *ret_id)
 {
     struct allocation *mine = malloc(sizeof(*mine));
     CUresult rc = mine ? vg_new(IDM_KIND_memory, ret_id) : CUDA_ERROR_OUT_OF_MEMORY;
@@ -157,7 +155,8 @@ VG_EXPORT CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size
     VG_TRY(check_prop(prop));
     VG_TRY(check_handle_types(prop));
     in.w.dev = prop->location.id;
-    VG_TRY(new_memory(prop, &in.w.handle));
+    in.w.kinds = prop->requestedHandleTypes;
+    VG_TRY(vmm_new(prop, &in.w.handle));
     CUresult rc = vg_ask_cuMemCreate(&in, &out, &answer);
     if (rc != CUDA_SUCCESS)
         vg_forget(in.w.handle);
@@ -182,6 +181,28 @@ static CUresult use(CUmemGenericAllocationHandle handle, uint64_t *ret_id)
     bool held = a && a->refs;
     pthread_mutex_unlock(&table.lock);
     return held ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+void vmm_place(uint64_t id, int dev)
+{
+    struct allocation *a = allocation_of(id);
+    if (!a)
+        return;
+    a->prop.location.id = dev;
+    vg_describe(id, 0, (uint32_t)dev, a);
+}
+
+CUresult vmm_use(CUmemGenericAllocationHandle handle, uint64_t *ret_id,
+                 CUmemAllocationProp *ret_prop)
+{
+    uint64_t id;
+    VG_TRY(use(handle, &id));
+    const struct allocation *a = allocation_of(id);
+    if (!a)
+        return CUDA_ERROR_INVALID_VALUE;
+    *ret_prop = a->prop;
+    *ret_id = id;
+    return CUDA_SUCCESS;
 }
 
 /* One more user of allocation ID. */
@@ -226,14 +247,7 @@ VG_EXPORT CUresult cuMemGetAllocationPropertiesFromHandle(CUmemAllocationProp *p
 {
     uint64_t id;
     VG_TRY(vg_enter(VG_ANY_CONTEXT));
-    if (!prop)
-        return CUDA_ERROR_INVALID_VALUE;
-    VG_TRY(use(handle, &id));
-    const struct allocation *a = allocation_of(id);
-    if (!a)
-        return CUDA_ERROR_INVALID_VALUE;
-    *prop = a->prop;
-    return CUDA_SUCCESS;
+    return prop ? vmm_use(handle, &id, prop) : CUDA_ERROR_INVALID_VALUE;
 }
 
 VG_EXPORT CUresult cuMemGetAllocationGranularity(size_t *granularity,

@@ -18,6 +18,7 @@
 #include "options.h"
 #include "page.h"
 #include "share.h"
+#include "shelf.h"
 #include "worker_log.h"
 
 struct broker;
@@ -42,6 +43,7 @@ struct client {
     struct source handover; /* the agent's connection; its end is the client's end */
     struct source status;   /* the worker's word that it is ready */
     struct source worker;   /* pidfd */
+    struct source shelf;    /* what the worker asks of the zone's shelf */
     struct worker_log log;
     pid_t pid;              /* 0: no worker */
     uint64_t channel_bytes; /* counted against the zone's quota */
@@ -70,6 +72,7 @@ struct zone {
     uint64_t broker_quota_refusals;
     struct audit audit;
     struct zone_share share;
+    struct shelf shelf;
 };
 
 #define MAX_CONTROL_CONNECTIONS 32

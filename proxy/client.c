@@ -88,6 +88,7 @@ static void settle(struct client *c)
     PAGE_COUNTERS(KEEP)
 #undef KEEP
     page_clear(z->page, c->slot);
+    shelf_client_gone(c);
     z->channel_bytes -= c->channel_bytes;
 }
 
@@ -105,6 +106,7 @@ static void client_gone(struct client *c)
     worker_log_stop(&c->log);
     loop_drop(b->loop, &c->worker);
     loop_drop(b->loop, &c->status);
+    loop_drop(b->loop, &c->shelf);
     /* Last: who sees this connection end finds the memory given back. */
     loop_drop(b->loop, &c->handover);
     loop_free_later(b->loop, c);
@@ -124,6 +126,7 @@ void client_end(struct client *c, const char *why)
     }
     set_state(c, CLIENT_ENDING);
     loop_drop(c->zone->broker->loop, &c->status);
+    loop_drop(c->zone->broker->loop, &c->shelf);
     /* Not reaped yet, so the number is still this worker's. */
     kill(c->pid, SIGKILL);
 }
@@ -210,25 +213,45 @@ static void on_worker_death(struct source *s, uint32_t events)
     client_gone(c);
 }
 
-static int worker_pipes(int ret_status[2], int ret_log[2], struct gi_error *err)
+/* What connects a worker with us besides the channel. */
+struct worker_ends {
+    int status;
+    int log;
+    int shelf;
+};
+
+#define ENDS_NONE ((struct worker_ends){-1, -1, -1})
+
+static void ends_close(struct worker_ends *e)
 {
-    int status[2];
-    int log[2];
-    if (pipe2(status, O_CLOEXEC | O_NONBLOCK) < 0)
+    if (e->status >= 0)
+        close(e->status);
+    if (e->log >= 0)
+        close(e->log);
+    if (e->shelf >= 0)
+        close(e->shelf);
+}
+
+static int ends_make(struct worker_ends *ours, struct worker_ends *theirs, struct gi_error *err)
+{
+    int pair[2];
+    if (pipe2(pair, O_CLOEXEC | O_NONBLOCK) < 0)
         return gi_fail_errno(err, errno, "pipe");
-    if (pipe2(log, O_CLOEXEC | O_NONBLOCK) < 0) {
-        int saved = errno;
-        close(status[0]);
-        close(status[1]);
-        return gi_fail_errno(err, saved, "pipe");
-    }
-    memcpy(ret_status, status, sizeof(status));
-    memcpy(ret_log, log, sizeof(log));
+    ours->status = pair[0];
+    theirs->status = pair[1];
+    if (pipe2(pair, O_CLOEXEC | O_NONBLOCK) < 0)
+        return gi_fail_errno(err, errno, "pipe");
+    ours->log = pair[0];
+    theirs->log = pair[1];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+        return gi_fail_errno(err, errno, "socketpair");
+    ours->shelf = pair[0];
+    theirs->shelf = pair[1];
     return 0;
 }
 
-static int spawn(struct client *c, const struct handover_channel *ch, int status, int log,
-                 int *ret_pidfd, struct gi_error *err)
+static int spawn(struct client *c, const struct handover_channel *ch,
+                 const struct worker_ends *ends, int *ret_pidfd, struct gi_error *err)
 {
     struct zone *z = c->zone;
     const struct proxy_options *o = z->broker->options;
@@ -238,14 +261,15 @@ static int spawn(struct client *c, const struct handover_channel *ch, int status
     const int fds[WORKER_FDS] = {
         [WORKER_FD_NULL_IN] = null,
         [WORKER_FD_NULL_OUT] = null,
-        [WORKER_FD_LOG] = log,
-        [WORKER_FD_STATUS] = status,
+        [WORKER_FD_LOG] = ends->log,
+        [WORKER_FD_STATUS] = ends->status,
         [WORKER_FD_PAGE] = z->page_fd,
         [WORKER_FD_RING] = ch->ring,
         [WORKER_FD_ARENA] = ch->arena,
         [WORKER_FD_TO_PROXY] = ch->to_proxy,
         [WORKER_FD_TO_CLIENT] = ch->to_client,
         [WORKER_FD_BELL] = z->share.bell.fd,
+        [WORKER_FD_SHELF] = ends->shelf,
     };
     struct worker_boot boot = {.zone = z->number,
                                .client = c->id,
@@ -273,17 +297,12 @@ static int spawn(struct client *c, const struct handover_channel *ch, int status
 static int start_worker(struct client *c, const struct handover_channel *ch, struct gi_error *err)
 {
     struct loop *loop = c->zone->broker->loop;
-    int status[2] = {-1, -1};
-    int log[2] = {-1, -1};
-    int rc = worker_pipes(status, log, err);
+    __attribute__((cleanup(ends_close))) struct worker_ends ours = ENDS_NONE, theirs = ENDS_NONE;
+    int rc = ends_make(&ours, &theirs, err);
     if (rc < 0)
         return rc;
-    cleanup_close int status_in = status[0];
-    cleanup_close int status_out = status[1];
-    cleanup_close int log_in = log[0];
-    cleanup_close int log_out = log[1];
     cleanup_close int pidfd = -1;
-    rc = spawn(c, ch, status_out, log_out, &pidfd, err);
+    rc = spawn(c, ch, &theirs, &pidfd, err);
     if (rc < 0)
         return rc;
     set_state(c, CLIENT_STARTING);
@@ -296,13 +315,17 @@ static int start_worker(struct client *c, const struct handover_channel *ch, str
         return rc;
     }
     (void)TAKE_FD(pidfd);
-    rc = loop_add(loop, &c->status, status_in, EPOLLIN, on_status, c, err);
+    rc = loop_add(loop, &c->status, ours.status, EPOLLIN, on_status, c, err);
     if (rc < 0)
         return rc;
-    (void)TAKE_FD(status_in);
-    rc = worker_log_start(&c->log, loop, log_in, c->zone->number, c->id, err);
+    (void)TAKE_FD(ours.status);
+    rc = shelf_attend(c, ours.shelf, err);
+    if (rc < 0)
+        return rc;
+    (void)TAKE_FD(ours.shelf);
+    rc = worker_log_start(&c->log, loop, ours.log, c->zone->number, c->id, err);
     if (rc == 0)
-        (void)TAKE_FD(log_in);
+        (void)TAKE_FD(ours.log);
     return rc;
 }
 
@@ -366,7 +389,7 @@ void client_accept(struct zone *z, int fd)
     c->id = ++b->next_client_id;
     c->slot = free_slot(z);
     c->tag = free_tag(b);
-    c->handover = c->status = c->worker = c->log.source = SOURCE_OFF;
+    c->handover = c->status = c->worker = c->shelf = c->log.source = SOURCE_OFF;
     c->log.loop = b->loop;
     c->accepted_ns = gi_monotonic_ns();
     struct gi_error err = GI_ERROR_INIT;

@@ -55,7 +55,7 @@ void page_unmap(struct zone_page *page)
 
 uint64_t page_memory_used(struct zone_page *page)
 {
-    uint64_t sum = 0;
+    uint64_t sum = atomic_load(&page->shared_memory);
     for (uint32_t i = 0; i < PAGE_SLOTS; i++) {
         uint64_t used = atomic_load(&page->slots[i].memory_used);
         sum = used > UINT64_MAX - sum ? UINT64_MAX : sum + used;
@@ -90,6 +90,11 @@ void page_release(struct zone_page *page, uint32_t slot, uint64_t bytes)
      * figure. */
     while (!atomic_compare_exchange_weak(mine, &used, bytes > used ? 0 : used - bytes))
         ;
+}
+
+void page_share(struct zone_page *page, uint64_t bytes)
+{
+    atomic_store(&page->shared_memory, bytes);
 }
 
 void page_read(struct zone_page *page, uint32_t slot, struct page_counters *ret_counters)

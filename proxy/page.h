@@ -12,6 +12,9 @@
  * No lock, so a worker killed at any instruction blocks nobody, and clearing
  * its slot is all there is to giving its memory back.
  *
+ * Memory that clients share is nobody's alone: the broker charges it (shelf.h). It does so before
+ * the worker gives up its own charge, so for a moment it counts twice, and never not at all.
+ *
  * A worker taken over by its client could lie here, about its own zone only.
  */
 #ifndef GI_PROXY_PAGE_H
@@ -74,6 +77,7 @@ struct zone_page {
     _Atomic uint64_t memory_quota;
     _Atomic uint32_t compute_weight;
     _Atomic uint32_t gate;          /* enum page_gate; written by the broker, a futex */
+    _Atomic uint64_t shared_memory; /* the broker's: what is on the zone's shelf (shelf.h) */
     _Atomic uint32_t busy_permille; /* the broker's; of about the last second */
     struct page_slot slots[PAGE_SLOTS];
 };
@@ -85,7 +89,7 @@ int page_create(const char *name, uint64_t memory_quota, uint32_t compute_weight
 int page_map(int fd, struct zone_page **ret_page, struct gi_error *err);
 void page_unmap(struct zone_page *page);
 
-/* Bytes reserved over all slots, saturating. */
+/* Bytes reserved over all slots and shared, saturating. */
 uint64_t page_memory_used(struct zone_page *page);
 
 /* Worker SLOT's side. */
@@ -95,5 +99,7 @@ void page_release(struct zone_page *page, uint32_t slot, uint64_t bytes);
 /* The broker's side: a snapshot of a slot, and its end. */
 void page_read(struct zone_page *page, uint32_t slot, struct page_counters *ret_counters);
 void page_clear(struct zone_page *page, uint32_t slot);
+/* How much the zone's clients share. */
+void page_share(struct zone_page *page, uint64_t bytes);
 
 #endif

@@ -22,6 +22,7 @@
 
 #include "base/cleanup.h"
 #include "jail.h"
+#include "spawn.h"
 
 #if defined(__x86_64__)
 #define ARCH AUDIT_ARCH_X86_64
@@ -96,8 +97,8 @@ static const int allowed[] = {
     SYS_clock_nanosleep,
     SYS_nanosleep,
     SYS_gettimeofday,
-    /* The channel, its doorbells, the log, and the driver's own wake-ups. No
-     * sending or receiving of descriptors. */
+    /* The channel, its doorbells, the log, the driver's own wake-ups, and memory it may share.
+     * sendmsg and recvmsg are below: with the zone's shelf only. */
     SYS_read,
     SYS_write,
     SYS_readv,
@@ -113,6 +114,8 @@ static const int allowed[] = {
     SYS_dup,
     SYS_timerfd_create,
     SYS_timerfd_settime,
+    SYS_memfd_create,
+    SYS_ftruncate,
     /* Looking at files: the driver's libraries, /proc/self, /sys. Opening is below. */
     SYS_fstat,
     SYS_newfstatat,
@@ -277,8 +280,9 @@ static void on_open(struct program *p, int nr, unsigned flags_arg)
 
 static void conditional(struct program *p)
 {
-    static const uint32_t fcntls[] = {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD,
-                                      F_GETFL, F_SETFL,         1034 /* F_GET_SEALS */};
+    static const uint32_t fcntls[] = {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD,     F_SETFD,
+                                      F_GETFL, F_SETFL,         F_ADD_SEALS, F_GET_SEALS};
+    static const uint32_t shelf[] = {WORKER_FD_SHELF};
     static const uint32_t prctls[] = {PR_SET_NAME, PR_GET_NAME, PR_SET_VMA, PR_GET_DUMPABLE};
     on_call(p, SYS_clone3, DENY(ENOSYS)); /* its flags are in memory: use clone */
     on_masked(p, SYS_clone, 0, CLONE_THREAD | CLONE_VM | CLONE_NEWUSER, CLONE_THREAD | CLONE_VM,
@@ -287,6 +291,9 @@ static void conditional(struct program *p)
     on_not_all(p, SYS_mprotect, 2, PROT_WRITE | PROT_EXEC);
     on_masked(p, SYS_tgkill, 0, UINT32_MAX, (uint32_t)getpid(), EPERM);
     on_masked(p, SYS_prlimit64, 0, UINT32_MAX, 0, EPERM);
+    /* Descriptors travel to the broker and from it, which gives them to our zone only. */
+    on_values(p, SYS_sendmsg, 0, shelf, GI_ARRAY_SIZE(shelf));
+    on_values(p, SYS_recvmsg, 0, shelf, GI_ARRAY_SIZE(shelf));
     on_values(p, SYS_fcntl, 1, fcntls, GI_ARRAY_SIZE(fcntls));
     on_values(p, SYS_prctl, 0, prctls, GI_ARRAY_SIZE(prctls));
     on_open(p, SYS_openat, 2);

@@ -20,7 +20,8 @@ enum worker_fd {
     WORKER_FD_ARENA = 6,
     WORKER_FD_TO_PROXY = 7,
     WORKER_FD_TO_CLIENT = 8,
-    WORKER_FD_BELL = 9, /* the zone's, of share.h */
+    WORKER_FD_BELL = 9,   /* the zone's, of share.h */
+    WORKER_FD_SHELF = 10, /* socket to the broker, of shelf.h */
     WORKER_FDS
 };
 

@@ -90,6 +90,7 @@ static int serve(const struct worker_boot *b, struct gi_error *err)
                                    .driver = driver_path(b->driver, file, path, sizeof(path)),
                                    .page = page,
                                    .share_bell = WORKER_FD_BELL,
+                                   .shelf = WORKER_FD_SHELF,
                                    .slot = (uint32_t)b->slot,
                                    .ready = on_ready};
     return worker_run(&config, err);

@@ -451,4 +451,6 @@ CUresult cuEventDestroy_v2(CUevent event);
 
 #include "idm/cuda_abi_link.h"
 
+#include "idm/cuda_abi_share.h"
+
 #endif

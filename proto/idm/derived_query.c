@@ -36,7 +36,7 @@ static void answer(void *data, CUpointer_attribute what, uint64_t value)
     memcpy(data, &value, attribute_bytes((int)what));
 }
 
-/* CUDA 13.0: cuPointerGetAttribute. Memory doesn't leave its process. */
+/* CUDA 13.0: cuPointerGetAttribute. */
 CUresult pointer_attribute(void *data, CUpointer_attribute what, const struct pointer_range *r)
 {
     switch (what) {
@@ -58,9 +58,13 @@ CUresult pointer_attribute(void *data, CUpointer_attribute what, const struct po
     case CU_POINTER_ATTRIBUTE_ACCESS_FLAGS:
         answer(data, what, 3); /* CU_POINTER_ATTRIBUTE_ACCESS_FLAG_READWRITE */
         return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
     case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
+        answer(data, what, r->ipc);
+        return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES:
+        answer(data, what, r->kinds);
+        return CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_SYNC_MEMOPS:
     case CU_POINTER_ATTRIBUTE_IS_GPU_DIRECT_RDMA_CAPABLE:
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE: /* of a pool: pools_attribute */
     case CU_POINTER_ATTRIBUTE_IS_HW_DECOMPRESS_CAPABLE:

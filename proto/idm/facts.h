@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#define IDM_PROTOCOL          3 /* both ends come from one release; a mismatch is told apart by this */
+#define IDM_PROTOCOL          4 /* both ends come from one release; a mismatch is told apart by this */
 
 #define IDM_DEVICE_ATTRIBUTES 160
 #define IDM_ARENA_PLACES      4 /* hello: what is beyond them is not looked at */

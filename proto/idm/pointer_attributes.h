@@ -3,12 +3,16 @@
 #ifndef GI_IDM_POINTER_ATTRIBUTES_H
 #define GI_IDM_POINTER_ATTRIBUTES_H
 
+#include <stdbool.h>
+
 #include "idm/cuda_abi.h"
 
 /* The allocation that a pointer is in. */
 struct pointer_range {
     uint64_t base, bytes;
-    uint64_t id; /* no other allocation of the process has or had it */
+    uint64_t id;    /* no other allocation of the process has or had it */
+    bool ipc;       /* cuIpcGetMemHandle takes it */
+    uint64_t kinds; /* cuMemCreate was asked for these CUmemAllocationHandleType */
 };
 
 /* WHAT of a pointer into R to DATA, whose size is WHAT's. NOT_SUPPORTED: none of these. */

@@ -451,6 +451,9 @@ bool pools_attribute(void *data, CUpointer_attribute what, CUdeviceptr ptr)
     case CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE:
         memcpy(data, &place.pool, sizeof(CUmemoryPool)); // NOLINT(bugprone-sizeof-expression)
         return true;
+    case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
+        memset(data, 0, sizeof(bool)); /* nobody but the pool may give it away */
+        return true;
     default:
         return false;
     }

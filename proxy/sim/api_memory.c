@@ -7,6 +7,7 @@
 #include "idm/pools.h"
 #include "mem.h"
 #include "stream.h"
+#include "vmm.h"
 
 #define MANAGED MEM_FLAG_MANAGED
 #define ALLOC_FLAGS                                                                                \
@@ -238,6 +239,10 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
         return CUDA_SUCCESS;
     default:
         return pointer_attribute(data, attribute,
-                                 &(struct pointer_range){r.base, r.end - r.base, r.id});
+                                 &(struct pointer_range){.base = r.base,
+                                                         .bytes = r.end - r.base,
+                                                         .id = r.id,
+                                                         .ipc = r.kind == MEM_DEVICE,
+                                                         .kinds = vmm_handle_types(ptr)});
     }
 }

@@ -144,6 +144,16 @@ CUresult vmm_retain(uint64_t address, struct vmm_memory **ret)
     return m ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
+CUmemAllocationHandleType vmm_handle_types(uint64_t address)
+{
+    pthread_mutex_lock(&vmm.lock);
+    const struct extent *e = extents_at(&vmm.mapped, address);
+    const struct vmm_memory *m = e ? e->owner : NULL;
+    CUmemAllocationHandleType kinds = m ? m->prop.requestedHandleTypes : CU_MEM_HANDLE_TYPE_NONE;
+    pthread_mutex_unlock(&vmm.lock);
+    return kinds;
+}
+
 /* --- Mappings -------------------------------------------------------------------------- */
 
 static bool is_free(uint64_t base, uint64_t bytes)

@@ -31,6 +31,9 @@ CUresult vmm_release(struct vmm_memory *m);
 /* The memory mapped at ADDRESS, with one handle more. */
 CUresult vmm_retain(uint64_t address, struct vmm_memory **ret);
 
+/* As which kinds what is mapped at ADDRESS may be exported. */
+CUmemAllocationHandleType vmm_handle_types(uint64_t address);
+
 CUresult vmm_map(uint64_t base, uint64_t bytes, struct vmm_memory *m);
 /* [base, base + bytes) has to be whole mappings, as for the next two. Nothing uses them. */
 CUresult vmm_unmap(uint64_t base, uint64_t bytes);

@@ -66,12 +66,13 @@ CUresult worker_cuMemFree_v2(struct worker *w, const struct idm_cuMemFree_v2_in 
     if (!range || range->base != in->w.ptr || range->kind != RANGE_ALLOCATION)
         return worker_refuse(w, IDM_ERROR_INVALID_ADDRESS, "free of what isn't the client's");
     uint64_t bytes = range->bytes;
+    const struct shelf_token shared = range->shared;
     CUresult rc = w->cu.cuMemFree_v2(in->w.ptr);
     if (rc != CUDA_SUCCESS)
         return rc;
     /* The driver may move the array, not the other way round. */
     ranges_remove(&w->ranges, range);
-    page_release(w->config->page, w->config->slot, bytes);
+    worker_uncharge(w, bytes, &shared);
     return CUDA_SUCCESS;
 }
 

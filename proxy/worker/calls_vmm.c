@@ -14,13 +14,14 @@ static void put(struct worker *w, struct allocation *a)
 {
     if (--a->refs)
         return;
-    page_release(w->config->page, w->config->slot, a->bytes);
+    worker_uncharge(w, a->bytes, &a->shared);
     free(a);
 }
 
-static CUmemAllocationProp prop_of(int dev)
+static CUmemAllocationProp prop_of(int dev, uint32_t kinds)
 {
     return (CUmemAllocationProp){.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                 .requestedHandleTypes = (CUmemAllocationHandleType)kinds,
                                  .location = {CU_MEM_LOCATION_TYPE_DEVICE, dev}};
 }
 
@@ -91,9 +92,10 @@ CUresult worker_cuMemAddressFree(struct worker *w, const struct idm_cuMemAddress
     return CUDA_SUCCESS;
 }
 
-static CUresult create(struct worker *w, uint64_t bytes, int dev, struct allocation **ret)
+static CUresult create(struct worker *w, uint64_t bytes, int dev, uint32_t kinds,
+                       struct allocation **ret)
 {
-    const CUmemAllocationProp prop = prop_of(dev);
+    const CUmemAllocationProp prop = prop_of(dev, kinds);
     struct allocation *a = calloc(1, sizeof(*a));
     if (!a)
         return CUDA_ERROR_OUT_OF_MEMORY;
@@ -122,8 +124,11 @@ CUresult worker_cuMemCreate(struct worker *w, const struct idm_cuMemCreate_in *i
         return CUDA_ERROR_NOT_SUPPORTED;
     if (in->w.dev < 0 || in->w.dev >= w->n_devices)
         return CUDA_ERROR_INVALID_DEVICE;
+    if (in->w.kinds != CU_MEM_HANDLE_TYPE_NONE &&
+        in->w.kinds != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)
+        return CUDA_ERROR_NOT_SUPPORTED;
     WORKER_TRY(worker_expect(w, IDM_KIND_memory, in->w.handle, &o));
-    CUresult rc = create(w, in->w.size, in->w.dev, &a);
+    CUresult rc = create(w, in->w.size, in->w.dev, in->w.kinds, &a);
     w->want_reply = true; /* nobody uses what wasn't made */
     worker_born(w, o, in->w.handle, a, rc);
     if (rc == CUDA_SUCCESS)
@@ -210,6 +215,47 @@ static CUresult clear_one(struct worker *w, const struct range *r,
     return rc != CUDA_SUCCESS ? rc : last;
 }
 
+/* The current context, which has a scrubber, and its device. */
+static CUresult scrubbing_context(struct worker *w, struct worker_object **ret_context,
+                                  CUdevice *ret_dev)
+{
+    struct worker_object *context;
+    if (!w->context) /* whose GPU is to do it? */
+        return CUDA_ERROR_INVALID_CONTEXT;
+    if (!w->cu.cuStreamSynchronize || !w->cu.cuCtxGetDevice)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    WORKER_TRY(worker_find_object(w, IDM_KIND_context, w->context, &context));
+    WORKER_TRY(w->cu.cuCtxGetDevice(ret_dev));
+    if (!context->scrubber) {
+        CUstream stream;
+        WORKER_TRY(w->cu.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+        context->scrubber = stream;
+    }
+    *ret_context = context;
+    return CUDA_SUCCESS;
+}
+
+CUresult worker_clear_whole(struct worker *w, struct allocation *a)
+{
+    struct worker_object *context;
+    CUdevice dev;
+    CUdeviceptr p = 0;
+    if (a->cleared >= a->bytes)
+        return CUDA_SUCCESS;
+    WORKER_TRY(scrubbing_context(w, &context, &dev));
+    /* At addresses that nobody knows. */
+    WORKER_TRY(w->cu.cuMemAddressReserve(&p, a->bytes, 0, 0, 0));
+    CUresult rc = w->cu.cuMemMap(p, a->bytes, 0, a->driver, 0);
+    if (rc == CUDA_SUCCESS) {
+        const struct range whole = {
+            .base = p, .bytes = a->bytes, .memory = a, .kind = RANGE_MAPPED};
+        rc = clear_one(w, &whole, context, dev, false);
+        w->cu.cuMemUnmap(p, a->bytes);
+    }
+    w->cu.cuMemAddressFree(p, a->bytes);
+    return rc;
+}
+
 /*
  * What was there before may have been another tenant's. The client knows the address, so
  * its next message must find zeros: this one waits. *ret_kept: so many of the N mappings have
@@ -220,15 +266,7 @@ static CUresult clear(struct worker *w, const struct idm_cuMemSetAccess_in *in,
 {
     struct worker_object *context;
     CUdevice dev;
-    if (!w->context) /* whose GPU is to do it? */
-        return CUDA_ERROR_INVALID_CONTEXT;
-    WORKER_TRY(worker_find_object(w, IDM_KIND_context, w->context, &context));
-    WORKER_TRY(w->cu.cuCtxGetDevice(&dev));
-    if (!context->scrubber) {
-        CUstream stream;
-        WORKER_TRY(w->cu.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
-        context->scrubber = stream;
-    }
+    WORKER_TRY(scrubbing_context(w, &context, &dev));
     bool keep = in->w.dev == dev && in->w.flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
     for (uint32_t i = 0; i < n; i++) {
         if (first[i].memory->cleared >= first[i].bytes)
@@ -260,7 +298,7 @@ CUresult worker_cuMemSetAccess(struct worker *w, const struct idm_cuMemSetAccess
     (void)out;
     if (!first)
         return worker_refuse(w, IDM_ERROR_INVALID_ADDRESS, "access to what isn't mapped");
-    if (!is_access(in->w.flags) || !w->cu.cuStreamSynchronize || !w->cu.cuCtxGetDevice)
+    if (!is_access(in->w.flags))
         return CUDA_ERROR_INVALID_VALUE;
     if (in->w.dev < 0 || in->w.dev >= w->n_devices)
         return CUDA_ERROR_INVALID_DEVICE;
@@ -275,7 +313,7 @@ CUresult worker_cuMemGetAllocationGranularity(struct worker *w,
                                               const struct idm_cuMemGetAllocationGranularity_in *in,
                                               struct idm_cuMemGetAllocationGranularity_out *out)
 {
-    const CUmemAllocationProp prop = prop_of(in->w.dev);
+    const CUmemAllocationProp prop = prop_of(in->w.dev, CU_MEM_HANDLE_TYPE_NONE);
     size_t bytes = 0;
     if (!w->cu.cuMemGetAllocationGranularity)
         return CUDA_ERROR_NOT_SUPPORTED;

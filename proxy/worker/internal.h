@@ -11,6 +11,7 @@
 #include "idm/facts.h"
 #include "idm/handle.h"
 #include "idm/ring.h"
+#include "shelf.h"
 #include "worker.h"
 #include "worker_calls.h"
 
@@ -29,6 +30,7 @@ struct worker_object {
     uint64_t loaded;     /* kernel, library: the context its charge is for */
     uint64_t owed;       /* library: bytes taken in that context that the quota had no room for */
     uint32_t value;      /* function: bytes of parameters; context: 1 + device of a primary one */
+    struct shelf_token shared; /* event: on the zone's shelf */
 };
 
 struct objects {
@@ -58,7 +60,14 @@ int objects_init(struct objects *o, uint32_t max);
 
 /* --- ranges.c: the client's device addresses ------------------------------ */
 
-enum range_kind { RANGE_ALLOCATION, RANGE_GLOBAL, RANGE_HOST, RANGE_MAPPED, RANGE_RESERVED };
+enum range_kind {
+    RANGE_ALLOCATION,
+    RANGE_GLOBAL,
+    RANGE_HOST,
+    RANGE_MAPPED,
+    RANGE_OPENED, /* another client's, of the same zone */
+    RANGE_RESERVED
+};
 
 struct range {
     uint64_t base;
@@ -66,6 +75,7 @@ struct range {
     uint64_t context;
     uint64_t owner; /* RANGE_GLOBAL: module or library; RANGE_HOST: offset in the arena */
     struct allocation *memory; /* RANGE_MAPPED */
+    struct shelf_token shared; /* ALLOCATION, OPENED: on the zone's shelf, and charged there */
     enum range_kind kind;
 };
 
@@ -97,13 +107,32 @@ void worker_ranges_gone(struct worker *w, uint64_t context_or_module);
 struct allocation {
     CUmemGenericAllocationHandle driver;
     uint64_t bytes;
-    uint64_t cleared; /* up to here it was the client's before */
-    uint32_t refs;    /* its handles and mappings */
+    uint64_t cleared;          /* up to here it was the client's before */
+    struct shelf_token shared; /* on the zone's shelf, and charged there */
+    uint32_t refs;             /* its handles and mappings */
     int dev;
 };
 
+/* Zeroes what of A nobody has had access to yet. */
+CUresult worker_clear_whole(struct worker *w, struct allocation *a);
 /* At the worker's end. */
 void worker_vmm_end(struct worker *w);
+
+/* --- shelf.c: what the zone's clients share (proxy/shelf.h) ----------------- */
+
+/* A hold on ITEM for us, which others may take for *ret_token; FD (-1: none) goes with it, and
+ * stays the caller's. */
+CUresult shelf_put(struct worker *w, const struct shelf_item *item, int fd,
+                   struct shelf_token *ret_token);
+/* The item of KIND for TOKEN, with a hold on it; *ret_fd (-1: none) is the caller's. Another worker
+ * of the zone wrote it: only its device is checked. A token of nothing is INVALID_VALUE, counted.
+ */
+CUresult shelf_get(struct worker *w, const struct shelf_token *token, enum shelf_kind kind,
+                   struct shelf_item *ret_item, int *ret_fd);
+/* One hold less. */
+void shelf_drop(struct worker *w, const struct shelf_token *token);
+/* Gives back what memory was charged: BYTES to us or, if it is SHARED, to the zone. */
+void worker_uncharge(struct worker *w, uint64_t bytes, const struct shelf_token *shared);
 
 /* --- waits.c: answers that wait for the GPU -------------------------------- */
 
@@ -377,6 +406,7 @@ struct worker {
     bool greeted;
     bool goodbye;
     bool dead;        /* can't answer any more */
+    bool shelf_lost;  /* the broker doesn't answer */
     uint64_t context; /* id of the current one; 0: none */
     CUcontext driver_context;
 

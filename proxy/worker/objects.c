@@ -117,6 +117,7 @@ void worker_born(struct worker *w, struct worker_object *o, uint64_t id, void *d
     o->charged = 0;
     o->loaded = 0;
     o->owed = 0;
+    o->shared = (struct shelf_token){{0}};
     set_used(w, w->objects.used + 1);
 }
 
@@ -124,6 +125,8 @@ static void remove_place(struct worker *w, struct worker_object *o)
 {
     if (idm_handle_kind(o->id) == IDM_KIND_event && o->failed == CUDA_SUCCESS)
         worker_waits_event_gone(w, o->driver);
+    if (shelf_token_set(&o->shared))
+        shelf_drop(w, &o->shared);
     if (o->charged)
         page_release(w->config->page, w->config->slot, o->charged);
     o->charged = 0;

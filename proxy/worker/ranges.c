@@ -98,8 +98,8 @@ void worker_ranges_gone(struct worker *w, uint64_t context_or_module)
         const struct range *range = &r->all[i];
         bool gone = range->context == context_or_module ||
                     (range->kind == RANGE_GLOBAL && range->owner == context_or_module);
-        if (gone && range->kind == RANGE_ALLOCATION)
-            page_release(w->config->page, w->config->slot, range->bytes);
+        if (gone && (range->kind == RANGE_ALLOCATION || range->kind == RANGE_OPENED))
+            worker_uncharge(w, range->bytes, &range->shared);
         if (!gone)
             r->all[kept++] = *range;
     }

@@ -33,6 +33,7 @@ struct worker_config {
     const char *driver;   /* path or soname of the libcuda to use */
     struct zone_page *page;
     int share_bell; /* eventfd that tells the broker of the page's share words; 0: nobody */
+    int shelf;      /* non-blocking socket of shelf.h to the broker; 0: nothing is shared */
     uint32_t slot;  /* in the page: counters and memory are reserved there */
     /* Called once when the driver is loaded and initialized and the channel's
      * memory is mapped, before a byte of the client's is read: the place to seal the process

@@ -28,6 +28,7 @@
 #include "base/io.h"
 #include "jail.h"
 #include "minitest.h"
+#include "spawn.h"
 
 #define TEST_UID 65534
 
@@ -153,6 +154,12 @@ static int body_no_network(void)
     IN(socket(AF_UNIX, SOCK_STREAM, 0) < 0 && errno == EPERM);
     IN(socket(AF_INET, SOCK_STREAM, 0) < 0 && errno == EPERM);
     IN(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0 && errno == EPERM);
+    /* Descriptors come and go by the shelf's socket only. */
+    struct msghdr none = {.msg_name = NULL};
+    IN(sendmsg(WORKER_FD_SHELF, &none, MSG_DONTWAIT) == 0 || errno != EPERM);
+    IN(recvmsg(WORKER_FD_SHELF, &none, MSG_DONTWAIT) == 0 || errno != EPERM);
+    IN(sendmsg(WORKER_FD_SHELF + 1, &none, MSG_DONTWAIT) < 0 && errno == EPERM);
+    IN(recvmsg(WORKER_FD_SHELF + 1, &none, MSG_DONTWAIT) < 0 && errno == EPERM);
     return 0;
 }
 

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "shelf.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "base/cleanup.h"
+#include "broker.h"
+
+/* Requests of one worker before others get their turn. */
+#define BURST 8
+
+struct shelf_entry {
+    struct shelf_entry *next;
+    struct shelf_token token;
+    struct shelf_item item;
+    int fd;               /* -1: none */
+    struct client *owner; /* who put it; NULL: gone */
+    uint32_t total;       /* holds */
+    uint16_t holds[PAGE_SLOTS];
+};
+
+/* A zone's part of the descriptors the broker may have, half of which are for shelves: no zone's
+ * shelf leaves another one, or a new client, without. */
+static uint32_t room(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+        return 0;
+    uint64_t share = r.rlim_cur / 2 / CONTROL_MAX_ZONES;
+    return share < 16 ? 16 : share > SHELF_MAX_ITEMS ? SHELF_MAX_ITEMS : (uint32_t)share;
+}
+
+static struct shelf_entry *find(struct zone *z, const struct shelf_token *token)
+{
+    struct shelf_entry *e = z->shelf.all;
+    while (e && !shelf_token_is(&e->token, token))
+        e = e->next;
+    return e;
+}
+
+/* Summed afresh: no figure that a worker made up stays when its item is gone. */
+static void charge(struct zone *z)
+{
+    uint64_t sum = 0;
+    for (const struct shelf_entry *e = z->shelf.all; e; e = e->next)
+        sum = e->item.bytes > UINT64_MAX - sum ? UINT64_MAX : sum + e->item.bytes;
+    page_share(z->page, sum);
+}
+
+static void free_entry(struct zone *z, struct shelf_entry *e)
+{
+    struct shelf_entry **at = &z->shelf.all;
+    while (*at != e)
+        at = &(*at)->next;
+    *at = e->next;
+    z->shelf.n--;
+    charge(z);
+    if (e->fd >= 0)
+        close(e->fd);
+    free(e);
+}
+
+/* N holds of C's less. */
+static void let_go(struct shelf_entry *e, struct client *c, uint16_t n)
+{
+    e->holds[c->slot] -= n;
+    e->total -= n;
+    if (e->owner == c && !e->holds[c->slot])
+        e->owner = NULL;
+    if (!e->total)
+        free_entry(c->zone, e);
+}
+
+static enum gi_code put(struct client *c, struct shelf_message *m, int *fd)
+{
+    struct zone *z = c->zone;
+    bool memory = m->item.kind == SHELF_MEMORY;
+    if (m->item.kind < SHELF_MEMORY || m->item.kind > SHELF_EVENT || (memory && *fd < 0))
+        return GI_INVALID_ARGUMENT;
+    struct shelf_entry *e = z->shelf.n < room() ? calloc(1, sizeof(*e)) : NULL;
+    if (!e) {
+        z->broker_quota_refusals++;
+        audit_refused(&z->audit, z->number, z->label, "the zone shares its limit of objects");
+        return GI_RESOURCE_EXHAUSTED;
+    }
+    if (getrandom(&e->token, sizeof(e->token), 0) != (ssize_t)sizeof(e->token)) {
+        free(e);
+        return GI_INTERNAL;
+    }
+    e->token.word[0] |= 1; /* not none */
+    e->item = m->item;
+    e->fd = TAKE_FD(*fd);
+    e->owner = c;
+    e->holds[c->slot] = 1;
+    e->total = 1;
+    e->next = z->shelf.all;
+    z->shelf.all = e;
+    z->shelf.n++;
+    /* Before the worker gives up its own charge: never is it charged to nobody. */
+    charge(z);
+    m->token = e->token;
+    return GI_OK;
+}
+
+/* *ret_fd stays the shelf's. */
+static enum gi_code get(struct client *c, struct shelf_message *m, int *ret_fd)
+{
+    struct shelf_entry *e = find(c->zone, &m->token);
+    if (!e || e->item.kind != m->item.kind || (e->item.kind != SHELF_MEMORY && !e->owner))
+        return GI_NOT_FOUND;
+    if (e->holds[c->slot] == UINT16_MAX)
+        return GI_RESOURCE_EXHAUSTED;
+    e->holds[c->slot]++;
+    e->total++;
+    m->item = e->item;
+    *ret_fd = e->fd;
+    return GI_OK;
+}
+
+static void drop(struct client *c, const struct shelf_token *token)
+{
+    struct shelf_entry *e = find(c->zone, token);
+    if (e && e->holds[c->slot])
+        let_go(e, c, 1);
+}
+
+void shelf_client_gone(struct client *c)
+{
+    struct shelf_entry *next;
+    for (struct shelf_entry *e = c->zone->shelf.all; e; e = next) {
+        next = e->next;
+        if (e->holds[c->slot])
+            let_go(e, c, e->holds[c->slot]);
+    }
+}
+
+/* FD -1: none. */
+static bool answer(int socket, const struct shelf_message *m, int fd)
+{
+    union {
+        struct cmsghdr head;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {.space = {0}};
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)m, .iov_len = sizeof(*m)};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    if (fd >= 0) {
+        msg.msg_control = control.space;
+        msg.msg_controllen = sizeof(control.space);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(fd));
+        memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+    }
+    return sendmsg(socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*m);
+}
+
+/* The only descriptor that came with MSG; closes all if there are more. False: there are. */
+static bool take_descriptor(const struct msghdr *msg, int *ret_fd)
+{
+    const struct cmsghdr *c = CMSG_FIRSTHDR(msg);
+    if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+        return true;
+    /* Padding leaves room for two where one was asked for. */
+    int fds[2] = {-1, -1};
+    size_t bytes = c->cmsg_len - CMSG_LEN(0);
+    memcpy(fds, CMSG_DATA(c), bytes < sizeof(fds) ? bytes : sizeof(fds));
+    if (fds[1] < 0) {
+        *ret_fd = fds[0];
+        return true;
+    }
+    close(fds[0]);
+    close(fds[1]);
+    return false;
+}
+
+/* One message, *ret_fd is the caller's. 1: there is one; 0: not now; -1: none will come;
+ * -2: it is none. */
+static int receive(int socket, struct shelf_message *ret_message, int *ret_fd)
+{
+    union {
+        struct cmsghdr head;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    _Static_assert(sizeof(control) <= CMSG_LEN(2 * sizeof(int)), "take_descriptor() takes two");
+    struct iovec iov = {.iov_base = ret_message, .iov_len = sizeof(*ret_message)};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.space,
+                         .msg_controllen = sizeof(control.space)};
+    ssize_t n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -1;
+    bool one = take_descriptor(&msg, ret_fd);
+    if (n == 0)
+        return -1;
+    /* Truncated control data: more descriptors still, or none free to receive it in. */
+    bool whole = n == (ssize_t)sizeof(*ret_message) && !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+    return one && whole ? 1 : -2;
+}
+
+static void end(struct client *c, const char *why)
+{
+    struct zone *z = c->zone;
+    z->broker_protocol_errors++;
+    audit_refused(&z->audit, z->number, z->label, why);
+    client_end(c, why);
+}
+
+/* False: C is on its way out. */
+static bool serve(struct client *c, struct shelf_message *m, int *fd)
+{
+    int answered = -1;
+    switch (m->op) {
+    case SHELF_PUT:
+        m->code = put(c, m, fd);
+        break;
+    case SHELF_GET:
+        m->code = get(c, m, &answered);
+        break;
+    case SHELF_DROP:
+        drop(c, &m->token);
+        return true;
+    default:
+        end(c, "its worker asks the shelf for nonsense");
+        return false;
+    }
+    if (answer(c->shelf.fd, m, answered))
+        return true;
+    end(c, "its worker takes no answers from the shelf");
+    return false;
+}
+
+static void on_request(struct source *s, uint32_t events)
+{
+    struct client *c = s->owner;
+    bool more = true;
+    for (int i = 0; more && i < BURST; i++) {
+        struct shelf_message m;
+        cleanup_close int fd = -1;
+        int got = receive(s->fd, &m, &fd);
+        if (got == -1)
+            loop_drop(c->zone->broker->loop, s); /* the worker ends: its pidfd tells */
+        if (got == -2)
+            end(c, "its worker says no sentence to the shelf");
+        more = got == 1 && serve(c, &m, &fd);
+    }
+}
+
+int shelf_attend(struct client *c, int fd, struct gi_error *err)
+{
+    return loop_add(c->zone->broker->loop, &c->shelf, fd, EPOLLIN, on_request, c, err);
+}
