@@ -44,7 +44,7 @@ CUresult cuStreamQuery(CUstream stream)
     struct CUctx_st *c;
     PUT_LATER(CUstream_st) *s = NULL;
     TRY(sim_context(&c));
-    TRY(sim_stream(stream, c, &s));
+    TRY(sim_any_stream(stream, c, &s));
     return stream_query(s);
 }
 
@@ -54,7 +54,7 @@ CUresult cuStreamSynchronize(CUstream stream)
     struct CUctx_st *c;
     PUT_LATER(CUstream_st) *s = NULL;
     TRY(sim_context(&c));
-    TRY(sim_stream(stream, c, &s));
+    TRY(sim_any_stream(stream, c, &s));
     TRY(stream_wait(s));
     pools_synchronized();
     return CUDA_SUCCESS;
@@ -68,7 +68,7 @@ CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int flags)
     TRY(sim_context(&c));
     if (flags > CU_EVENT_WAIT_EXTERNAL) /* which is a capture's business */
         return CUDA_ERROR_INVALID_VALUE;
-    TRY(sim_stream(stream, c, &s));
+    TRY(sim_any_stream(stream, c, &s));
     PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);
     return e ? event_wait_in(e, s) : CUDA_ERROR_INVALID_HANDLE;
 }
@@ -80,7 +80,7 @@ CUresult cuStreamGetFlags(CUstream stream, unsigned int *flags)
     TRY(sim_context(&c));
     if (!flags)
         return CUDA_ERROR_INVALID_VALUE;
-    TRY(sim_stream(stream, c, &s));
+    TRY(sim_any_stream(stream, c, &s));
     *flags = s->flags;
     return CUDA_SUCCESS;
 }
@@ -92,7 +92,7 @@ CUresult cuStreamGetPriority(CUstream stream, int *priority)
     TRY(sim_context(&c));
     if (!priority)
         return CUDA_ERROR_INVALID_VALUE;
-    TRY(sim_stream(stream, c, &s));
+    TRY(sim_any_stream(stream, c, &s));
     *priority = s->priority;
     return CUDA_SUCCESS;
 }
@@ -104,7 +104,7 @@ CUresult cuStreamGetCtx(CUstream stream, CUcontext *ctx)
     TRY(sim_context(&c));
     if (!ctx)
         return CUDA_ERROR_INVALID_VALUE;
-    TRY(sim_stream(stream, c, &s));
+    TRY(sim_any_stream(stream, c, &s));
     *ctx = context_handle(s->o.context);
     return CUDA_SUCCESS;
 }

@@ -155,7 +155,7 @@ static CUresult own_stream(struct CUctx_st *context, struct CUstream_st **ret_st
     return CUDA_SUCCESS;
 }
 
-CUresult sim_stream(CUstream stream, struct CUctx_st *context, struct CUstream_st **ret_stream)
+CUresult sim_any_stream(CUstream stream, struct CUctx_st *context, struct CUstream_st **ret_stream)
 {
     if (!stream || stream == CU_STREAM_LEGACY) {
         object_hold(&context->legacy->o);
@@ -167,6 +167,14 @@ CUresult sim_stream(CUstream stream, struct CUctx_st *context, struct CUstream_s
     struct CUstream_st *s = object_find(OBJECT_STREAM, stream);
     if (!s)
         return CUDA_ERROR_INVALID_HANDLE;
+    *ret_stream = s;
+    return CUDA_SUCCESS;
+}
+
+CUresult sim_stream(CUstream stream, struct CUctx_st *context, struct CUstream_st **ret_stream)
+{
+    struct CUstream_st *s;
+    TRY(sim_any_stream(stream, context, &s));
     if (s->o.context != context) {
         object_put(&s->o);
         return CUDA_ERROR_INVALID_HANDLE;

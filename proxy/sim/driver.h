@@ -180,8 +180,10 @@ void sim_callback_begins(void);
 void sim_callback_ends(void);
 /* The current context, which stays while it is current; its sticky error. */
 CUresult sim_context(struct CUctx_st **ret_context);
-/* STREAM, held: NULL, legacy and per-thread ones resolved for CONTEXT. Another context's
- * stream is an INVALID_HANDLE. */
+/* STREAM, held: NULL, legacy and per-thread ones resolved for CONTEXT. It may be another context's:
+ * to be asked and waited for (CUDA Programming Guide, "Stream and Event Behavior"). */
+CUresult sim_any_stream(CUstream stream, struct CUctx_st *context, struct CUstream_st **ret_stream);
+/* Another context's is an INVALID_HANDLE. */
 CUresult sim_stream(CUstream stream, struct CUctx_st *context, struct CUstream_st **ret_stream);
 /* The context stack. Contexts on it are held. */
 struct CUctx_st *thread_top(void);

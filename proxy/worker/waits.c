@@ -93,8 +93,7 @@ static bool add_item(struct worker *w, uint32_t wait, CUevent event, bool pooled
     return true;
 }
 
-/* Adds an event behind everything STREAM has, if that isn't done by now. */
-static CUresult add_stream(struct worker *w, uint32_t wait, CUstream stream)
+static CUresult add_stream_here(struct worker *w, uint32_t wait, CUstream stream)
 {
     CUevent event;
     WORKER_TRY(take_event(w, &event));
@@ -108,6 +107,45 @@ static CUresult add_stream(struct worker *w, uint32_t wait, CUstream stream)
         rc = CUDA_ERROR_OUT_OF_MEMORY;
     if (rc != CUDA_SUCCESS)
         w->cu.cuEventDestroy_v2(event);
+    return rc;
+}
+
+/* The context of STREAM, NULL if there is none: another one than the current. */
+static const struct worker_object *home_of(struct worker *w, CUstream stream)
+{
+    struct worker_object *context = NULL;
+    uint32_t left = w->objects.used;
+    for (uint32_t i = 0; i < w->objects.max && left; i++) {
+        const struct worker_object *o = &w->objects.places[i];
+        left -= o->id != 0;
+        if (o->id && idm_handle_kind(o->id) == IDM_KIND_stream && o->driver == (void *)stream &&
+            !o->failed && o->context != w->context)
+            return worker_find_object(w, IDM_KIND_context, o->context, &context) == CUDA_SUCCESS
+                       ? context
+                       : NULL;
+    }
+    return NULL;
+}
+
+/* Adds an event behind everything STREAM has, if that isn't done by now. A program may wait for a
+ * stream of another context than the current one; an event in it has to be of that one, too. */
+static CUresult add_stream(struct worker *w, uint32_t wait, CUstream stream)
+{
+    CUresult rc = add_stream_here(w, wait, stream);
+    const struct worker_object *home =
+        rc == CUDA_ERROR_INVALID_HANDLE && (uintptr_t)stream > 2 ? home_of(w, stream) : NULL;
+    if (!home)
+        return rc;
+    const uint64_t context = w->context;
+    const CUcontext driver_context = w->driver_context;
+    w->context = home->id;
+    w->driver_context = home->driver;
+    rc = w->cu.cuCtxSetCurrent(w->driver_context);
+    if (rc == CUDA_SUCCESS)
+        rc = add_stream_here(w, wait, stream);
+    w->context = context;
+    w->driver_context = driver_context;
+    worker_restore_context(w);
     return rc;
 }
 

@@ -103,7 +103,7 @@ on() {
     return "$rc"
 }
 
-last_line() { cat "$1" "$1.err" | grep -v '^$' | tail -n 1 | cut -c -100; }
+last_line() { cat "$1" "$1.err" 2>/dev/null | grep -v '^$' | tail -n 1 | cut -c -100; }
 
 # both NAME COMMAND...: on the driver and through libvgpu; @ in COMMAND is the side's libcuda.
 both() {
@@ -188,6 +188,35 @@ programs() {
     done
 }
 
+# llama.cpp as the npm registry has it, in FOLDER; the reason on failure.
+install_llama() {
+    local major
+    [ "$(uname -m)" = x86_64 ] || { echo "it is there for x86-64 only"; return 1; }
+    major=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')
+    [ "${major:-0}" -ge 20 ] && command -v npm >/dev/null || { echo "needs Node.js 20 and npm"; return 1; }
+    LD_LIBRARY_PATH=$cuda/lib64 "$python" -c 'import ctypes; ctypes.CDLL("libcublas.so.13")' 2>/dev/null ||
+        { echo "needs libcublas.so.13"; return 1; }
+    [ -n "$reads_zstd" ] || { echo "the simulated GPU was built without libzstd"; return 1; }
+    mkdir -p "$1"
+    cp "$here"/llama/*.mjs "$1"
+    if ! cmp -s "$here/llama/package.json" "$1/package.json"; then
+        rm -rf "$1/node_modules"
+        cp "$here/llama/package.json" "$1/wanted.json"
+        (cd "$1" && mv wanted.json package.json && npm install --omit=optional --ignore-scripts \
+            --no-package-lock --no-audit --no-fund) >"$work/log.npm" 2>&1 ||
+            { rm -f "$1/package.json"; echo "npm: $(last_line "$work/log.npm")"; return 1; }
+    fi
+}
+
+language_model() {
+    local folder=$root/build/cache/llama why
+    if ! why=$(install_llama "$folder"); then
+        skipped llama.cpp "$why"
+    else
+        both llama.cpp node "$folder/llama.mjs" ${short:+--short}
+    fi
+}
+
 has_torch() {
     "$python" -c 'import torch' >/dev/null 2>&1 || { echo "no PyTorch in $python"; return 1; }
     on native "$work/log.torch" "$python" -c \
@@ -262,6 +291,7 @@ except torch.cuda.OutOfMemoryError:
 row program result "the driver" "libvgpu" ratio ""
 both idm-program "$build/bin/idm-program" @
 programs
+language_model
 networks
 two_zones
 over_quota

@@ -172,6 +172,14 @@
     X(cuMemGetAllocationGranularity)                                                               \
     X(cuMemGetAllocationPropertiesFromHandle)                                                      \
     X(cuMemRetainAllocationHandle)                                                                 \
+    X(cuMemExportToShareableHandle)                                                                \
+    X(cuMemImportFromShareableHandle)                                                              \
+    X(cuIpcGetMemHandle)                                                                           \
+    X(cuIpcOpenMemHandle)                                                                          \
+    X(cuIpcOpenMemHandle_v2)                                                                       \
+    X(cuIpcCloseMemHandle)                                                                         \
+    X(cuIpcGetEventHandle)                                                                         \
+    X(cuIpcOpenEventHandle)                                                                        \
     X(cuArrayCreate_v2)                                                                            \
     X(cuArray3DCreate_v2)                                                                          \
     X(cuArrayGetDescriptor_v2)                                                                     \

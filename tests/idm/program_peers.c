@@ -158,6 +158,52 @@ static void pool_of_a_context_that_ends(void)
     SHOW(cuCtxDestroy_v2, c);
 }
 
+/* A stream and an event of a context that isn't current are asked and waited for. */
+static void streams_of(CUcontext there)
+{
+    CUstream s = NULL, mine = NULL;
+    CUevent its = NULL, my = NULL;
+    CUcontext popped = NULL;
+    CUdeviceptr flag = 0, p = 0;
+    unsigned flags = 99;
+    SHOW(cuStreamCreate, &mine, CU_STREAM_NON_BLOCKING);
+    SHOW(cuEventCreate, &my, CU_EVENT_DISABLE_TIMING);
+    SHOW(cuCtxPushCurrent_v2, there);
+    SHOW(cuStreamCreate, &s, CU_STREAM_NON_BLOCKING);
+    SHOW(cuEventCreate, &its, CU_EVENT_DISABLE_TIMING);
+    SHOW(cuMemAlloc_v2, &flag, 4);
+    SHOW(cuMemAlloc_v2, &p, 32 << 20);
+    SHOW(cuMemsetD32_v2, flag, 0, 1);
+    SHOW(cuStreamWaitValue32_v2, s, flag, 1, CU_STREAM_WAIT_VALUE_EQ);
+    for (unsigned i = 0; i < 8; i++)
+        SHOW(cuMemsetD8Async, p, (unsigned char)i, 32 << 20, s);
+    SHOW(cuEventRecord, its, s);
+    SHOW(cuCtxPopCurrent_v2, &popped);
+    SHOW(cuStreamQuery, s);
+    SHOW(cuEventQuery, its);
+    SHOW(cuStreamGetFlags, s, &flags);
+    printf("%u\n", flags);
+    SHOW(cuStreamGetCtx, s, &popped);
+    printf("%d\n", popped == there);
+    SHOW(cuStreamWaitEvent, mine, its, 0);
+    SHOW(cuStreamQuery, mine);
+    SHOW(cuCtxPushCurrent_v2, there);
+    SHOW(cuMemsetD32_v2, flag, 1, 1);
+    SHOW(cuCtxPopCurrent_v2, &popped);
+    SHOW(cuStreamSynchronize, s);
+    SHOW(cuStreamQuery, s);
+    SHOW(cuEventSynchronize, its);
+    SHOW(cuStreamSynchronize, mine);
+    SHOW(cuStreamWaitEvent, s, my, 0);
+    SHOW(cuStreamSynchronize, s);
+    SHOW(cuStreamDestroy_v2, s);
+    SHOW(cuEventDestroy_v2, its);
+    SHOW(cuMemFree_v2, p);
+    SHOW(cuMemFree_v2, flag);
+    SHOW(cuStreamDestroy_v2, mine);
+    SHOW(cuEventDestroy_v2, my);
+}
+
 void peers(void)
 {
     CUcontext before = NULL, here = NULL, there = NULL, popped = NULL;
@@ -193,6 +239,7 @@ void peers(void)
     SHOW(cuLaunchKernel, fn, 1, 1, 1, 1, 1, 1, 0, NULL, params, NULL);
     show_device(q, 64);
     mapped(own, fn);
+    streams_of(there);
     pooled(here, there, own, fn);
     pool_of_a_context_that_ends();
     SHOW(cuCtxDisablePeerAccess, there);
