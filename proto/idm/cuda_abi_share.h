@@ -5,6 +5,8 @@
 
 #include "idm/cuda_abi.h"
 
+#pragma GCC visibility push(default)
+
 #define CU_IPC_HANDLE_SIZE 64
 
 typedef struct CUipcMemHandle_st {
@@ -27,5 +29,7 @@ CUresult cuMemExportToShareableHandle(void *shareable, CUmemGenericAllocationHan
                                       CUmemAllocationHandleType type, unsigned long long flags);
 CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *handle, void *shareable,
                                         CUmemAllocationHandleType type);
+
+#pragma GCC visibility pop
 
 #endif

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reserved addresses, memory without any, mappings. */
+/* Reserved addresses, memory without any, mappings; memory that comes and goes as a descriptor. */
+#include <errno.h>
+#include <limits.h>
+
+#include "idm/cuda_abi_share.h"
 #include "mem.h"
 #include "stream.h"
 #include "vmm.h"
@@ -47,7 +51,6 @@ CUresult cuMemAddressFree(CUdeviceptr ptr, size_t size)
     return vmm_unreserve(ptr, size);
 }
 
-/* A descriptor may be asked for, as programs do that never want it: there is no export. */
 CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t size,
                      const CUmemAllocationProp *prop, unsigned long long flags)
 {
@@ -132,6 +135,41 @@ CUresult cuMemRetainAllocationHandle(CUmemGenericAllocationHandle *handle, void 
     if (!handle)
         return CUDA_ERROR_INVALID_VALUE;
     TRY(vmm_retain((uintptr_t)addr, &m));
+    *handle = (uintptr_t)m;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemExportToShareableHandle(void *shareable, CUmemGenericAllocationHandle handle,
+                                      CUmemAllocationHandleType type, unsigned long long flags)
+{
+    TRY(sim_enter());
+    PUT_MEMORY struct vmm_memory *m = find(handle);
+    if (!shareable || !m || flags)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    if (m->fd < 0) /* nobody said so when it was made */
+        return CUDA_ERROR_INVALID_VALUE;
+    int fd = vmm_export(m);
+    if (fd < 0)
+        return errno == EMFILE ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_OPERATING_SYSTEM;
+    *(int *)shareable = fd;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *handle, void *shareable,
+                                        CUmemAllocationHandleType type)
+{
+    struct vmm_memory *m;
+    TRY(sim_enter());
+    if (!handle)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR)
+        return CUDA_ERROR_NOT_SUPPORTED;
+    intptr_t fd = (intptr_t)shareable;
+    if (fd < 0 || fd > INT_MAX)
+        return CUDA_ERROR_INVALID_VALUE;
+    TRY(vmm_import((int)fd, &m));
     *handle = (uintptr_t)m;
     return CUDA_SUCCESS;
 }

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory is a shared anonymous mapping, which mremap shows at other addresses, too. Where
- * nothing is mapped, reserved addresses can't be touched. */
+/* Memory is a shared mapping, which mremap shows at other addresses, too: anonymous, or of a
+ * memfile if it may be exported. Where nothing is mapped, reserved addresses can't be touched. */
 #include "vmm.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "base/cleanup.h"
 #include "extent.h"
 #include "mem.h"
+#include "memfile.h"
 
 static struct {
     pthread_mutex_t lock;
@@ -88,34 +92,92 @@ bool vmm_reserved(uint64_t base, uint64_t end)
 static void memory_free(struct object *o)
 {
     struct vmm_memory *m = (struct vmm_memory *)o;
-    munmap(m->pages, m->bytes);
-    mem_uncharge(m->prop.location.id, m->bytes);
+    if (m->pages)
+        munmap(m->pages, m->bytes);
+    if (m->fd >= 0)
+        close(m->fd);
+    if (m->charged)
+        mem_uncharge(m->prop.location.id, m->bytes);
     free(m);
+}
+
+static struct vmm_memory *memory_new(const CUmemAllocationProp *prop, uint64_t bytes)
+{
+    struct vmm_memory *m = object_new(OBJECT_MEMORY, sizeof(*m), NULL, memory_free);
+    if (!m)
+        return NULL;
+    m->prop = *prop;
+    m->bytes = bytes;
+    m->fd = -1;
+    m->handles = 1;
+    return m;
+}
+
+/* Published when it has its pages. */
+static CUresult finish(struct vmm_memory *m, struct vmm_memory **ret)
+{
+    if (!m->pages) {
+        object_put(&m->o);
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    }
+    *ret = m;
+    object_publish(&m->o);
+    return CUDA_SUCCESS;
+}
+
+static void *anonymous(uint64_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
+    return p == MAP_FAILED ? NULL : p;
 }
 
 CUresult vmm_create(const CUmemAllocationProp *prop, uint64_t bytes, struct vmm_memory **ret)
 {
     if (!bytes || bytes % VMM_GRANULE)
         return CUDA_ERROR_INVALID_VALUE;
-    if (!mem_charge(prop->location.id, bytes))
+    struct vmm_memory *m = memory_new(prop, bytes);
+    if (!m)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    struct vmm_memory *m = object_new(OBJECT_MEMORY, sizeof(*m), NULL, memory_free);
-    void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (!m || pages == MAP_FAILED) {
-        if (pages != MAP_FAILED)
-            munmap(pages, bytes);
-        free(m);
-        mem_uncharge(prop->location.id, bytes);
+    m->charged = mem_charge(prop->location.id, bytes);
+    if (m->charged && prop->requestedHandleTypes == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) {
+        m->fd = memfile_new(MEMFILE_MEMORY, prop->location.id, bytes);
+        m->pages = m->fd >= 0 ? memfile_map(m->fd, 0, bytes) : NULL;
+    } else if (m->charged) {
+        m->pages = anonymous(bytes);
+    }
+    return finish(m, ret);
+}
+
+int vmm_export(const struct vmm_memory *m)
+{
+    return m->fd >= 0 ? fcntl(m->fd, F_DUPFD_CLOEXEC, 0) : -1;
+}
+
+/* Who made it has paid for it. */
+CUresult vmm_import(int fd, struct vmm_memory **ret)
+{
+    struct memfile file;
+    cleanup_close int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own < 0 && errno == EMFILE)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    if (own < 0 || !memfile_check(own, MEMFILE_MEMORY, &file) || file.bytes % VMM_GRANULE)
+        return CUDA_ERROR_INVALID_VALUE;
+    const CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                      .requestedHandleTypes =
+                                          CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
+                                      .location = {CU_MEM_LOCATION_TYPE_DEVICE, file.device}};
+    void *pages = memfile_map(own, 0, file.bytes);
+    if (!pages) /* sealed against writing, or open for reading only */
+        return errno == ENOMEM ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_VALUE;
+    struct vmm_memory *m = memory_new(&prop, file.bytes);
+    if (!m) {
+        munmap(pages, file.bytes);
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    m->prop = *prop;
-    m->bytes = bytes;
     m->pages = pages;
-    m->handles = 1;
-    *ret = m;
-    object_publish(&m->o);
-    return CUDA_SUCCESS;
+    m->fd = TAKE_FD(own);
+    return finish(m, ret);
 }
 
 CUresult vmm_release(struct vmm_memory *m)

@@ -17,6 +17,8 @@ struct vmm_memory {
     CUmemAllocationProp prop;
     uint64_t bytes;
     void *pages;      /* shared with all mappings */
+    int fd;           /* their memfile; -1: not to be exported */
+    bool charged;     /* to its device */
     unsigned handles; /* under vmm.c's lock */
 };
 
@@ -27,6 +29,11 @@ bool vmm_reserved(uint64_t base, uint64_t end);
 
 /* A published object with one handle. */
 CUresult vmm_create(const CUmemAllocationProp *prop, uint64_t bytes, struct vmm_memory **ret);
+/* A descriptor of M's memory, the caller's; -1: there is none to be had. */
+int vmm_export(const struct vmm_memory *m);
+/* What vmm_create does, for memory behind FD, which stays the caller's and may be anything:
+ * INVALID_VALUE. */
+CUresult vmm_import(int fd, struct vmm_memory **ret);
 CUresult vmm_release(struct vmm_memory *m);
 /* The memory mapped at ADDRESS, with one handle more. */
 CUresult vmm_retain(uint64_t address, struct vmm_memory **ret);

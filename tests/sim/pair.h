@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tests of two processes. The other one of each is forked before the driver is there, and waits
+ * until its test begins; what the two tell each other may have a descriptor with it.
+ */
+#ifndef TEST_PAIR_H
+#define TEST_PAIR_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "test_kernels.h"
+
+struct pair {
+    void (*body)(void); /* the other process */
+    pid_t pid;
+    int line;
+};
+
+static int line = -1; /* to the other process */
+
+static void tell(const void *data, size_t bytes, int fd)
+{
+    char room[CMSG_SPACE(sizeof(fd))] = {0};
+    struct iovec v = {(void *)(uintptr_t)data, bytes};
+    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+    if (fd >= 0) {
+        m.msg_control = room;
+        m.msg_controllen = sizeof(room);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(fd));
+        memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+    }
+    EXPECT_EQ(sendmsg(line, &m, MSG_NOSIGNAL), (ssize_t)bytes);
+}
+
+/* The descriptor that came with it, or -1. */
+static int hear(void *data, size_t bytes)
+{
+    int fd = -1;
+    char room[CMSG_SPACE(sizeof(fd))] = {0};
+    struct iovec v = {data, bytes};
+    struct msghdr m = {
+        .msg_iov = &v, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room)};
+    EXPECT_EQ(recvmsg(line, &m, MSG_CMSG_CLOEXEC), (ssize_t)bytes);
+    const struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+        memcpy(&fd, CMSG_DATA(c), sizeof(fd));
+    return fd;
+}
+
+static inline void nudge(void)
+{
+    tell("", 1, -1);
+}
+
+static inline void await(void)
+{
+    char c;
+    (void)hear(&c, 1);
+}
+
+/* The other process, at once and without a word, if all was well so far. */
+static inline void die(void)
+{
+    if (mt_failed)
+        exit(1);
+    raise(SIGKILL);
+}
+
+static void pair_fork(struct pair *p)
+{
+    int both[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, both) < 0)
+        exit(1);
+    p->pid = fork();
+    if (p->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        char c;
+        line = both[1];
+        close(both[0]);
+        if (read(line, &c, 1) != 1)
+            _exit(0);
+        EXPECT_EQ(set_up(), 0);
+        p->body();
+        if (context)
+            cuCtxDestroy(context);
+        exit(mt_failed ? 1 : 0);
+    }
+    close(both[1]);
+    p->line = both[0];
+}
+
+static void pair_start(const struct pair *p)
+{
+    line = p->line;
+    nudge();
+}
+
+/* Waits for the other process; it was to end well, or by SIGKILL. */
+static void pair_end(const struct pair *p, bool killed)
+{
+    int status = -1;
+    EXPECT_EQ(waitpid(p->pid, &status, 0), p->pid);
+    EXPECT_EQ(status, killed ? SIGKILL : 0);
+    close(p->line);
+    line = -1;
+}
+
+#endif
