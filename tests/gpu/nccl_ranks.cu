@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* nvcc: -lnccl */
-/* NCCL as torchrun uses it: a process a GPU. Memory isn't passed between processes, which NCCL must
- * be told (docs/decisions 27). */
+/* NCCL as torchrun uses it: a process a GPU. */
 #include <csignal>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -52,8 +51,6 @@ int main()
 {
     int pipe_of[2], wrong = 0, skipped = 0;
     pid_t pids[ranks];
-    setenv("NCCL_CUMEM_ENABLE", "0", 1);
-    setenv("NCCL_SHM_DISABLE", "1", 1);
     if (pipe(pipe_of) < 0)
         return 1;
     for (int rank = 0; rank < ranks; rank++) {
