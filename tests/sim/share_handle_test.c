@@ -387,12 +387,14 @@ static void busy(void)
         pthread_t counts, copies;
         unsigned launched = 0;
         stop = false;
-        OK(cuMemAlloc(&counter, 64));
-        OK(cuMemAlloc(&copied, 4096));
+        CUdeviceptr fresh = filled(8 * MIB, 0); /* has chunks of its own */
+        counter = fresh + 4 * MIB;
+        copied = fresh + 4 * MIB + 4096;
         EXPECT_EQ(pthread_create(&counts, NULL, count_on, &launched), 0);
         EXPECT_EQ(pthread_create(&copies, NULL, copy_on, NULL), 0);
         usleep(3000);
-        (void)handle_of(counter);
+        EXPECT(!is_shared(copied));
+        (void)handle_of(fresh);
         EXPECT(is_shared(copied));
         usleep(1000);
         stop = true;
@@ -400,8 +402,7 @@ static void busy(void)
         pthread_join(copies, NULL);
         OK(cuCtxSynchronize());
         EXPECT_EQ(word_at(counter), launched);
-        OK(cuMemFree(counter));
-        OK(cuMemFree(copied));
+        OK(cuMemFree(fresh));
     }
 }
 
@@ -418,7 +419,8 @@ static void waiting(void)
 {
     pthread_t gets;
     CUstream s[3];
-    CUdeviceptr flag = filled(4, 0), word = filled(4, 0), other = filled(8 * MIB, 0);
+    CUdeviceptr word = filled(4, 0), other = filled(8 * MIB, 0), fresh = filled(8 * MIB, 0);
+    CUdeviceptr flag = fresh + 4 * MIB;
     void *params[] = {&flag};
     for (unsigned i = 0; i < 3; i++)
         OK(cuStreamCreate(&s[i], CU_STREAM_NON_BLOCKING));
@@ -426,16 +428,18 @@ static void waiting(void)
     EXPECT_EQ(pthread_create(&gets, NULL, get_handle, &other), 0);
     pthread_join(gets, NULL);
     OK(launch(function("hold"), s[0], params));
-    EXPECT_EQ(pthread_create(&gets, NULL, get_handle, &flag), 0);
+    EXPECT_EQ(pthread_create(&gets, NULL, get_handle, &fresh), 0);
     usleep(30000);
+    EXPECT(!is_shared(flag)); /* the kernel runs */
     OK(launch(function("poke"), s[1], params));
     pthread_join(gets, NULL);
+    EXPECT(is_shared(flag));
     EXPECT_EQ(cuStreamQuery(s[2]), CUDA_ERROR_NOT_READY);
     OK(cuStreamWriteValue32(s[0], word, 1, 0));
     OK(cuCtxSynchronize());
     for (unsigned i = 0; i < 3; i++)
         OK(cuStreamDestroy(s[i]));
-    OK(cuMemFree(flag));
+    OK(cuMemFree(fresh));
     OK(cuMemFree(word));
     OK(cuMemFree(other));
 }
