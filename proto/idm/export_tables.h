@@ -19,6 +19,10 @@ void export_forget(void);
 /* The libcuda's own: the handle DEV's primary context has, or will have when it is retained. */
 CUresult export_primary_context(CUcontext *ctx, CUdevice dev);
 
+/* A table that only this libcuda has; NULL: there is none of that id, as in a libcuda that doesn't
+ * define this. */
+const void *export_own_table(const CUuuid *id);
+
 /* What a table has where nobody is known to need anything. */
 typedef void export_slot(void);
 

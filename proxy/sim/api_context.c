@@ -7,6 +7,7 @@
 #include "idm/graph/capture.h"
 #include "idm/pools.h"
 #include "mem.h"
+#include "share.h"
 #include "stream.h"
 
 #define API_VERSION       3020
@@ -117,6 +118,7 @@ CUresult context_destroy(struct CUctx_st *c)
         pools_context_ended();
         object_kill_all(c, NULL);
         peers_end(c);
+        opened_end(c);
         mem_release_all(c);
         /* Its users are gone, but for threads that still hold the context: they meet `dead`. */
         object_put(&c->legacy->o);

@@ -65,7 +65,7 @@ static bool for_kernels(enum mem_kind kind)
 
 static bool of_device(enum mem_kind kind)
 {
-    return kind == MEM_DEVICE || kind == MEM_GLOBAL || kind == MEM_MAPPED;
+    return kind == MEM_DEVICE || kind == MEM_GLOBAL || kind == MEM_MAPPED || kind == MEM_OPENED;
 }
 
 enum copy_how { COPY_STAGED = 1, COPY_UPLOAD = 2 };

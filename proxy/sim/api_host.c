@@ -32,6 +32,7 @@ static CUresult put(struct CUstream_st *s, CUstream stream, CUhostFn fn, CUstrea
     if (!h)
         return CUDA_ERROR_OUT_OF_MEMORY;
     h->op.run = run_call;
+    h->op.outside = true;
     h->op.always = callback != NULL; /* it is told of errors */
     h->fn = fn;
     h->callback = callback;

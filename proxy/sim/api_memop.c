@@ -38,8 +38,10 @@ static bool is_met(const CUstreamBatchMemOpParams *op)
     const void *at = (const void *)(uintptr_t)op->waitValue.address;
     uint64_t want = op->waitValue.value64;
     bool wide = is_wide(op->operation);
+    mem_hold();
     uint64_t is = wide ? __atomic_load_n((const uint64_t *)at, __ATOMIC_ACQUIRE)
                        : __atomic_load_n((const uint32_t *)at, __ATOMIC_ACQUIRE);
+    mem_let_go();
     if (!wide)
         want = (uint32_t)want;
     switch (op->waitValue.flags & 3) {
@@ -81,10 +83,12 @@ static CUresult write_to(const struct memops *m, const CUstreamBatchMemOpParams 
     void *at = (void *)(uintptr_t)op->waitValue.address;
     if (!is_there(m, op))
         return CUDA_ERROR_ILLEGAL_ADDRESS;
+    mem_hold();
     if (is_wide(op->operation))
         __atomic_store_n((uint64_t *)at, op->waitValue.value64, __ATOMIC_RELEASE);
     else
         __atomic_store_n((uint32_t *)at, (uint32_t)op->waitValue.value64, __ATOMIC_RELEASE);
+    mem_let_go();
     return CUDA_SUCCESS;
 }
 
@@ -114,6 +118,7 @@ CUresult memops_op(struct CUctx_st *c, const CUstreamBatchMemOpParams *ops, unsi
     if (!m)
         return CUDA_ERROR_OUT_OF_MEMORY;
     m->op.run = run_ops;
+    m->op.outside = true; /* but for what is_met and write_to hold */
     m->context = c;
     m->count = count;
     memcpy(m->all, ops, count * sizeof(m->all[0]));

@@ -213,7 +213,8 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
         return CUDA_ERROR_INVALID_VALUE;
     if (pools_attribute(data, attribute, ptr))
         return CUDA_SUCCESS;
-    bool device = r.kind == MEM_DEVICE || r.kind == MEM_GLOBAL || r.kind == MEM_MAPPED;
+    bool device = r.kind == MEM_DEVICE || r.kind == MEM_GLOBAL || r.kind == MEM_MAPPED ||
+                  r.kind == MEM_OPENED;
     bool managed = is_managed(&r);
     struct CUctx_st *owner = r.owner;
     switch (attribute) {

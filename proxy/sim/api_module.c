@@ -194,19 +194,19 @@ static CUresult place(struct CUctx_st *c, struct sim_module *code, const struct 
             v->foreign = true;
             continue;
         }
-        int rc = mem_alloc(c, c->device, MEM_GLOBAL, v->size ? v->size : 1, &v->address);
+        uint64_t bytes = v->size ? v->size : 1;
+        int rc = v->managed ? mem_managed_alloc(c, c->device, bytes, &v->address)
+                            : mem_alloc(c, c->device, MEM_GLOBAL, bytes, &v->address);
         if (rc) {
             snprintf(log->text, sizeof(log->text), "no device memory for '%.200s'", v->name);
             return (CUresult)rc;
         }
-        if (v->managed)
-            mem_flag(v->address, MEM_FLAG_MANAGED);
     }
     sim_module_link(code);
     for (uint32_t i = 0; i < code->nvars; i++) {
         const struct sim_var *v = &code->vars[i];
         if (v->init && !v->foreign)
-            memcpy((void *)(uintptr_t)v->address, v->init, v->init_len);
+            mem_write(v->address, v->init, v->init_len);
     }
     return CUDA_SUCCESS;
 }

@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * A device's region is reserved whole and committed by chunks of 2 MiB as they
- * come into use; freed memory goes back to the system, so what is given out is
- * zero. The region is twice the device's memory: a GPU's page tables make
- * fragments whole, here the room does.
- */
+/* What is where: a tree over all ranges. A device's own memory comes from its region. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,19 +8,12 @@
 #include "extent.h"
 #include "idm/cuda_abi.h"
 #include "mem.h"
+#include "region.h"
 #include "vmm.h"
 
-#define CHUNK       (2ull << 20)
-#define GRANULE     512ull
+#define GRANULE     REGION_GRANULE
 #define PAGE        4096ull
 #define MAX_DEVICES 8
-
-struct region {
-    uint64_t base, end;
-    uint64_t total, used;
-    uint32_t *in_use; /* allocations per chunk */
-    struct extents free;
-};
 
 static struct {
     pthread_mutex_t lock;
@@ -45,123 +33,13 @@ static uint64_t up(uint64_t n, uint64_t unit)
     return (n + unit - 1) / unit * unit;
 }
 
-static int region_init(struct region *r, uint64_t bytes)
-{
-    uint64_t room = up(bytes * 2, CHUNK);
-    void *p =
-        mmap(NULL, room + CHUNK, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    r->base = up((uint64_t)(uintptr_t)p, CHUNK);
-    r->end = r->base + room;
-    r->total = bytes;
-    r->in_use = calloc(room / CHUNK, sizeof(*r->in_use));
-    struct extent *all = extent_new();
-    if (!r->in_use || !all)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    extent_place(all, r->base, r->end, NULL);
-    extents_insert(&r->free, all);
-    return 0;
-}
-
 int mem_init(unsigned devices, uint64_t bytes_each)
 {
     int rc = 0;
     for (unsigned i = 0; i < devices && !rc; i++)
-        rc = region_init(&mem.region[i], bytes_each);
+        rc = region_init(&mem.region[i], (int)i, bytes_each);
     mem.regions = devices;
     return rc;
-}
-
-static void decommit(uint64_t base, uint64_t end)
-{
-    if (base == end)
-        return;
-    madvise(at(base), end - base, MADV_DONTNEED);
-    mprotect(at(base), end - base, PROT_NONE);
-}
-
-/* One allocation less in [base, end)'s chunks; those that nobody uses go. */
-static void leave_chunks(struct region *r, uint64_t base, uint64_t end)
-{
-    uint64_t gone = base / CHUNK * CHUNK, c = gone;
-    for (; c < end; c += CHUNK) {
-        if (--r->in_use[(c - r->base) / CHUNK]) {
-            decommit(gone, c);
-            gone = c + CHUNK;
-        }
-    }
-    if (gone < c)
-        decommit(gone, c);
-}
-
-static int enter_chunks(struct region *r, uint64_t base, uint64_t end)
-{
-    uint64_t first = base / CHUNK * CHUNK, last = up(end, CHUNK), fresh = first;
-    for (uint64_t c = first;; c += CHUNK) {
-        if (c == last || r->in_use[(c - r->base) / CHUNK]) {
-            if (fresh < c && mprotect(at(fresh), c - fresh, PROT_READ | PROT_WRITE) < 0) {
-                leave_chunks(r, first, c);
-                return CUDA_ERROR_OUT_OF_MEMORY;
-            }
-            if (c == last)
-                return 0;
-            fresh = c + CHUNK;
-        }
-        r->in_use[(c - r->base) / CHUNK]++;
-    }
-}
-
-/* Makes [base, end) zero, and its whole pages none of ours. */
-static void scrub(uint64_t base, uint64_t end)
-{
-    uint64_t first = up(base, PAGE), last = end / PAGE * PAGE;
-    if (first >= last) {
-        memset(at(base), 0, end - base);
-        return;
-    }
-    memset(at(base), 0, first - base);
-    madvise(at(first), last - first, MADV_DONTNEED);
-    memset(at(last), 0, end - last);
-}
-
-/* Takes BYTES from the first free piece that has them. */
-static int carve(struct region *r, uint64_t bytes, uint64_t *ret_base)
-{
-    struct extent *piece = extents_first_fit(&r->free, bytes);
-    if (!piece || enter_chunks(r, piece->base, piece->base + bytes))
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    *ret_base = piece->base;
-    if (piece->end - piece->base == bytes) {
-        extents_remove(&r->free, piece);
-        extent_drop(piece);
-    } else {
-        extents_resize(&r->free, piece, piece->base + bytes, piece->end);
-    }
-    r->used += bytes;
-    return 0;
-}
-
-/* Gives [base, end) back. PIECE, a fresh one, becomes it or part of it. */
-static void give_back(struct region *r, uint64_t base, uint64_t end, struct extent *piece)
-{
-    scrub(base, end);
-    leave_chunks(r, base, end);
-    r->used -= end - base;
-    struct extent *before = base > r->base ? extents_at(&r->free, base - 1) : NULL;
-    struct extent *after = end < r->end ? extents_at(&r->free, end) : NULL;
-    if (before) {
-        base = before->base;
-        extents_remove(&r->free, before);
-        extent_drop(before);
-    }
-    if (after) {
-        end = after->end;
-        extents_remove(&r->free, after);
-        extent_drop(after);
-    }
-    extent_place(piece, base, end, NULL);
-    extents_insert(&r->free, piece);
 }
 
 int mem_alloc(void *owner, int device, enum mem_kind kind, uint64_t bytes, uint64_t *ret_address)
@@ -175,7 +53,7 @@ int mem_alloc(void *owner, int device, enum mem_kind kind, uint64_t bytes, uint6
         return CUDA_ERROR_OUT_OF_MEMORY;
     pthread_mutex_lock(&mem.lock);
     uint64_t base = 0;
-    int rc = room > r->total - r->used ? CUDA_ERROR_OUT_OF_MEMORY : carve(r, room, &base);
+    int rc = room > r->total - r->used ? CUDA_ERROR_OUT_OF_MEMORY : region_take(r, room, &base);
     if (!rc) {
         /* Of an array no kernel has an address. */
         extent_place(e, base, base + bytes, kind == MEM_ARRAY ? &mem : owner);
@@ -192,8 +70,9 @@ int mem_alloc(void *owner, int device, enum mem_kind kind, uint64_t bytes, uint6
     return rc;
 }
 
-static int add_host(void *owner, int device, uint64_t base, uint64_t bytes, enum mem_kind kind,
-                    uint32_t flags)
+/* A range that has its memory elsewhere. */
+static int add_range(void *owner, int device, uint64_t base, uint64_t bytes, enum mem_kind kind,
+                     uint32_t flags)
 {
     struct extent *e = extent_new();
     if (!e)
@@ -201,7 +80,7 @@ static int add_host(void *owner, int device, uint64_t base, uint64_t bytes, enum
     pthread_mutex_lock(&mem.lock);
     bool taken = extents_overlap(&mem.live, base, base + bytes);
     if (!taken) {
-        extent_place(e, base, base + bytes, NULL);
+        extent_place(e, base, base + bytes, kind == MEM_OPENED ? owner : NULL);
         if (kind == MEM_MAPPED)
             e->devices = 0; /* until it is shown */
         e->owner = owner;
@@ -217,7 +96,9 @@ static int add_host(void *owner, int device, uint64_t base, uint64_t bytes, enum
     return taken ? CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED : 0;
 }
 
-int mem_host_alloc(void *owner, int device, uint64_t bytes, uint32_t flags, void **ret_p)
+/* Pages of the host's as a range of KIND. */
+static int add_pages(void *owner, int device, uint64_t bytes, enum mem_kind kind, uint32_t flags,
+                     void **ret_p)
 {
     if (!bytes)
         return CUDA_ERROR_INVALID_VALUE;
@@ -227,11 +108,29 @@ int mem_host_alloc(void *owner, int device, uint64_t bytes, uint32_t flags, void
         mmap(NULL, up(bytes, PAGE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    int rc = add_host(owner, device, (uint64_t)(uintptr_t)p, bytes, MEM_HOST, flags);
+    int rc = add_range(owner, device, (uint64_t)(uintptr_t)p, bytes, kind, flags);
     if (rc)
         munmap(p, up(bytes, PAGE));
     else
         *ret_p = p;
+    return rc;
+}
+
+int mem_host_alloc(void *owner, int device, uint64_t bytes, uint32_t flags, void **ret_p)
+{
+    return add_pages(owner, device, bytes, MEM_HOST, flags, ret_p);
+}
+
+int mem_managed_alloc(void *owner, int device, uint64_t bytes, uint64_t *ret_address)
+{
+    void *p = NULL;
+    if (bytes > UINT64_MAX - PAGE || !mem_charge(device, up(bytes, PAGE)))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    int rc = add_pages(owner, device, bytes, MEM_GLOBAL, MEM_FLAG_MANAGED, &p);
+    if (rc)
+        mem_uncharge(device, up(bytes, PAGE));
+    else
+        *ret_address = (uint64_t)(uintptr_t)p;
     return rc;
 }
 
@@ -263,7 +162,7 @@ int mem_host_register(void *owner, int device, void *p, uint64_t bytes, uint32_t
         return CUDA_ERROR_INVALID_VALUE;
     if (!mapped(base, base + bytes))
         return CUDA_ERROR_INVALID_VALUE;
-    return add_host(owner, device, base, bytes, MEM_REGISTERED, flags);
+    return add_range(owner, device, base, bytes, MEM_REGISTERED, flags);
 }
 
 /* E, already out of the tree and forgotten by all. */
@@ -273,10 +172,18 @@ static void dispose(struct extent *e)
     case MEM_DEVICE:
     case MEM_GLOBAL:
     case MEM_ARRAY:
-        give_back(&mem.region[e->device], e->base, up(e->end, GRANULE), e);
+        if (e->flags & MEM_FLAG_MANAGED) {
+            mem.region[e->device].used -= up(e->end - e->base, PAGE);
+            munmap(at(e->base), up(e->end - e->base, PAGE));
+            break;
+        }
+        region_give_back(&mem.region[e->device], e->base, up(e->end, GRANULE), e);
         return;
     case MEM_HOST:
         munmap(at(e->base), up(e->end - e->base, PAGE));
+        break;
+    case MEM_OPENED:
+        munmap(at(e->base / PAGE * PAGE), up(e->end, PAGE) - e->base / PAGE * PAGE);
         break;
     default:
         break;
@@ -325,12 +232,20 @@ bool mem_at(uint64_t address, struct mem_range *ret_range)
     return e != NULL;
 }
 
-void mem_flag(uint64_t address, uint32_t flags)
+void mem_write(uint64_t address, const void *data, uint64_t bytes)
 {
     pthread_mutex_lock(&mem.lock);
-    struct extent *e = extents_at(&mem.live, address);
-    if (e)
-        e->flags |= flags;
+    memcpy(at(address), data, bytes);
+    pthread_mutex_unlock(&mem.lock);
+}
+
+void mem_hold(void)
+{
+    pthread_mutex_lock(&mem.lock);
+}
+
+void mem_let_go(void)
+{
     pthread_mutex_unlock(&mem.lock);
 }
 
@@ -353,7 +268,7 @@ void mem_uncharge(int device, uint64_t bytes)
 
 int mem_map(int device, uint64_t base, uint64_t end)
 {
-    int rc = add_host(NULL, device, base, end - base, MEM_MAPPED, 0);
+    int rc = add_range(NULL, device, base, end - base, MEM_MAPPED, 0);
     return rc == CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED ? CUDA_ERROR_INVALID_VALUE : rc;
 }
 
@@ -452,4 +367,51 @@ bool mem_find(void *context, uint64_t address, uint64_t *ret_base, uint64_t *ret
         *ret_end = v.end;
     }
     return good;
+}
+
+/* --- Shared with other processes ------------------------------------------------------- */
+
+/* With the lock: the allocation that ADDRESS is in. */
+static const struct extent *allocation_at(uint64_t address)
+{
+    const struct extent *e = extents_at(&mem.live, address);
+    return e && e->kind == MEM_DEVICE ? e : NULL;
+}
+
+int mem_share(uint64_t address, bool still, struct mem_shared *ret_shared)
+{
+    pthread_mutex_lock(&mem.lock);
+    const struct extent *e = allocation_at(address);
+    struct region *r = e ? &mem.region[e->device] : NULL;
+    int rc = e ? 0 : CUDA_ERROR_INVALID_VALUE;
+    if (e && !region_is_shared(r, e->base, e->end))
+        rc = still ? region_share(r, e->base, e->end) : CUDA_ERROR_NOT_READY;
+    if (!rc)
+        *ret_shared = (struct mem_shared){.fd = r->fd,
+                                          .device = e->device,
+                                          .offset = e->base - r->base,
+                                          .bytes = e->end - e->base,
+                                          .id = e->id};
+    pthread_mutex_unlock(&mem.lock);
+    return rc;
+}
+
+int mem_shared_fd(int device, uint64_t offset, uint64_t id)
+{
+    int fd = -1;
+    pthread_mutex_lock(&mem.lock);
+    const struct region *r =
+        device >= 0 && (unsigned)device < mem.regions ? &mem.region[device] : NULL;
+    if (r && offset < r->end - r->base) {
+        const struct extent *e = allocation_at(r->base + offset);
+        if (e && e->id == id && region_is_shared(r, e->base, e->end))
+            fd = r->fd;
+    }
+    pthread_mutex_unlock(&mem.lock);
+    return fd;
+}
+
+int mem_opened(void *owner, int device, uint64_t base, uint64_t bytes)
+{
+    return add_range(owner, device, base, bytes, MEM_OPENED, 0);
 }

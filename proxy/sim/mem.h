@@ -18,6 +18,7 @@ enum mem_kind {
     MEM_GLOBAL,     /* a module's variable */
     MEM_MAPPED,     /* cuMemMap */
     MEM_ARRAY,      /* an array's: no address of a program's */
+    MEM_OPENED,     /* another process's, which cuIpcOpenMemHandle opened */
     MEM_HOST,       /* cuMemHostAlloc */
     MEM_REGISTERED, /* cuMemHostRegister */
     MEM_PAGEABLE,   /* nothing we know: the program's own */
@@ -41,6 +42,8 @@ int mem_init(unsigned devices, uint64_t bytes_each);
 /* Zeroed memory of DEVICE: MEM_DEVICE or MEM_GLOBAL. */
 int mem_alloc(void *owner, int device, enum mem_kind kind, uint64_t bytes, uint64_t *ret_address);
 int mem_host_alloc(void *owner, int device, uint64_t bytes, uint32_t flags, void **ret_p);
+/* A module's variable that the program touches, too, whenever it likes. */
+int mem_managed_alloc(void *owner, int device, uint64_t bytes, uint64_t *ret_address);
 int mem_host_register(void *owner, int device, void *p, uint64_t bytes, uint32_t flags);
 /* What begins at ADDRESS, if it is of KIND and OWNER's (NULL: anybody's). Nothing may use it any
  * more. False: there is no such thing. */
@@ -57,8 +60,28 @@ int mem_map(int device, uint64_t base, uint64_t end);
 void mem_show(uint64_t base, uint32_t devices);
 void mem_unmap(uint64_t base);
 
-/* What mem_at tells of the range at ADDRESS. */
-void mem_flag(uint64_t address, uint32_t flags);
+/*
+ * Another process gets the allocation with ADDRESS in it. Its memory has to move for that: unless
+ * it has already, that is NOT_READY but with STILL, when nobody touches any (sched_still).
+ */
+struct mem_shared {
+    int fd; /* a memfile, which stays ours, and where in it the allocation is */
+    int device;
+    uint64_t offset, bytes;
+    uint64_t id;
+};
+int mem_share(uint64_t address, bool still, struct mem_shared *ret_shared);
+/* The memfile of DEVICE's allocation ID, if it is shared and still there, or -1. */
+int mem_shared_fd(int device, uint64_t offset, uint64_t id);
+/* Takes over another process's memory on DEVICE, whole pages that BYTES at BASE are in, as OWNER's
+ * MEM_OPENED. */
+int mem_opened(void *owner, int device, uint64_t base, uint64_t bytes);
+
+/* What touches memory outside of a stream's order: */
+void mem_write(uint64_t address, const void *data, uint64_t bytes);
+/* Between the two no memory moves, comes or goes. Briefly. */
+void mem_hold(void);
+void mem_let_go(void);
 /* The live range that contains ADDRESS. */
 bool mem_at(uint64_t address, struct mem_range *ret_range);
 /* What [address, address + bytes) is. Copies on behalf of USER: marks a range of another

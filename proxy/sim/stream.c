@@ -25,6 +25,8 @@ static struct {
     unsigned threads;
     unsigned coming; /* threads that were woken, threads that start */
     unsigned waiters;
+    unsigned touching; /* operations that run and aren't `outside` */
+    bool still;        /* no more of them start */
 } sched = {.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
 
 static void kick(unsigned more);
@@ -88,6 +90,18 @@ static bool may_start(const struct op *op)
     return true;
 }
 
+/* Is there anything to carry out? */
+static bool may_run(const struct op *op)
+{
+    return may_start(op) && (!sched.still || op->outside);
+}
+
+static void begin(struct op *op)
+{
+    op->stream->running = true;
+    sched.touching += !op->outside;
+}
+
 /* S's first operation is done. The caller frees it. */
 static struct op *take_head(struct CUstream_st *s)
 {
@@ -138,9 +152,9 @@ static struct op *pick(void)
 {
     settle();
     for (struct CUstream_st *s = sched.first; s; s = s->after) {
-        if (!may_start(s->head))
+        if (!may_run(s->head))
             continue;
-        s->running = true;
+        begin(s->head);
         unlist_stream(s);
         list_stream(s);
         return s->head;
@@ -163,6 +177,7 @@ static void carry_out(struct op *op, unsigned more)
     if (rc != CUDA_SUCCESS && !c->error)
         c->error = rc;
     s->running = false;
+    sched.touching -= !op->outside;
     take_head(s);
     kick(more);
     pthread_mutex_unlock(&sched.lock);
@@ -216,7 +231,7 @@ static void kick(unsigned more)
     settle();
     unsigned ready = 0;
     for (const struct CUstream_st *s = sched.first; s && ready < MAX_THREADS; s = s->after)
-        ready += may_start(s->head);
+        ready += may_run(s->head);
     while (ready > sched.coming + more) {
         if (gi_idle_wake(&sched.idle))
             sched.coming++;
@@ -292,8 +307,8 @@ CUresult stream_submit(struct CUstream_st *s, struct op *op, enum submit_mode mo
     append(s, op);
     uint64_t seq = op->seq;
     settle();
-    if (mode != SUBMIT_LATER && s->head == op && may_start(op)) {
-        s->running = true;
+    if (mode != SUBMIT_LATER && s->head == op && may_run(op)) {
+        begin(op);
         kick(0);
         carry_out(op, 0);
     } else {
@@ -355,6 +370,50 @@ void sched_drain(const struct CUctx_st *context)
     uint64_t seq = sched.seq;
     while (context_busy(context, seq))
         wait_done();
+    pthread_mutex_unlock(&sched.lock);
+}
+
+/* Waits until nothing touches memory, for NS at most. With the lock. */
+static bool comes_to_rest(uint64_t ns)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    ns += (uint64_t)until.tv_nsec;
+    until.tv_sec += (time_t)(ns / 1000000000u);
+    until.tv_nsec = (long)(ns % 1000000000u);
+    int rc = 0;
+    sched.waiters++;
+    while (sched.touching && rc == 0)
+        rc = pthread_cond_timedwait(&sched.done, &sched.lock, &until);
+    sched.waiters--;
+    return !sched.touching;
+}
+
+/* What runs may be waiting for something that can't start meanwhile: they take turns, and what
+ * runs gets more and more time to end. */
+void sched_still(void)
+{
+    const uint64_t most_ns = 5000000000u;
+    pthread_mutex_lock(&sched.lock);
+    for (uint64_t ns = 10000000;; ns = ns < most_ns ? 2 * ns : ns) {
+        while (sched.still)
+            wait_done();
+        sched.still = true;
+        if (comes_to_rest(ns))
+            break;
+        sched.still = false;
+        kick(0);
+        wait_done();
+    }
+    pthread_mutex_unlock(&sched.lock);
+}
+
+void sched_go_on(void)
+{
+    pthread_mutex_lock(&sched.lock);
+    sched.still = false;
+    kick(0);
+    pthread_cond_broadcast(&sched.done);
     pthread_mutex_unlock(&sched.lock);
 }
 

@@ -25,7 +25,8 @@ struct op {
     void (*release)(struct op *op); /* NULL: nothing; then it is freed */
     struct point *point;
     bool records;
-    bool always; /* runs though its context has failed */
+    bool always;  /* runs though its context has failed */
+    bool outside; /* touches no device memory, or only between mem_hold and mem_let_go */
     /* The scheduler's own: */
     struct op *next;
     struct CUstream_st *stream;
@@ -92,6 +93,10 @@ CUresult stream_wait(struct CUstream_st *s);
 
 /* Waits for CONTEXT's work of all streams; NULL: for all contexts'. */
 void sched_drain(const struct CUctx_st *context);
+/* Between the two nothing that runs touches device memory, but for operations `outside`. Waits for
+ * what runs, not for what waits. */
+void sched_still(void);
+void sched_go_on(void);
 /* Refuses new work and waits for the old. */
 void sched_close(struct CUctx_st *context);
 

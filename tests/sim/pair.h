@@ -17,6 +17,24 @@
 
 #include "test_kernels.h"
 
+#define MIB (1ull << 20)
+
+static inline CUresult poke(CUmodule m, CUdeviceptr at)
+{
+    CUfunction f = NULL;
+    void *params[] = {&at};
+    OK(cuModuleGetFunction(&f, m, "poke"));
+    OK(launch(f, NULL, params));
+    return cuCtxSynchronize();
+}
+
+static inline uint32_t word_at(CUdeviceptr at)
+{
+    uint32_t word = 77;
+    OK(cuMemcpyDtoH(&word, at, 4));
+    return word;
+}
+
 struct pair {
     void (*body)(void); /* the other process */
     pid_t pid;
@@ -25,7 +43,7 @@ struct pair {
 
 static int line = -1; /* to the other process */
 
-static void tell(const void *data, size_t bytes, int fd)
+static inline void tell(const void *data, size_t bytes, int fd)
 {
     char room[CMSG_SPACE(sizeof(fd))] = {0};
     struct iovec v = {(void *)(uintptr_t)data, bytes};
@@ -43,7 +61,7 @@ static void tell(const void *data, size_t bytes, int fd)
 }
 
 /* The descriptor that came with it, or -1. */
-static int hear(void *data, size_t bytes)
+static inline int hear(void *data, size_t bytes)
 {
     int fd = -1;
     char room[CMSG_SPACE(sizeof(fd))] = {0};

@@ -1,36 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory that two processes share, by descriptor and by handle. */
+/* Memory that two processes share, by descriptor. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/mman.h>
 
 #include "idm/cuda_abi_share.h"
-#include "idm/share_table.h"
 #include "pair.h"
 
-#define MIB (1ull << 20)
-#define FD  CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR
+#define FD CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR
 
 static CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
                                    .requestedHandleTypes = FD,
                                    .location = {CU_MEM_LOCATION_TYPE_DEVICE, 0}};
-
-static CUresult poke(CUmodule m, CUdeviceptr at)
-{
-    CUfunction f = NULL;
-    void *params[] = {&at};
-    OK(cuModuleGetFunction(&f, m, "poke"));
-    OK(launch(f, NULL, params));
-    return cuCtxSynchronize();
-}
-
-static uint32_t word_at(CUdeviceptr at)
-{
-    uint32_t word = 77;
-    OK(cuMemcpyDtoH(&word, at, 4));
-    return word;
-}
 
 static CUresult import(CUmemGenericAllocationHandle *h, int fd)
 {
