@@ -182,8 +182,10 @@ VG_EXPORT CUresult cuIpcOpenMemHandle_v2(CUdeviceptr *ptr, CUipcMemHandle handle
     struct note n;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
     memcpy(&n, handle.reserved, sizeof(n));
-    if (!ptr || flags & ~(unsigned)CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS || !is_note(&n, NOTE_RANGE))
+    if (!ptr || flags & ~(unsigned)CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS)
         return CUDA_ERROR_INVALID_VALUE;
+    if (!is_note(&n, NOTE_RANGE))
+        return CUDA_ERROR_INVALID_HANDLE;
     pthread_mutex_lock(&opening);
     CUresult rc = open_memory(&n, flags, ptr);
     pthread_mutex_unlock(&opening);
@@ -236,8 +238,10 @@ VG_EXPORT CUresult cuIpcOpenEventHandle(CUevent *event, CUipcEventHandle handle)
     struct note n;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
     memcpy(&n, handle.reserved, sizeof(n));
-    if (!event || !is_note(&n, NOTE_EVENT))
+    if (!event)
         return CUDA_ERROR_INVALID_VALUE;
+    if (!is_note(&n, NOTE_EVENT))
+        return CUDA_ERROR_INVALID_HANDLE;
     in.w.token_low = n.token[0];
     in.w.token_high = n.token[1];
     VG_TRY(vg_new(IDM_KIND_event, &in.w.event));

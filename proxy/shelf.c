@@ -225,7 +225,8 @@ static bool serve(struct client *c, struct shelf_message *m, int *fd)
         break;
     case SHELF_DROP:
         drop(c, &m->token);
-        return true;
+        m->code = GI_OK;
+        break;
     default:
         end(c, "its worker asks the shelf for nonsense");
         return false;

@@ -6,10 +6,11 @@
  * Neither the handle nor the descriptor is ever seen by a client.
  *
  * Worker and broker talk over a socket of their own, one SOCK_SEQPACKET message each way, a
- * descriptor beside it; a DROP has no answer. The broker looks into no item but for what it counts.
+ * descriptor beside it. The broker looks into no item but for what it counts.
  *
  * Memory on the shelf is charged to the zone, not to a client, for as long as anybody holds it: it
- * outlives who made it. PUT and GET give a hold, DROP takes one, a client's end all of its.
+ * outlives who made it. PUT and GET give a hold, DROP takes one, a client's end all of its; what
+ * nobody holds is given back before the DROP is answered.
  */
 #ifndef GI_PROXY_SHELF_H
 #define GI_PROXY_SHELF_H

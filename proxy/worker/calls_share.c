@@ -78,6 +78,8 @@ static CUresult import(struct worker *w, const struct shelf_token *token, struct
     if (!a)
         return CUDA_ERROR_OUT_OF_MEMORY;
     CUresult rc = shelf_get(w, token, SHELF_MEMORY, &item, &fd);
+    if (rc == CUDA_ERROR_INVALID_HANDLE)
+        rc = CUDA_ERROR_INVALID_VALUE; /* as CUDA has it for a descriptor */
     if (rc == CUDA_SUCCESS) {
         rc = w->cu.cuMemImportFromShareableHandle(&memory, (void *)(intptr_t)fd, // NOLINT
                                                   BY_DESCRIPTOR);

@@ -125,7 +125,7 @@ void worker_vmm_end(struct worker *w);
 CUresult shelf_put(struct worker *w, const struct shelf_item *item, int fd,
                    struct shelf_token *ret_token);
 /* The item of KIND for TOKEN, with a hold on it; *ret_fd (-1: none) is the caller's. Another worker
- * of the zone wrote it: only its device is checked. A token of nothing is INVALID_VALUE, counted.
+ * of the zone wrote it: only its device is checked. A token of nothing is INVALID_HANDLE, counted.
  */
 CUresult shelf_get(struct worker *w, const struct shelf_token *token, enum shelf_kind kind,
                    struct shelf_item *ret_item, int *ret_fd);

@@ -116,9 +116,10 @@ CUresult shelf_get(struct worker *w, const struct shelf_token *token, enum shelf
 
 void shelf_drop(struct worker *w, const struct shelf_token *token)
 {
-    const struct shelf_message m = {.op = SHELF_DROP, .token = *token};
-    if (!w->shelf_lost && !tell(w->config->shelf, &m, -1))
-        w->shelf_lost = true;
+    /* Waited for: the client may count on what it gave back. */
+    struct shelf_message m = {.op = SHELF_DROP, .token = *token};
+    cleanup_close int none = -1;
+    ask(w, &m, -1, &none);
 }
 
 void worker_uncharge(struct worker *w, uint64_t bytes, const struct shelf_token *shared)

@@ -182,6 +182,7 @@ static void give_by_descriptor(void)
     SHOW(cuMemCreate, &memory, MAPPED, &prop, 0);
     CUdeviceptr p = map(memory, 0);
     SHOW(cuMemsetD32_v2, p, 0x12345678, MAPPED / 4);
+    SHOW(cuCtxSynchronize);
     SHOW(cuPointerGetAttribute, &kinds, CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES, p);
     SHOW(cuPointerGetAttribute, &ipc, CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE, p);
     printf("%llu %d\n", kinds, ipc);
@@ -292,6 +293,32 @@ static void give_events(CUfunction fn)
     SHOW(cuMemFree_v2, p);
 }
 
+/* To a process that has the other device's context. */
+static void give_to_the_other_device(void)
+{
+    CUmemGenericAllocationHandle memory = 0;
+    const CUmemAllocationProp prop = mapped_on(0, DESCRIPTOR);
+    CUipcMemHandle handle;
+    CUdeviceptr p = 0;
+    int fd = -1;
+    SHOW(cuMemCreate, &memory, MAPPED, &prop, 0);
+    CUdeviceptr m = map(memory, 0);
+    SHOW(cuMemsetD32_v2, m, 7, MAPPED / 4);
+    SHOW(cuMemAlloc_v2, &p, MIB);
+    SHOW(cuMemsetD32_v2, p, 70, MIB / 4);
+    SHOW(cuCtxSynchronize);
+    SHOW(cuIpcGetMemHandle, &handle, p);
+    SHOW(cuMemExportToShareableHandle, &fd, memory, DESCRIPTOR, 0);
+    say(&handle, sizeof(handle), fd);
+    listen_to(NULL, 0);
+    close(fd);
+    show_data(m, MAPPED);
+    show_data(p, MIB);
+    unmap(m);
+    SHOW(cuMemRelease, memory);
+    SHOW(cuMemFree_v2, p);
+}
+
 static void first(void)
 {
     CUcontext context = start(0);
@@ -300,7 +327,10 @@ static void first(void)
     give_by_descriptor();
     give_by_handle();
     give_events(fn);
+    if (n_devices > 1)
+        give_to_the_other_device();
     SHOW(cuCtxDestroy_v2, context);
+    say(NULL, 0, -1);
 }
 
 /* --- The second --------------------------------------------------------------------------- */
@@ -434,6 +464,32 @@ static void take_events(CUfunction fn)
     say(NULL, 0, -1);
 }
 
+static void take_to_the_other_device(void)
+{
+    CUmemGenericAllocationHandle memory = 0;
+    CUipcMemHandle handle;
+    CUcontext context = NULL;
+    CUdeviceptr p = 0;
+    int fd = listen_to(&handle, sizeof(handle));
+    SHOW(cuCtxCreate_v2, &context, 0, 1);
+    CUfunction fn = load();
+    SHOW(cuMemImportFromShareableHandle, &memory, (void *)(intptr_t)fd, DESCRIPTOR); // NOLINT
+    CUdeviceptr m = map(memory, 1);
+    add(fn, m, m, 1024, NULL);
+    SHOW(cuCtxSynchronize);
+    SHOW(cuIpcOpenMemHandle_v2, &p, handle, 0);
+    SHOW(cuIpcOpenMemHandle_v2, &p, handle, CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS);
+    add(fn, p, p, 1024, NULL);
+    SHOW(cuCtxSynchronize);
+    show_data(p, 8192);
+    SHOW(cuIpcCloseMemHandle, p);
+    unmap(m);
+    SHOW(cuMemRelease, memory);
+    SHOW(cuCtxDestroy_v2, context);
+    close(fd);
+    say(NULL, 0, -1);
+}
+
 static void second(void)
 {
     listen_to(NULL, 0);
@@ -443,6 +499,9 @@ static void second(void)
     take_by_descriptor(fn, 0);
     take_by_handle(fn);
     take_events(fn);
+    if (n_devices > 1)
+        take_to_the_other_device();
+    listen_to(NULL, 0);
     SHOW(cuCtxDestroy_v2, context);
     fflush(stdout);
 }

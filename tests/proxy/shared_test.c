@@ -235,6 +235,12 @@ static void test_ranges(void)
     stop(&b);
 }
 
+/* raw_start()'s. */
+static uint64_t context_of(const struct raw *r)
+{
+    return idm_handle(IDM_KIND_context, r->peer.ch.tag, 1, 1);
+}
+
 static void test_a_context_takes_its_own_with_it(void)
 {
     struct raw a, b;
@@ -245,9 +251,9 @@ static void test_a_context_takes_its_own_with_it(void)
     uint64_t p = raw_alloc(&a, 4 * MIB, NULL);
     EXPECT_EQ(TOKEN(&a, cuIpcGetMemHandle, &t, .ptr = p), 0);
     EXPECT(open_at(&b, &t, &bytes, &got) != 0);
-    EXPECT_EQ(RAW(&a, cuDevicePrimaryCtxReset_v2, .dev = 0).result, 0);
+    EXPECT_EQ(RAW(&a, cuDevicePrimaryCtxReset_v2, .ctx = context_of(&a)).result, 0);
     EXPECT_EQ(used(), 4 * MIB);
-    EXPECT_EQ(RAW(&b, cuDevicePrimaryCtxReset_v2, .dev = 0).result, 0);
+    EXPECT_EQ(RAW(&b, cuDevicePrimaryCtxReset_v2, .ctx = context_of(&b)).result, 0);
     EXPECT_EQ(used(), 0);
     stop(&a);
     stop(&b);
