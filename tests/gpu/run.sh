@@ -193,7 +193,10 @@ install_llama() {
     local major
     [ "$(uname -m)" = x86_64 ] || { echo "it is there for x86-64 only"; return 1; }
     major=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')
-    [ "${major:-0}" -ge 20 ] && command -v npm >/dev/null || { echo "needs Node.js 20 and npm"; return 1; }
+    if [ "${major:-0}" -lt 20 ] || ! command -v npm >/dev/null; then
+        echo "needs Node.js 20 and npm"
+        return 1
+    fi
     LD_LIBRARY_PATH=$cuda/lib64 "$python" -c 'import ctypes; ctypes.CDLL("libcublas.so.13")' 2>/dev/null ||
         { echo "needs libcublas.so.13"; return 1; }
     [ -n "$reads_zstd" ] || { echo "the simulated GPU was built without libzstd"; return 1; }

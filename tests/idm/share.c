@@ -67,7 +67,7 @@ static int listen_to(void *data, size_t bytes)
         struct cmsghdr head;
         char space[CMSG_SPACE(sizeof(int))];
     } control;
-    char nothing;
+    char nothing = 0;
     int fd = -1;
     struct iovec iov = {.iov_base = data ? data : &nothing, .iov_len = data ? bytes : 1};
     struct msghdr msg = {.msg_iov = &iov,

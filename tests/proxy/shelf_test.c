@@ -85,7 +85,7 @@ static void test_a_descriptor_travels_in_its_zone(void)
     REQUIRE(start() && file >= 0);
     EXPECT_EQ(put(&a, 0, SHELF_MEMORY, 4096, file, &token), GI_OK);
     EXPECT_EQ(get(&a, 1, SHELF_MEMORY, &token, &m, &fd), GI_OK);
-    EXPECT(fd >= 0 && fstat(file, &here) == 0 && fstat(fd, &there) == 0);
+    REQUIRE(fd >= 0 && fstat(file, &here) == 0 && fstat(fd, &there) == 0);
     EXPECT_EQ(here.st_ino, there.st_ino);
     EXPECT_EQ(m.item.dev, 1);
     EXPECT_EQ(m.item.bytes, 4096);
