@@ -115,7 +115,6 @@ static const int allowed[] = {
     SYS_timerfd_create,
     SYS_timerfd_settime,
     SYS_memfd_create,
-    SYS_ftruncate,
     /* Looking at files: the driver's libraries, /proc/self, /sys. Opening is below. */
     SYS_fstat,
     SYS_newfstatat,
