@@ -67,6 +67,9 @@ static const int allowed[] = {
     SYS_get_mempolicy,
     SYS_mbind,
     SYS_set_mempolicy,
+    /* Memory that may be shared: sized by writing its end. That it could be mapped twice, to be
+     * written and executed, is nothing new: so could it be in turns. */
+    SYS_memfd_create,
     /* Threads. clone is below: threads only. */
     SYS_futex,
     SYS_set_robust_list,
@@ -277,8 +280,8 @@ static void on_open(struct program *p, int nr, unsigned flags_arg)
 
 static void conditional(struct program *p)
 {
-    static const uint32_t fcntls[] = {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD,
-                                      F_GETFL, F_SETFL,         1034 /* F_GET_SEALS */};
+    static const uint32_t fcntls[] = {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD,     F_SETFD,
+                                      F_GETFL, F_SETFL,         F_ADD_SEALS, F_GET_SEALS};
     static const uint32_t prctls[] = {PR_SET_NAME, PR_GET_NAME, PR_SET_VMA, PR_GET_DUMPABLE};
     on_call(p, SYS_clone3, DENY(ENOSYS)); /* its flags are in memory: use clone */
     on_masked(p, SYS_clone, 0, CLONE_THREAD | CLONE_VM | CLONE_NEWUSER, CLONE_THREAD | CLONE_VM,
