@@ -68,6 +68,9 @@ static const int allowed[] = {
     SYS_get_mempolicy,
     SYS_mbind,
     SYS_set_mempolicy,
+    /* Memory that may be shared: sized by writing its end. That it could be mapped twice, to be
+     * written and executed, is nothing new: so could it be in turns. */
+    SYS_memfd_create,
     /* Threads. clone is below: threads only. */
     SYS_futex,
     SYS_set_robust_list,

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
+#include <string.h>
 
+#include "board.h"
+#include "idm/cuda_abi_share.h"
 #include "idm/graph/capture.h"
 #include "idm/pools.h"
 #include "stream.h"
@@ -9,7 +12,10 @@
 
 static void event_free(struct object *o)
 {
-    event_forget((struct CUevent_st *)o);
+    struct CUevent_st *e = (struct CUevent_st *)o;
+    event_forget(e);
+    if (e->place.board)
+        board_leave(&e->place);
     free(o);
 }
 
@@ -92,4 +98,51 @@ CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned int fla
     if (flags > CU_EVENT_RECORD_EXTERNAL) /* which is a capture's business */
         return CUDA_ERROR_INVALID_VALUE;
     return cuEventRecord(event, stream);
+}
+
+/* --- Between processes --------------------------------------------------------------- */
+
+CUresult cuIpcGetEventHandle(CUipcEventHandle *handle, CUevent event)
+{
+    struct CUctx_st *c;
+    struct board_place place;
+    struct share_handle h;
+    TRY(sim_context(&c));
+    if (!handle)
+        return CUDA_ERROR_INVALID_VALUE;
+    PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);
+    if (!e || !(e->flags & CU_EVENT_INTERPROCESS) || e->opened)
+        return CUDA_ERROR_INVALID_HANDLE;
+    TRY(board_take(&place));
+    if (!event_place(e, &place))
+        board_leave(&place);
+    board_handle(&e->place, &h);
+    memcpy(handle, &h, sizeof(h));
+    return CUDA_SUCCESS;
+}
+
+CUresult cuIpcOpenEventHandle(CUevent *event, CUipcEventHandle handle)
+{
+    struct CUctx_st *c;
+    struct share_handle h;
+    TRY(sim_context(&c));
+    if (!event)
+        return CUDA_ERROR_INVALID_VALUE;
+    memcpy(&h, &handle, sizeof(h));
+    if (!share_handle_is(&h, MEMFILE_EVENTS))
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (share_handle_is_own(&h))
+        return CUDA_ERROR_INVALID_CONTEXT;
+    PUT_LATER(CUevent_st) *e = object_new(OBJECT_EVENT, sizeof(*e), c, event_free);
+    if (!e)
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    e->flags = CU_EVENT_INTERPROCESS | CU_EVENT_DISABLE_TIMING;
+    e->opened = true;
+    TRY(board_open(&h, &e->place));
+    if (!board_has(&e->place))
+        return CUDA_ERROR_INVALID_HANDLE;
+    object_hold(&e->o);
+    object_publish(&e->o);
+    *event = e;
+    return CUDA_SUCCESS;
 }

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "base/cleanup.h"
+#include "board.h"
 #include "idm/cuda_abi_share.h"
 #include "idm/export_tables.h"
 #include "idm/pools.h"
@@ -71,8 +72,9 @@ static struct opened **find(const struct CUctx_st *c, const struct share_handle 
 
 static CUresult map(const struct CUctx_st *c, const struct share_handle *h, uint64_t *ret_base)
 {
+    struct memfile file;
     errno = 0;
-    cleanup_close int fd = share_open(h, MEMFILE_REGION);
+    cleanup_close int fd = share_open(h, MEMFILE_REGION, &file);
     if (fd < 0)
         return errno == EMFILE ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_HANDLE;
     uint64_t first = h->offset / MEMFILE_PAGE * MEMFILE_PAGE, within = h->offset - first;
@@ -205,9 +207,11 @@ static int descriptor(const void *handle)
     struct share_handle h;
     memcpy(&h, handle, sizeof(h));
     /* Its number in there may be anybody's invention. */
-    if (share_handle_is(&h, MEMFILE_REGION) && share_handle_is_own(&h))
+    if (!share_handle_is_own(&h))
+        return -1;
+    if (share_handle_is(&h, MEMFILE_REGION))
         return mem_shared_fd(h.device, h.offset, h.id);
-    return -1;
+    return share_handle_is(&h, MEMFILE_EVENTS) ? board_fd(&h) : -1;
 }
 
 static void replace(void *handle, int fd)

@@ -155,10 +155,21 @@ struct CUkern_st {
     struct function_settings set[SIM_MAX_DEVICES]; /* what its functions begin with */
 };
 
+/* Where processes tell each other of an event (board.h). */
+struct board_place {
+    struct board *board; /* a reference; NULL: it is this process's alone */
+    unsigned slot;
+    uint64_t id; /* no other event of the board's process has or had it */
+};
+
 struct CUevent_st {
     struct object o;
     unsigned flags;
-    struct point *point; /* its last recording; under the scheduler's lock */
+    bool opened; /* another process's */
+    /* Under the scheduler's lock: */
+    struct point *point;      /* its last recording */
+    struct board_place place; /* where other processes learn of it, once it has one */
+    uint64_t number;          /* there: the point's */
 };
 
 PUT(CUctx_st)

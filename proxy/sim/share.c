@@ -48,7 +48,7 @@ static int open_theirs(const struct share_handle *h)
     return open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 }
 
-int share_open(const struct share_handle *h, enum memfile_kind kind)
+int share_open(const struct share_handle *h, enum memfile_kind kind, struct memfile *ret_file)
 {
     struct memfile file;
     cleanup_close int fd = h->replaced ? fcntl(h->fd, F_DUPFD_CLOEXEC, 0) : open_theirs(h);
@@ -57,5 +57,6 @@ int share_open(const struct share_handle *h, enum memfile_kind kind)
     if (file.process != h->process || file.device != h->device || !h->bytes ||
         h->bytes > file.bytes || h->offset > file.bytes - h->bytes)
         return -1;
+    *ret_file = file;
     return TAKE_FD(fd);
 }

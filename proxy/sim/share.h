@@ -35,7 +35,7 @@ bool share_handle_is(const struct share_handle *h, enum memfile_kind kind);
 bool share_handle_is_own(const struct share_handle *h);
 /* H's memfile, which contains its place: a descriptor, the caller's; -1: there is none.
  * H is one of KIND. */
-int share_open(const struct share_handle *h, enum memfile_kind kind);
+int share_open(const struct share_handle *h, enum memfile_kind kind, struct memfile *ret_file);
 
 /* The context C ends: so does what it opened. Nothing uses it any more. */
 void opened_end(const struct CUctx_st *c);

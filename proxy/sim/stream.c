@@ -31,6 +31,16 @@ static struct {
 
 static void kick(unsigned more);
 
+void sched_lock(void)
+{
+    pthread_mutex_lock(&sched.lock);
+}
+
+void sched_unlock(void)
+{
+    pthread_mutex_unlock(&sched.lock);
+}
+
 static void list_stream(struct CUstream_st *s)
 {
     if (s->listed)
@@ -47,12 +57,6 @@ static void unlist_stream(struct CUstream_st *s)
     *(s->before ? &s->before->after : &sched.first) = s->after;
     *(s->after ? &s->after->before : &sched.last) = s->before;
     s->listed = false;
-}
-
-static void point_put(struct point *p)
-{
-    if (p && --p->refs == 0)
-        free(p);
 }
 
 /* Without the lock, if it has a release. */
@@ -77,7 +81,9 @@ static bool may_start(const struct op *op)
     const struct CUctx_st *c = s->o.context;
     if (s->running)
         return false;
-    if (op->point && !op->records && !op->point->done && !c->error)
+    /* Who waits for a context's end needn't wait for another process. */
+    if (op->point && !op->records && !op->point->done && !c->error &&
+        !(c->dead && op->point->foreign))
         return false;
     if (s->legacy) {
         for (const struct CUstream_st *t = sched.first; t; t = t->after) {
@@ -113,12 +119,8 @@ static struct op *take_head(struct CUstream_st *s)
         unlist_stream(s);
     }
     if (op->point) {
-        if (op->records) {
-            struct timespec t;
-            clock_gettime(CLOCK_MONOTONIC, &t);
-            op->point->ns = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-            op->point->done = true;
-        }
+        if (op->records)
+            point_reached(op->point);
         point_put(op->point);
     }
     if (sched.waiters)
@@ -203,8 +205,7 @@ static void *executor(void *arg)
     return NULL;
 }
 
-/* A thread of ours takes no signals: they are the program's. */
-static bool start_thread(void)
+bool thread_start(void *(*run)(void *), void *arg)
 {
     pthread_t thread;
     pthread_attr_t attr;
@@ -215,13 +216,17 @@ static bool start_thread(void)
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    bool good = pthread_create(&thread, &attr, executor, NULL) == 0;
+    bool good = pthread_create(&thread, &attr, run, arg) == 0;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
-    if (good) {
-        sched.threads++;
-        sched.coming++;
-    }
+    return good;
+}
+
+static bool start_thread(void)
+{
+    bool good = thread_start(executor, NULL);
+    sched.threads += good;
+    sched.coming += good;
     return good;
 }
 
@@ -240,6 +245,13 @@ static void kick(unsigned more)
     }
 }
 
+void sched_news(void)
+{
+    kick(0);
+    if (sched.waiters)
+        pthread_cond_broadcast(&sched.done);
+}
+
 CUresult sched_start(void)
 {
     pthread_mutex_lock(&sched.lock);
@@ -248,7 +260,7 @@ CUresult sched_start(void)
     return good ? CUDA_SUCCESS : CUDA_ERROR_OPERATING_SYSTEM;
 }
 
-static void wait_done(void)
+void sched_wait(void)
 {
     sched.waiters++;
     pthread_cond_wait(&sched.done, &sched.lock);
@@ -274,7 +286,7 @@ struct CUstream_st *stream_new(struct CUctx_st *context, unsigned flags, int pri
     return s;
 }
 
-static void append(struct CUstream_st *s, struct op *op)
+void sched_append(struct CUstream_st *s, struct op *op)
 {
     object_hold(&s->o);
     op->stream = s;
@@ -286,25 +298,24 @@ static void append(struct CUstream_st *s, struct op *op)
     list_stream(s);
 }
 
-/* With the lock: room for one more, or why not. */
-static CUresult make_room(struct CUstream_st *s)
+CUresult sched_room(struct CUstream_st *s)
 {
     const struct CUctx_st *c = s->o.context;
     while (s->count >= STREAM_MAX_OPS && !c->dead)
-        wait_done();
+        sched_wait();
     return c->dead ? CUDA_ERROR_CONTEXT_IS_DESTROYED : c->error;
 }
 
 CUresult stream_submit(struct CUstream_st *s, struct op *op, enum submit_mode mode)
 {
     pthread_mutex_lock(&sched.lock);
-    CUresult rc = make_room(s);
+    CUresult rc = sched_room(s);
     if (rc != CUDA_SUCCESS) {
         pthread_mutex_unlock(&sched.lock);
         op_free(op);
         return rc;
     }
-    append(s, op);
+    sched_append(s, op);
     uint64_t seq = op->seq;
     settle();
     if (mode != SUBMIT_LATER && s->head == op && may_run(op)) {
@@ -314,7 +325,7 @@ CUresult stream_submit(struct CUstream_st *s, struct op *op, enum submit_mode mo
     } else {
         kick(0);
         while (mode == SUBMIT_WAIT && has(s, seq))
-            wait_done();
+            sched_wait();
     }
     rc = s->o.context->error;
     pthread_mutex_unlock(&sched.lock);
@@ -349,7 +360,7 @@ CUresult stream_wait(struct CUstream_st *s)
     pthread_mutex_lock(&sched.lock);
     uint64_t seq = sched.seq;
     while (busy(s, seq))
-        wait_done();
+        sched_wait();
     CUresult rc = s->o.context->error;
     pthread_mutex_unlock(&sched.lock);
     return rc;
@@ -369,7 +380,7 @@ void sched_drain(const struct CUctx_st *context)
     pthread_mutex_lock(&sched.lock);
     uint64_t seq = sched.seq;
     while (context_busy(context, seq))
-        wait_done();
+        sched_wait();
     pthread_mutex_unlock(&sched.lock);
 }
 
@@ -397,13 +408,13 @@ void sched_still(void)
     pthread_mutex_lock(&sched.lock);
     for (uint64_t ns = 10000000;; ns = ns < most_ns ? 2 * ns : ns) {
         while (sched.still)
-            wait_done();
+            sched_wait();
         sched.still = true;
         if (comes_to_rest(ns))
             break;
         sched.still = false;
         kick(0);
-        wait_done();
+        sched_wait();
     }
     pthread_mutex_unlock(&sched.lock);
 }
@@ -422,100 +433,8 @@ void sched_close(struct CUctx_st *context)
     pthread_mutex_lock(&sched.lock);
     context->dead = true;
     pthread_cond_broadcast(&sched.done); /* who waits for room */
+    kick(0);
     while (context_busy(context, UINT64_MAX))
-        wait_done();
-    pthread_mutex_unlock(&sched.lock);
-}
-
-CUresult event_record(struct CUevent_st *event, struct CUstream_st *s)
-{
-    struct op *op = calloc(1, sizeof(*op));
-    struct point *p = calloc(1, sizeof(*p));
-    if (!op || !p) {
-        free(op);
-        free(p);
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    }
-    pthread_mutex_lock(&sched.lock);
-    CUresult rc = make_room(s);
-    if (rc == CUDA_SUCCESS) {
-        p->refs = 2; /* the event's and the operation's */
-        op->point = p;
-        op->records = true;
-        point_put(event->point);
-        event->point = p;
-        append(s, op);
-        kick(0);
-    } else {
-        free(p);
-        free(op);
-    }
-    pthread_mutex_unlock(&sched.lock);
-    return rc;
-}
-
-CUresult event_wait_in(struct CUevent_st *event, struct CUstream_st *s)
-{
-    struct op *op = calloc(1, sizeof(*op));
-    if (!op)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    pthread_mutex_lock(&sched.lock);
-    CUresult rc = make_room(s);
-    if (rc == CUDA_SUCCESS && event->point && !event->point->done) {
-        event->point->refs++;
-        op->point = event->point;
-        append(s, op);
-        kick(0);
-    } else {
-        free(op);
-    }
-    pthread_mutex_unlock(&sched.lock);
-    return rc;
-}
-
-CUresult event_query(struct CUevent_st *event)
-{
-    pthread_mutex_lock(&sched.lock);
-    CUresult rc = event->point && !event->point->done ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
-    if (event->o.context->error)
-        rc = event->o.context->error;
-    pthread_mutex_unlock(&sched.lock);
-    return rc;
-}
-
-CUresult event_wait(struct CUevent_st *event)
-{
-    pthread_mutex_lock(&sched.lock);
-    struct point *p = event->point;
-    if (p) {
-        p->refs++;
-        while (!p->done)
-            wait_done();
-        point_put(p);
-    }
-    CUresult rc = event->o.context->error;
-    pthread_mutex_unlock(&sched.lock);
-    return rc;
-}
-
-CUresult event_elapsed(struct CUevent_st *start, struct CUevent_st *end, float *ret_ms)
-{
-    CUresult rc = CUDA_SUCCESS;
-    pthread_mutex_lock(&sched.lock);
-    if (!start->point || !end->point)
-        rc = CUDA_ERROR_INVALID_HANDLE;
-    else if (!start->point->done || !end->point->done)
-        rc = CUDA_ERROR_NOT_READY;
-    else
-        *ret_ms = (float)((double)((int64_t)(end->point->ns - start->point->ns)) / 1e6);
-    pthread_mutex_unlock(&sched.lock);
-    return rc;
-}
-
-void event_forget(struct CUevent_st *event)
-{
-    pthread_mutex_lock(&sched.lock);
-    point_put(event->point);
-    event->point = NULL;
+        sched_wait();
     pthread_mutex_unlock(&sched.lock);
 }

@@ -16,7 +16,11 @@
 struct point {
     unsigned refs;
     bool done;
-    uint64_t ns; /* when, CLOCK_MONOTONIC */
+    bool foreign; /* another process's, or another event's of ours */
+    uint64_t ns;  /* when, CLOCK_MONOTONIC */
+    /* Where it is to be told, if anywhere, as what. */
+    struct board_place told;
+    uint64_t number;
 };
 
 /* Allocated with calloc as the first member of something larger. */
@@ -79,6 +83,8 @@ CUresult host_call(struct CUstream_st *s, CUhostFn fn, void *data);
 CUresult memops_op(struct CUctx_st *c, const CUstreamBatchMemOpParams *ops, unsigned count,
                    struct op **ret_op);
 
+/* A detached thread. It takes no signals: they are the program's. */
+bool thread_start(void *(*run)(void *), void *arg);
 /* Starts the first thread. */
 CUresult sched_start(void);
 
@@ -100,6 +106,21 @@ void sched_go_on(void);
 /* Refuses new work and waits for the old. */
 void sched_close(struct CUctx_st *context);
 
+/* What events and queues need of each other (stream.c, event.c). All but the first with the lock.
+ */
+void sched_lock(void);
+void sched_unlock(void);
+/* Waits until something is done; lets go of the lock meanwhile. */
+void sched_wait(void);
+/* Room for one operation more in S, or why not; may wait. */
+CUresult sched_room(struct CUstream_st *s);
+void sched_append(struct CUstream_st *s, struct op *op);
+/* Something may start now, or is done. */
+void sched_news(void);
+void point_put(struct point *p);
+/* All before P is done. */
+void point_reached(struct point *p);
+
 /* Events. */
 CUresult event_record(struct CUevent_st *event, struct CUstream_st *s);
 /* Everything submitted to S from now on waits for EVENT's last recording. */
@@ -108,5 +129,9 @@ CUresult event_query(struct CUevent_st *event);
 CUresult event_wait(struct CUevent_st *event);
 CUresult event_elapsed(struct CUevent_st *start, struct CUevent_st *end, float *ret_ms);
 void event_forget(struct CUevent_st *event);
+/* EVENT gets PLACE, and what was recorded goes there. False: it has one already. */
+bool event_place(struct CUevent_st *event, const struct board_place *place);
+/* A foreign point is done; gives the reference to it back. */
+void point_is_done(struct point *p);
 
 #endif

@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -148,6 +149,28 @@ static int body_no_writing(void)
     return 0;
 }
 
+/* Memory for others, as the simulated GPU makes it and takes it from others. */
+static int body_shared_memory(void)
+{
+    char page[4096] = {1};
+    struct statfs fs;
+    struct stat st;
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    IN(fd >= 0 && lseek(fd, 1 << 20, SEEK_SET) == 1 << 20);
+    IN(write(fd, page, sizeof(page)) == sizeof(page));
+    IN(fcntl(fd, F_ADD_SEALS, seals) == 0 && fcntl(fd, F_GET_SEALS) == seals);
+    IN(fstat(fd, &st) == 0 && st.st_size == (1 << 20) + 4096 && fstatfs(fd, &fs) == 0);
+    IN(pread(fd, page, 1, 1 << 20) == 1 && page[0] == 1);
+    char *p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    IN(p != MAP_FAILED);
+    p[0] = 1;
+    IN(madvise(p, 4096, MADV_REMOVE) == 0 && p[0] == 0);
+    snprintf(page, sizeof(page), "/proc/%d/stat", getppid()); /* is it there? */
+    IN(open(page, O_RDONLY | O_CLOEXEC) >= 0);
+    return 0;
+}
+
 static int body_no_network(void)
 {
     int pair[2];
@@ -257,6 +280,11 @@ static void test_no_writing(void)
     EXPECT_EQ(jailed(body_no_writing), 0);
 }
 
+static void test_shared_memory(void)
+{
+    EXPECT_EQ(jailed(body_shared_memory), 0);
+}
+
 static void test_no_network(void)
 {
     EXPECT_EQ(jailed(body_no_network), 0);
@@ -337,6 +365,7 @@ int main(void)
     MT_RUN(test_root_is_gone);
     MT_RUN(test_work);
     MT_RUN(test_no_writing);
+    MT_RUN(test_shared_memory);
     MT_RUN(test_no_network);
     MT_RUN(test_no_others);
     MT_RUN(test_no_new_code);

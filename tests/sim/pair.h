@@ -36,7 +36,8 @@ static inline uint32_t word_at(CUdeviceptr at)
 }
 
 struct pair {
-    void (*body)(void); /* the other process */
+    void (*before)(void); /* the other process, before it has the driver; may be NULL */
+    void (*body)(void);
     pid_t pid;
     int line;
 };
@@ -107,6 +108,8 @@ static void pair_fork(struct pair *p)
         close(both[0]);
         if (read(line, &c, 1) != 1)
             _exit(0);
+        if (p->before)
+            p->before();
         EXPECT_EQ(set_up(), 0);
         p->body();
         if (context)
