@@ -13,15 +13,18 @@
 #include "connection.h"
 #include "idm/handle.h"
 
+/* Other processes have it, too, and are told by the program what it has done with it. */
+#define VG_SHARED 1u
+
 struct vg_object {
     _Atomic uint64_t id; /* 0: free */
     uint64_t context;    /* 0: no context's */
     uint64_t parent;     /* a function's module or library; a kernel's or a module's library */
     uint32_t generation;
     uint32_t next_free;
-    uint32_t value;      /* context: device; stream: flags */
-    void *data;          /* heap; goes with the object */
-    _Atomic bool asleep; /* a primary context that nobody retains */
+    _Atomic uint32_t value; /* context: device; stream: flags; event: VG_SHARED */
+    void *data;             /* heap; goes with the object */
+    _Atomic bool asleep;    /* a primary context that nobody retains */
 };
 
 int handles_open(uint32_t max, uint32_t tag);

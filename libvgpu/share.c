@@ -214,6 +214,13 @@ VG_EXPORT CUresult cuIpcCloseMemHandle(CUdeviceptr ptr)
 
 /* --- Events ----------------------------------------------------------------------------- */
 
+static void share_event(uint64_t id)
+{
+    struct vg_object *o = vg_find(IDM_KIND_event, id);
+    if (o)
+        o->value = VG_SHARED;
+}
+
 VG_EXPORT CUresult cuIpcGetEventHandle(CUipcEventHandle *handle, CUevent event)
 {
     struct idm_cuIpcGetEventHandle_in in;
@@ -224,6 +231,7 @@ VG_EXPORT CUresult cuIpcGetEventHandle(CUipcEventHandle *handle, CUevent event)
         return CUDA_ERROR_INVALID_VALUE;
     VG_TRY(vg_use(IDM_KIND_event, event, false, &in.w.event));
     VG_TRY(vg_ask_cuIpcGetEventHandle(&in, &out, &answer));
+    share_event(in.w.event);
     const struct note n = note_of(NOTE_EVENT, out.w.token_low, out.w.token_high);
     memset(handle, 0, sizeof(*handle));
     memcpy(handle->reserved, &n, sizeof(n));
@@ -246,9 +254,11 @@ VG_EXPORT CUresult cuIpcOpenEventHandle(CUevent *event, CUipcEventHandle handle)
     in.w.token_high = n.token[1];
     VG_TRY(vg_new(IDM_KIND_event, &in.w.event));
     CUresult rc = vg_ask_cuIpcOpenEventHandle(&in, &out, &answer);
-    if (rc != CUDA_SUCCESS)
+    if (rc != CUDA_SUCCESS) {
         vg_forget(in.w.event);
-    else
-        *event = vg_pointer(in.w.event);
-    return rc;
+        return rc;
+    }
+    share_event(in.w.event);
+    *event = vg_pointer(in.w.event);
+    return CUDA_SUCCESS;
 }

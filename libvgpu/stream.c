@@ -89,6 +89,14 @@ VG_EXPORT CUresult cuStreamGetCtx(CUstream stream, CUcontext *ctx)
     return CUDA_SUCCESS;
 }
 
+/* What is done with an event of several processes is done when the call returns: the program may
+ * say so to another process at once, and that one's worker must not be ahead of ours. */
+static bool is_shared(uint64_t event)
+{
+    const struct vg_object *o = vg_find(IDM_KIND_event, event);
+    return o && o->value == VG_SHARED;
+}
+
 VG_EXPORT CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int flags)
 {
     struct idm_cuStreamWaitEvent_in in = {.w = {.flags = flags}};
@@ -98,7 +106,23 @@ VG_EXPORT CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned in
         return CUDA_ERROR_INVALID_VALUE;
     VG_TRY(vg_use_stream(stream, &in.w.stream));
     VG_TRY(vg_use(IDM_KIND_event, event, false, &in.w.event));
-    return vg_queue_cuStreamWaitEvent(&in);
+    struct idm_cuStreamWaitEvent_out out;
+    struct vg_answer answer;
+    return is_shared(in.w.event) ? vg_ask_cuStreamWaitEvent(&in, &out, &answer)
+                                 : vg_queue_cuStreamWaitEvent(&in);
+}
+
+VG_EXPORT CUresult cuEventRecord(CUevent event, CUstream stream)
+{
+    struct idm_cuEventRecord_in in;
+    struct idm_cuEventRecord_out out;
+    struct vg_answer answer;
+    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
+    CAPTURE_HOOK(cuEventRecord, event, stream);
+    VG_TRY(vg_use(IDM_KIND_event, event, false, &in.w.event));
+    VG_TRY(vg_use_stream(stream, &in.w.stream));
+    return is_shared(in.w.event) ? vg_ask_cuEventRecord(&in, &out, &answer)
+                                 : vg_queue_cuEventRecord(&in);
 }
 
 VG_EXPORT CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned int flags)
@@ -110,5 +134,8 @@ VG_EXPORT CUresult cuEventRecordWithFlags(CUevent event, CUstream stream, unsign
         return CUDA_ERROR_INVALID_VALUE;
     VG_TRY(vg_use(IDM_KIND_event, event, false, &in.w.event));
     VG_TRY(vg_use_stream(stream, &in.w.stream));
-    return vg_queue_cuEventRecordWithFlags(&in);
+    struct idm_cuEventRecordWithFlags_out out;
+    struct vg_answer answer;
+    return is_shared(in.w.event) ? vg_ask_cuEventRecordWithFlags(&in, &out, &answer)
+                                 : vg_queue_cuEventRecordWithFlags(&in);
 }

@@ -100,7 +100,7 @@ static const int allowed[] = {
     SYS_clock_nanosleep,
     SYS_nanosleep,
     SYS_gettimeofday,
-    /* The channel, its doorbells, the log, the driver's own wake-ups, and memory it may share.
+    /* The channel, its doorbells, the log, and the driver's own wake-ups.
      * sendmsg and recvmsg are below: with the zone's shelf only. */
     SYS_read,
     SYS_write,
@@ -117,7 +117,6 @@ static const int allowed[] = {
     SYS_dup,
     SYS_timerfd_create,
     SYS_timerfd_settime,
-    SYS_memfd_create,
     /* Looking at files: the driver's libraries, /proc/self, /sys. Opening is below. */
     SYS_fstat,
     SYS_newfstatat,
