@@ -113,9 +113,11 @@ CUresult cuIpcGetEventHandle(CUipcEventHandle *handle, CUevent event)
     PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);
     if (!e || !(e->flags & CU_EVENT_INTERPROCESS) || e->opened)
         return CUDA_ERROR_INVALID_HANDLE;
-    TRY(board_take(&place));
-    if (!event_place(e, &place))
-        board_leave(&place);
+    if (!event_is_placed(e)) {
+        TRY(board_take(&place));
+        if (!event_place(e, &place))
+            board_leave(&place); /* another thread was first */
+    }
     board_handle(&e->place, &h);
     memcpy(handle, &h, sizeof(h));
     return CUDA_SUCCESS;

@@ -90,6 +90,14 @@ bool event_place(struct CUevent_st *event, const struct board_place *place)
     return first;
 }
 
+bool event_is_placed(const struct CUevent_st *event)
+{
+    sched_lock();
+    bool placed = event->place.board != NULL;
+    sched_unlock();
+    return placed;
+}
+
 /* With the lock, which it lets go of. As with a full stream: recording waits. */
 static void wait_for_room(const struct CUevent_st *event, const struct CUctx_st *c)
 {

@@ -131,6 +131,7 @@ CUresult event_elapsed(struct CUevent_st *start, struct CUevent_st *end, float *
 void event_forget(struct CUevent_st *event);
 /* EVENT gets PLACE, and what was recorded goes there. False: it has one already. */
 bool event_place(struct CUevent_st *event, const struct board_place *place);
+bool event_is_placed(const struct CUevent_st *event);
 /* A foreign point is done; gives the reference to it back. */
 void point_is_done(struct point *p);
 

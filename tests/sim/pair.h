@@ -66,6 +66,7 @@ static inline int hear(void *data, size_t bytes)
 {
     int fd = -1;
     char room[CMSG_SPACE(sizeof(fd))] = {0};
+    // cppcheck-suppress ctuuninitvar ; it is written, not read
     struct iovec v = {data, bytes};
     struct msghdr m = {
         .msg_iov = &v, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room)};
@@ -83,7 +84,7 @@ static inline void nudge(void)
 
 static inline void await(void)
 {
-    char c;
+    char c = 0;
     (void)hear(&c, 1);
 }
 

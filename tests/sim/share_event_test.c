@@ -377,6 +377,7 @@ static void many(void)
             EXPECT_EQ(cuIpcGetEventHandle(&h, all[i]),
                       i < 4096 ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
         }
+        OK(cuIpcGetEventHandle(&h, all[0])); /* it has its place */
         for (unsigned i = 0; i < 4097; i++)
             OK(cuEventDestroy(all[i]));
     }
