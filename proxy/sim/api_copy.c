@@ -97,11 +97,11 @@ static CUresult copy(uint64_t dst, uint64_t src, size_t bytes, unsigned sides, C
     struct CUctx_st *c;
     PUT_LATER(CUstream_st) *s = NULL;
     TRY(sim_context(&c));
-    TRY(sim_stream(stream, c, &s));
+    TRY(sim_any_stream(stream, c, &s)); /* (Programming Guide, "Stream and Event Behavior") */
     if (!bytes)
         return CUDA_SUCCESS;
-    enum mem_kind to = mem_classify(dst, bytes, c);
-    enum mem_kind from = mem_classify(src, bytes, c);
+    enum mem_kind to = mem_classify(dst, bytes, s->o.context);
+    enum mem_kind from = mem_classify(src, bytes, s->o.context);
     if (to == MEM_BAD || from == MEM_BAD || ((sides & SIDE_DST) && !for_kernels(to)) ||
         ((sides & SIDE_SRC) && !for_kernels(from)))
         return CUDA_ERROR_INVALID_VALUE;

@@ -59,6 +59,8 @@ static const int attributes[LAST_ATTRIBUTE + 1] = {
     [CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK] = 1024,
     [CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED] = 1,
     [CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED] = 1,
+    [103] = 1, /* memory of cuMemCreate as descriptors */
+    [125] = 1, /* events between processes */
 };
 
 static CUresult check_device(CUdevice dev)

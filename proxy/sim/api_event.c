@@ -42,10 +42,8 @@ CUresult cuEventRecord(CUevent event, CUstream stream)
     PUT_LATER(CUstream_st) *s = NULL;
     TRY(sim_context(&c));
     PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, event);
-    if (!e || e->o.context != c)
-        return CUDA_ERROR_INVALID_HANDLE;
-    TRY(sim_stream(stream, c, &s));
-    return event_record(e, s);
+    TRY(e ? sim_any_stream(stream, c, &s) : CUDA_ERROR_INVALID_HANDLE);
+    return e->o.context == s->o.context ? event_record(e, s) : CUDA_ERROR_INVALID_HANDLE;
 }
 
 CUresult cuEventQuery(CUevent event)

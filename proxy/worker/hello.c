@@ -6,11 +6,11 @@
 #include "base/cleanup.h"
 #include "internal.h"
 
-/* What a driver can and the proxy does not: memory that leaves its process, multicast,
- * sparse arrays, pools and mappings of the host's memory. */
+/* What a driver can and the proxy does not: handles of other systems and of other machines,
+ * multicast, sparse arrays, pools and mappings of the host's memory. */
 static bool is_kept_back(unsigned attribute)
 {
-    static const unsigned char all[] = {103, 104, 105, 107, 110, 112, 119, 128,
+    static const unsigned char all[] = {104, 105, 107, 110, 112, 119, 128,
                                         132, 136, 141, 142, 143, 144, 145};
     return memchr(all, (int)attribute, sizeof(all)) != NULL;
 }

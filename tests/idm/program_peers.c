@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Two devices: what is known between them, and kernels in each other's memory. */
 #include <stdio.h>
+#include <string.h>
 
 #include "program.h"
 
@@ -195,6 +196,16 @@ static void streams_of(CUcontext there)
     SHOW(cuEventSynchronize, its);
     SHOW(cuStreamSynchronize, mine);
     SHOW(cuStreamWaitEvent, s, my, 0);
+    /* Copies go into it; an event of the stream's context is recorded in it. */
+    unsigned char here[4096];
+    memset(here, 0x5a, sizeof(here));
+    SHOW(cuMemcpyHtoDAsync_v2, p, here, sizeof(here), s);
+    SHOW(cuMemcpyDtoDAsync_v2, p + 4096, p, 4096, s);
+    memset(here, 0, sizeof(here));
+    SHOW(cuMemcpyDtoHAsync_v2, here, p + 4096, sizeof(here), s);
+    SHOW(cuEventRecord, its, s);
+    SHOW(cuEventSynchronize, its);
+    printf("%d %d\n", here[0], here[4095]);
     SHOW(cuStreamSynchronize, s);
     SHOW(cuStreamDestroy_v2, s);
     SHOW(cuEventDestroy_v2, its);
