@@ -452,7 +452,7 @@ bool pools_attribute(void *data, CUpointer_attribute what, CUdeviceptr ptr)
         memcpy(data, &place.pool, sizeof(CUmemoryPool)); // NOLINT(bugprone-sizeof-expression)
         return true;
     case CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE:
-        memset(data, 0, sizeof(bool)); /* nobody but the pool may give it away */
+        memset(data, 0, sizeof(int)); /* nobody but the pool may give it away */
         return true;
     default:
         return false;

@@ -34,11 +34,11 @@ if [ -z "$inside" ]; then
         build=$root/build/gpu-only
         (cd "$root" && cmake --preset gpu-only >"$root/gpu-run-build.log" 2>&1 &&
             cmake --build --preset gpu-only -j"$(nproc)" \
-                --target gpu-proxy vgpu vgpu-nvml cuda-sim idm-program idm-bench gpu-node \
+                --target gpu-proxy vgpu vgpu-nvml cuda-sim idm-program idm-share-program idm-bench gpu-node \
                 >>"$root/gpu-run-build.log" 2>&1) || { tail -n 20 "$root/gpu-run-build.log"; exit 1; }
         rm -f "$root/gpu-run-build.log"
     fi
-    for needed in bin/gpu-proxy bin/gpu-node bin/idm-program bin/idm-bench lib/libcuda.so.1 lib/libnvidia-ml.so.1; do
+    for needed in bin/gpu-proxy bin/gpu-node bin/idm-program bin/idm-share-program bin/idm-bench lib/libcuda.so.1 lib/libnvidia-ml.so.1; do
         [ -e "$build/$needed" ] || { echo "$build has no $needed"; exit 77; }
     done
     work=$(mktemp -d /tmp/gi-gpu-run-XXXXXX)
@@ -293,6 +293,7 @@ except torch.cuda.OutOfMemoryError:
 
 row program result "the driver" "libvgpu" ratio ""
 both idm-program "$build/bin/idm-program" @
+both idm-share "$build/bin/idm-share-program" @
 programs
 language_model
 networks

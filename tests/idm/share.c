@@ -173,7 +173,7 @@ static void give_by_descriptor(void)
     CUmemGenericAllocationHandle memory = 0, kept = 0, virgin = 0;
     CUmemAllocationProp prop = mapped_on(0, CU_MEM_HANDLE_TYPE_NONE);
     unsigned long long kinds = 99;
-    bool ipc = true;
+    int ipc = 9;
     int fd = -1, again = -1, unseen = -1;
     SHOW(cuMemCreate, &kept, MAPPED, &prop, 0);
     SHOW(cuMemExportToShareableHandle, &fd, kept, DESCRIPTOR, 0);
@@ -216,7 +216,7 @@ static void give_by_handle(void)
     CUipcMemHandle handle, none;
     CUdeviceptr p = 0, pooled = 0, mine = 0, beside = 0;
     void *pinned = NULL;
-    bool ipc = false;
+    int ipc = 9;
     SHOW(cuMemAlloc_v2, &beside, 4096); /* neighbours */
     SHOW(cuMemsetD8_v2, beside, 0x77, 4096);
     SHOW(cuMemAlloc_v2, &p, PLAIN);
@@ -397,7 +397,7 @@ static void take_by_handle(CUfunction fn)
     CUdeviceptr p = 0, again = 0, base = 0;
     size_t bytes = 0;
     unsigned int type = 99;
-    bool ipc = true;
+    int ipc = 9;
     listen_to(&handle, sizeof(handle));
     SHOW(cuIpcOpenMemHandle_v2, &p, wrong, CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS);
     SHOW(cuIpcOpenMemHandle_v2, NULL, handle, CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS);
