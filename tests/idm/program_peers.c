@@ -189,7 +189,7 @@ static void streams_of(CUcontext there)
     SHOW(cuStreamWaitEvent, mine, its, 0);
     SHOW(cuStreamQuery, mine);
     SHOW(cuCtxPushCurrent_v2, there);
-    SHOW(cuMemsetD32_v2, flag, 1, 1);
+    SHOW(cuStreamWriteValue32_v2, NULL, flag, 1, 0);
     SHOW(cuCtxPopCurrent_v2, &popped);
     SHOW(cuStreamSynchronize, s);
     SHOW(cuStreamQuery, s);

@@ -277,7 +277,7 @@ static void give_events(CUfunction fn)
     SHOW(cuEventRecord, event, a);
     SHOW(cuEventQuery, event);
     turn();
-    SHOW(cuMemsetD32Async, p + 4096, 1, 1, b);
+    SHOW(cuStreamWriteValue32_v2, b, p + 4096, 1, 0);
     SHOW(cuStreamSynchronize, b);
     turn();
     /* Now the other has recorded it. */
