@@ -24,41 +24,48 @@ struct shelf_entry {
     uint16_t holds[PAGE_SLOTS];
 };
 
-/* A zone's part of the descriptors the broker may have, half of which are for shelves: no zone's
- * shelf leaves another one, or a new client, without. */
-static uint32_t room(void)
+/*
+ * May Z's shelf have one more? Half of the descriptors that the broker may have are for shelves,
+ * and no shelf has more than half of what the others leave of them: however many a zone takes,
+ * there are some for the next one, and for new clients.
+ */
+static bool has_room(const struct zone *z)
 {
     struct rlimit r;
-    if (getrlimit(RLIMIT_NOFILE, &r) < 0)
-        return 0;
-    uint64_t share = r.rlim_cur / 2 / CONTROL_MAX_ZONES;
-    return share < 16 ? 16 : share > SHELF_MAX_ITEMS ? SHELF_MAX_ITEMS : (uint32_t)share;
+    if (z->shelf.n >= SHELF_MAX_ITEMS || getrlimit(RLIMIT_NOFILE, &r) < 0)
+        return false;
+    uint64_t left = r.rlim_cur / 2, others = 0;
+    for (const struct zone *other = z->broker->zones; other; other = other->next)
+        others += other == z ? 0 : other->shelf.n;
+    return others < left && z->shelf.n < (left - others) / 2;
+}
+
+static struct shelf_entry **bucket(struct zone *z, const struct shelf_token *token)
+{
+    return &z->shelf.buckets[token->word[1] % SHELF_BUCKETS];
 }
 
 static struct shelf_entry *find(struct zone *z, const struct shelf_token *token)
 {
-    struct shelf_entry *e = z->shelf.all;
+    struct shelf_entry *e = *bucket(z, token);
     while (e && !shelf_token_is(&e->token, token))
         e = e->next;
     return e;
 }
 
-/* Summed afresh: no figure that a worker made up stays when its item is gone. */
 static void charge(struct zone *z)
 {
-    uint64_t sum = 0;
-    for (const struct shelf_entry *e = z->shelf.all; e; e = e->next)
-        sum = e->item.bytes > UINT64_MAX - sum ? UINT64_MAX : sum + e->item.bytes;
-    page_share(z->page, sum);
+    page_share(z->page, z->shelf.bytes > UINT64_MAX ? UINT64_MAX : (uint64_t)z->shelf.bytes);
 }
 
 static void free_entry(struct zone *z, struct shelf_entry *e)
 {
-    struct shelf_entry **at = &z->shelf.all;
+    struct shelf_entry **at = bucket(z, &e->token);
     while (*at != e)
         at = &(*at)->next;
     *at = e->next;
     z->shelf.n--;
+    z->shelf.bytes -= e->item.bytes;
     charge(z);
     if (e->fd >= 0)
         close(e->fd);
@@ -82,7 +89,7 @@ static enum gi_code put(struct client *c, struct shelf_message *m, int *fd)
     bool memory = m->item.kind == SHELF_MEMORY;
     if (m->item.kind < SHELF_MEMORY || m->item.kind > SHELF_EVENT || (memory && *fd < 0))
         return GI_INVALID_ARGUMENT;
-    struct shelf_entry *e = z->shelf.n < room() ? calloc(1, sizeof(*e)) : NULL;
+    struct shelf_entry *e = has_room(z) ? calloc(1, sizeof(*e)) : NULL;
     if (!e) {
         z->broker_quota_refusals++;
         audit_refused(&z->audit, z->number, z->label, "the zone shares its limit of objects");
@@ -98,9 +105,10 @@ static enum gi_code put(struct client *c, struct shelf_message *m, int *fd)
     e->owner = c;
     e->holds[c->slot] = 1;
     e->total = 1;
-    e->next = z->shelf.all;
-    z->shelf.all = e;
+    e->next = *bucket(z, &e->token);
+    *bucket(z, &e->token) = e;
     z->shelf.n++;
+    z->shelf.bytes += e->item.bytes;
     /* Before the worker gives up its own charge: never is it charged to nobody. */
     charge(z);
     m->token = e->token;
@@ -131,11 +139,13 @@ static void drop(struct client *c, const struct shelf_token *token)
 
 void shelf_client_gone(struct client *c)
 {
-    struct shelf_entry *next;
-    for (struct shelf_entry *e = c->zone->shelf.all; e; e = next) {
-        next = e->next;
-        if (e->holds[c->slot])
-            let_go(e, c, e->holds[c->slot]);
+    for (unsigned i = 0; i < SHELF_BUCKETS; i++) {
+        struct shelf_entry *next;
+        for (struct shelf_entry *e = c->zone->shelf.buckets[i]; e; e = next) {
+            next = e->next;
+            if (e->holds[c->slot])
+                let_go(e, c, e->holds[c->slot]);
+        }
     }
 }
 

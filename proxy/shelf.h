@@ -64,11 +64,14 @@ struct client;
 struct zone;
 struct shelf_entry;
 
-#define SHELF_MAX_ITEMS 1024u /* of a zone */
+/* Of a zone. NCCL has two for each channel between two GPUs. */
+#define SHELF_MAX_ITEMS 8192u
+#define SHELF_BUCKETS   256u
 
 struct shelf {
-    struct shelf_entry *all;
+    struct shelf_entry *buckets[SHELF_BUCKETS]; /* by token */
     uint32_t n;
+    unsigned __int128 bytes; /* of all items: exact, whatever workers say */
 };
 
 /* What a worker asks for, at FD, is answered from now on; FD becomes the client's on success. */

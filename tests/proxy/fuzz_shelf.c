@@ -17,7 +17,10 @@ static void check(const struct shelf_zone *s)
 {
     if (s->zone.shelf.n > SHELF_MAX_ITEMS)
         abort();
-    if (!s->zone.shelf.all && (s->zone.shelf.n || page_memory_used(s->zone.page)))
+    uint32_t n = 0;
+    for (unsigned i = 0; i < SHELF_BUCKETS; i++)
+        n += s->zone.shelf.buckets[i] != NULL;
+    if (n > s->zone.shelf.n || (n == 0 && (s->zone.shelf.n || page_memory_used(s->zone.page))))
         abort();
 }
 
@@ -49,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check(&s);
     }
     shelf_zone_close(&s);
-    if (s.zone.shelf.all)
+    if (s.zone.shelf.n)
         abort();
     return 0;
 }

@@ -163,11 +163,11 @@ static void test_limit(void)
     uint32_t n = 0;
     REQUIRE(start() && getrlimit(RLIMIT_NOFILE, &before) == 0);
     few = before;
-    few.rlim_cur = 256; /* a zone's part of these is 16 */
+    few.rlim_cur = 256; /* half of these are for shelves, and half of them for the first one */
     REQUIRE(setrlimit(RLIMIT_NOFILE, &few) == 0);
     while (n < 100 && put(&a, 0, SHELF_EVENT, 0, -1, &token) == GI_OK)
         n++;
-    EXPECT_EQ(n, 16);
+    EXPECT_EQ(n, 64);
     EXPECT_EQ(put(&a, 1, SHELF_EVENT, 0, -1, &token), GI_RESOURCE_EXHAUSTED);
     EXPECT_EQ(put(&b, 0, SHELF_EVENT, 0, -1, &token), GI_OK); /* others have theirs */
     client_end(a.clients[0], "its worker is dead");
@@ -176,6 +176,7 @@ static void test_limit(void)
     for (n = 0; n < 2 * SHELF_MAX_ITEMS && put(&a, 2, SHELF_EVENT, 0, -1, &token) == GI_OK;)
         n++;
     EXPECT(n < SHELF_MAX_ITEMS);
+    EXPECT_EQ(a.zone.shelf.n, n + 1);
     stop();
 }
 
