@@ -109,8 +109,11 @@ static void text_zone(struct gi_buf *b, const struct zone_view *z)
     const struct control_zone_stats *s = &z->stats;
     const struct control_quota *q = &z->info.quota;
     gi_buf_printf(b, "\nzone %" PRIu32 "  %s\n", z->info.zone, z->info.label);
-    gi_buf_printf(b, "  memory    %s of %s\n", size_text(s->memory_used),
-                  size_text(s->memory_quota));
+    gi_buf_printf(b, "  memory    %s of %s", size_text(s->memory_used), size_text(s->memory_quota));
+    if (s->shared_items)
+        gi_buf_printf(b, ", %s of it shared by its clients (%" PRIu64 " items)",
+                      size_text(s->memory_shared), s->shared_items);
+    gi_buf_printf(b, "\n");
     gi_buf_printf(
         b, "  clients   %" PRIu32 " of %" PRIu32 ", %" PRIu64 " so far, %" PRIu64 " crashed\n",
         s->clients, q->max_clients, s->clients_total, s->worker_crashes);

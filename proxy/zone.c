@@ -227,6 +227,8 @@ void zone_stats(struct zone *z, struct control_zone_stats *ret_stats)
                                    .clients_total = z->clients_total,
                                    .memory_used = page_memory_used(z->page),
                                    .memory_quota = z->quota.memory_bytes,
+                                   .memory_shared = atomic_load(&z->page->shared_memory),
+                                   .shared_items = z->shelf.n,
                                    .worker_crashes = z->worker_crashes};
 #define COPY(name) s.name = sum.name;
     PAGE_COUNTERS(COPY)

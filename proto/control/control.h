@@ -38,6 +38,8 @@ struct control_zone_stats {
     uint64_t bytes_from_device;
     uint64_t memory_used;
     uint64_t memory_quota;
+    uint64_t memory_shared; /* of memory_used: what its clients share, charged to none of them */
+    uint64_t shared_items;
     uint64_t gpu_ns;
     uint64_t refused_handles;   /* foreign, stale or of the wrong kind */
     uint64_t refused_addresses; /* device addresses that aren't the client's */

@@ -61,6 +61,8 @@
     X(U64, bytes_from_device) \
     X(U64, memory_used) \
     X(U64, memory_quota) \
+    X(U64, memory_shared) \
+    X(U64, shared_items) \
     X(U64, gpu_ns) \
     X(U64, refused_handles) \
     X(U64, refused_addresses) \

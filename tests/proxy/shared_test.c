@@ -141,6 +141,8 @@ static void test_memory_is_paid_for_once(void)
     EXPECT_EQ(give(&a, mine, &again), 0);
     EXPECT(t.low == again.low && t.high == again.high);
     EXPECT_EQ(used(), 16 * MIB);
+    EXPECT_EQ(proxy_stats(&proxy, 1).memory_shared, 16 * MIB);
+    EXPECT_EQ(proxy_stats(&proxy, 1).shared_items, 1);
     EXPECT_EQ(take(&b, &t, &its).result, 0);
     EXPECT_EQ(take(&b, &t, &more).result, 0);
     EXPECT_EQ(used(), 16 * MIB);
