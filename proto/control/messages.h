@@ -20,7 +20,7 @@
 #include "control/control.h"
 
 #define CONTROL_MAGIC       0x54434947u /* "GICT" */
-#define CONTROL_VERSION     2u
+#define CONTROL_VERSION     3u
 #define CONTROL_HEADER_SIZE 16u
 #define CONTROL_MAX_PAYLOAD (32u * 1024)
 #define CONTROL_MAX_MESSAGE (CONTROL_HEADER_SIZE + CONTROL_MAX_PAYLOAD)
