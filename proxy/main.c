@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gpu-proxy: broker, worker (the same program, executed again) and the
- * operator's view. */
+/* gpu-proxy: broker, and worker (the same program, executed again). */
 #include <stdio.h>
 #include <string.h>
 
 #include "boot.h"
 #include "broker.h"
 #include "options.h"
-#include "stats.h"
 
 int main(int argc, char **argv)
 {
@@ -27,9 +25,6 @@ int main(int argc, char **argv)
     case PROXY_VERSION:
         printf("gpu-proxy %s\n", GI_VERSION);
         return 0;
-    case PROXY_STATS:
-        rc = stats_print(o.control, o.json, &err);
-        break;
     case PROXY_BROKER:
         gi_log_init("gpu-proxy", o.log_level);
         rc = broker_run(&o, &err);

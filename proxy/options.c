@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 
-enum option_kind { TEXT, SIZE, NUMBER, UID, LEVEL, FLAG };
+enum option_kind { TEXT, SIZE, NUMBER, UID, LEVEL };
 
 #define AT(member) offsetof(struct proxy_options, member)
 
@@ -51,12 +51,11 @@ static const struct option_row {
     {"start-timeout", NUMBER, AT(start_timeout_ms), INT_MAX, "MS",
      "how long a worker may take to load the driver"},
     {"log-level", LEVEL, AT(log_level), 0, "LEVEL", "error, warning, info or debug"},
-    {"json", FLAG, AT(json), 0, NULL, "with --stats: as JSON"},
 };
 
 #define N_ROWS GI_ARRAY_SIZE(rows)
 
-enum { OPT_STATS = 1000, OPT_HELP, OPT_VERSION };
+enum { OPT_HELP = 1000, OPT_VERSION };
 
 static const struct proxy_options defaults = {
     .mode = PROXY_BROKER,
@@ -112,9 +111,6 @@ static int set_row(struct proxy_options *o, const struct option_row *row, const 
             return gi_fail(err, GI_INVALID_ARGUMENT, "--%s is empty", row->name);
         *(const char **)at = arg;
         return 0;
-    case FLAG:
-        *(bool *)at = true;
-        return 0;
     case LEVEL:
         if (gi_log_parse_level(arg, at) < 0)
             return gi_fail(err, GI_INVALID_ARGUMENT, "--%s: \"%.40s\" is no level", row->name, arg);
@@ -159,13 +155,11 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options
 {
     _Static_assert(sizeof(uid_t) == 4 && sizeof(gid_t) == 4 && sizeof(int) == 4, "UID, NUMBER");
     struct proxy_options o = defaults;
-    struct option longs[N_ROWS + 4] = {0};
+    struct option longs[N_ROWS + 3] = {0};
     for (size_t i = 0; i < N_ROWS; i++)
-        longs[i] = (struct option){
-            rows[i].name, rows[i].kind == FLAG ? no_argument : required_argument, NULL, (int)i};
-    longs[N_ROWS] = (struct option){"stats", no_argument, NULL, OPT_STATS};
-    longs[N_ROWS + 1] = (struct option){"help", no_argument, NULL, OPT_HELP};
-    longs[N_ROWS + 2] = (struct option){"version", no_argument, NULL, OPT_VERSION};
+        longs[i] = (struct option){rows[i].name, required_argument, NULL, (int)i};
+    longs[N_ROWS] = (struct option){"help", no_argument, NULL, OPT_HELP};
+    longs[N_ROWS + 1] = (struct option){"version", no_argument, NULL, OPT_VERSION};
     optind = 1;
     opterr = 0;
     for (;;) {
@@ -173,9 +167,7 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options
         if (got == -1)
             break;
         int rc = 0;
-        if (got == OPT_STATS)
-            o.mode = PROXY_STATS;
-        else if (got == OPT_HELP || got == 'h')
+        if (got == OPT_HELP || got == 'h')
             o.mode = PROXY_HELP;
         else if (got == OPT_VERSION)
             o.mode = PROXY_VERSION;
@@ -205,7 +197,6 @@ void proxy_options_help(void)
 {
     printf("gpu-proxy owns the GPU and lends it to isolated zones, one process per client.\n\n"
            "  gpu-proxy --driver PATH [--control SOCKET] [--zones-dir DIR] [options]\n"
-           "  gpu-proxy --stats [--control SOCKET] [--json]\n"
            "  gpu-proxy --help | --version\n\n");
     for (size_t i = 0; i < N_ROWS; i++) {
         char left[64];

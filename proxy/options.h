@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "control/control.h"
 
-enum proxy_mode { PROXY_BROKER, PROXY_STATS, PROXY_HELP, PROXY_VERSION };
+enum proxy_mode { PROXY_BROKER, PROXY_HELP, PROXY_VERSION };
 
 struct proxy_options {
     enum proxy_mode mode;
@@ -28,7 +28,6 @@ struct proxy_options {
     int handover_timeout_ms;
     int start_timeout_ms;
     enum gi_log_level log_level;
-    bool json;
 };
 
 /* Fills *ret_options; the strings are ARGV's. INVALID_ARGUMENT names the

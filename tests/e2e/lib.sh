@@ -185,7 +185,7 @@ push_other() {
 # --- gpu-proxy --------------------------------------------------------------
 
 proxy_stats() {
-    "$NODE_BUILD/bin/gpu-proxy" --stats --control "$NODE/run/gpu-proxy.sock" "$@"
+    "$NODE_BUILD/bin/gpuctl" --control "$NODE/run/gpu-proxy.sock" "$@" show
 }
 
 start_proxy() {

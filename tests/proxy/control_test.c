@@ -16,7 +16,7 @@
 #include "harness.h"
 #include "minitest.h"
 
-static const char *program;
+static const char *program, *operators_program;
 static struct proxy proxy;
 
 static const struct control_quota quota = {.memory_bytes = 64 << 20,
@@ -289,11 +289,11 @@ static void test_no_proxy(void)
     control_client_free(c);
 }
 
-/* Runs gpu-proxy with ARGS; its output in OUT, its exit code back. */
-static int run(const char *args, char *out, size_t size)
+/* Runs WHAT with ARGS; its output in OUT, its exit code back. */
+static int run_program(const char *what, const char *args, char *out, size_t size)
 {
     char cmd[512];
-    snprintf(cmd, sizeof(cmd), "%s %s 2>&1", program, args);
+    snprintf(cmd, sizeof(cmd), "%s %s 2>&1", what, args);
     FILE *f = popen(cmd, "r"); /* NOLINT(bugprone-command-processor,cert-env33-c) */
     if (!f)
         return -1;
@@ -301,6 +301,11 @@ static int run(const char *args, char *out, size_t size)
     out[n] = '\0';
     int rc = pclose(f);
     return WIFEXITED(rc) ? WEXITSTATUS(rc) : -1;
+}
+
+static int run(const char *args, char *out, size_t size)
+{
+    return run_program(program, args, out, size);
 }
 
 static void test_command_line(void)
@@ -319,8 +324,45 @@ static void test_command_line(void)
     EXPECT(strstr(out, "unknown unit"));
     EXPECT_EQ(run("--driver x --default-memory 99999999Ti", out, sizeof(out)), 2);
     EXPECT_EQ(run("--driver x --worker-uid 0", out, sizeof(out)), 2);
-    EXPECT_EQ(run("--stats --control /nonexistent", out, sizeof(out)), 1);
-    EXPECT(strstr(out, "gpu-proxy: connect to gpu-proxy"));
+    EXPECT_EQ(run("--stats", out, sizeof(out)), 2); /* gpuctl's business */
+}
+
+static int gpuctl(const char *args, char *out, size_t size)
+{
+    return run_program(operators_program, args, out, size);
+}
+
+static void test_operators_command_line(void)
+{
+    char out[8192];
+    EXPECT_EQ(gpuctl("--help", out, sizeof(out)), 0);
+    EXPECT(strstr(out, "gpuctl [options] top"));
+    EXPECT_EQ(gpuctl("--version", out, sizeof(out)), 0);
+    EXPECT(strncmp(out, "gpuctl ", 7) == 0);
+    EXPECT_EQ(gpuctl("", out, sizeof(out)), 2);
+    EXPECT(strstr(out, "a command is missing"));
+    EXPECT_EQ(gpuctl("zone", out, sizeof(out)), 2);
+    EXPECT(strstr(out, "unknown command \"zone\""));
+    EXPECT_EQ(gpuctl("--jason zones", out, sizeof(out)), 2);
+    EXPECT(strstr(out, "unknown option --jason"));
+    EXPECT_EQ(gpuctl("zones 7", out, sizeof(out)), 2);
+    EXPECT_EQ(gpuctl("top --interval 0", out, sizeof(out)), 2);
+    EXPECT(strstr(out, "--interval: \"0\""));
+    EXPECT_EQ(gpuctl("top --interval 1x", out, sizeof(out)), 2);
+    EXPECT_EQ(gpuctl("top --interval nan", out, sizeof(out)), 2);
+    EXPECT_EQ(gpuctl("top --count -1", out, sizeof(out)), 2);
+    EXPECT_EQ(gpuctl("top --count", out, sizeof(out)), 2);
+    EXPECT(strstr(out, "--count needs a value"));
+    EXPECT_EQ(gpuctl("--control /nonexistent zones", out, sizeof(out)), 1);
+    EXPECT(strstr(out, "gpuctl: connect to gpu-proxy"));
+}
+
+static unsigned lines_of(const char *text)
+{
+    unsigned n = 0;
+    for (; *text; text++)
+        n += *text == '\n';
+    return n;
 }
 
 static void test_operators_view(void)
@@ -329,16 +371,31 @@ static void test_operators_view(void)
     char path[128];
     char args[192];
     REQUIRE(proxy_zone(&proxy, 41, &quota, path, sizeof(path)));
-    snprintf(args, sizeof(args), "--stats --control %s", proxy.control);
-    EXPECT_EQ(run(args, out, sizeof(out)), 0);
-    EXPECT(strstr(out, "zone 41  test/pod-41"));
+    REQUIRE(proxy_zone(&proxy, 42, &quota, path, sizeof(path)));
+#define GPUCTL(expected, ...)                                                                      \
+    snprintf(args, sizeof(args), "--control %s " __VA_ARGS__, proxy.control);                      \
+    EXPECT_EQ(gpuctl(args, out, sizeof(out)), expected)
+    GPUCTL(0, "show");
+    EXPECT(strstr(out, "zone 41  test/pod-41") && strstr(out, "zone 42  test/pod-42"));
     EXPECT(strstr(out, "0 B of 64.0 MiB"));
-    snprintf(args, sizeof(args), "--stats --json --control %s", proxy.control);
-    EXPECT_EQ(run(args, out, sizeof(out)), 0);
-    EXPECT(strstr(out, "\"label\": \"test/pod-41\""));
+    GPUCTL(0, "show 41");
+    EXPECT(strstr(out, "test/pod-41") && !strstr(out, "test/pod-42"));
+    GPUCTL(0, "show test/pod-42 --json");
+    EXPECT(strstr(out, "\"label\": \"test/pod-42\"") && !strstr(out, "test/pod-41"));
     EXPECT(strstr(out, "\"memory_quota\": 67108864"));
     EXPECT(strstr(out, "\"clients\": []"));
+    GPUCTL(1, "show 41 43");
+    EXPECT(strstr(out, "there is no zone \"43\""));
+    GPUCTL(0, "zones");
+    EXPECT(strstr(out, "ZONE") && strstr(out, "  test/pod-41\n") && strstr(out, "  test/pod-42\n"));
+    EXPECT_EQ(lines_of(out), 3);
+    GPUCTL(0, "top --interval 0.1 --count 2 41");
+    EXPECT(strstr(out, "LAUNCHES/s") && strstr(out, "test/pod-41") && !strstr(out, "test/pod-42"));
+    EXPECT_EQ(lines_of(out), 2 * 4 + 1);
+    GPUCTL(0, "top --interval 0.1 --count 2 --json");
+    EXPECT_EQ(lines_of(out), 2);
     control_drop_zone(proxy.client, 41, NULL);
+    control_drop_zone(proxy.client, 42, NULL);
 }
 
 /* sd_notify: READY=1 and STOPPING=1 arrive at NOTIFY_SOCKET. */
@@ -384,6 +441,7 @@ int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
     program = argc > 1 ? argv[1] : "gpu-proxy";
+    operators_program = argc > 2 ? argv[2] : "gpuctl";
     MT_RUN(test_codec_round_trip);
     MT_RUN(test_codec_full_lists);
     MT_RUN(test_codec_refuses_bad_text);
@@ -396,6 +454,7 @@ int main(int argc, char **argv)
     MT_RUN(test_many_control_connections);
     MT_RUN(test_deaf_control_peer);
     MT_RUN(test_second_proxy_is_refused);
+    MT_RUN(test_operators_command_line);
     MT_RUN(test_operators_view);
     MT_RUN(test_restart_after_kill);
     EXPECT_EQ(proxy_stop(&proxy), 0);

@@ -33,7 +33,7 @@ until_ok() { # SECONDS COMMAND...
 }
 
 # shellcheck disable=SC2120
-proxy_stats() { gpu-proxy --stats --control /run/gi/gpu-proxy.sock "$@"; }
+proxy_stats() { gpuctl --control /run/gi/gpu-proxy.sock "$@" show; }
 
 start_registry() {
     docker-registry serve /node/registry.yml >/run/gi/registry.log 2>&1 &

@@ -5,5 +5,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cmake --preset release >/dev/null
-cmake --build --preset release -j "$(nproc)" --target gpu-isolated-runtime gpu-isolated-agent gpu-proxy gpuictl gi-push gpu-demo \
+cmake --build --preset release -j "$(nproc)" --target gpu-isolated-runtime gpu-isolated-agent gpu-proxy gpuctl gpuictl gi-push gpu-demo \
     zone-rootfs xen-hostile xen-liar idm-program e2e-behaviour e2e-mounts e2e-methods e2e-streams e2e-fields -- --no-print-directory -s

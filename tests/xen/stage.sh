@@ -64,7 +64,7 @@ stage_node() {
     cp /usr/lib/cni/{bridge,host-local,loopback,portmap} "$STAGE/node/cni/"
     stage_program "$(command -v docker-registry)" "$(command -v mkfs.erofs)" "$(command -v mkfs.ext4)" \
         "$(command -v socat)" \
-        "$build"/bin/{gpu-isolated-runtime,gpuictl,gpu-proxy,gpu-isolated-agent} "$(command -v crun)"
+        "$build"/bin/{gpu-isolated-runtime,gpuictl,gpuctl,gpu-proxy,gpu-isolated-agent} "$(command -v crun)"
     cp "$build"/lib/{libcuda.so.1,libcuda-sim.so} "$STAGE/node/lib/"
     [ ! -x "$build/bin/vchan-bench" ] || stage_program "$build/bin/vchan-bench"
     for name in "${E2E_SUITES[@]}"; do # steps/cri.sh's

@@ -1,23 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "stats.h"
-
 #include <inttypes.h>
-#include <string.h>
 
-#include "base/buf.h"
 #include "base/cleanup.h"
 #include "control/messages.h"
-
-#define OUTPUT_MAX (64u << 20)
-
-GI_DEFINE_CLEANUP(struct control_client *, control_client_free);
-
-struct zone_view {
-    struct control_zone_info info;
-    struct control_zone_stats stats;
-    struct control_client_stats *clients;
-    uint32_t n_clients;
-};
+#include "view.h"
 
 static const char *state_name(uint32_t state)
 {
@@ -36,12 +22,11 @@ static const char *state_name(uint32_t state)
 }
 
 static struct {
-    char text[8][24];
+    char text[16][24];
     unsigned next;
 } sizes;
 
-/* "1.5 GiB" in a rotating buffer, good for one printf. */
-static const char *size_text(uint64_t n)
+const char *size_text(uint64_t n)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     char *out = sizes.text[sizes.next++ % GI_ARRAY_SIZE(sizes.text)];
@@ -140,53 +125,41 @@ static void text_zone(struct gi_buf *b, const struct zone_view *z)
     }
 }
 
-static int fetch_zone(struct control_client *c, uint32_t number, struct zone_view *ret,
-                      struct gi_error *err)
+void view_show(struct gi_buf *b, const struct view *v)
 {
-    int rc = control_zone_info(c, number, &ret->info, err);
-    if (rc == 0)
-        rc = control_zone_stats(c, number, &ret->stats, err);
-    if (rc == 0)
-        rc = control_list_clients(c, number, &ret->clients, &ret->n_clients, err);
-    return rc;
+    gi_buf_printf(b, "%s\n", v->info);
+    for (uint32_t i = 0; i < v->n; i++)
+        text_zone(b, &v->zones[i]);
 }
 
-int stats_print(const char *control_socket, bool json, struct gi_error *err)
+void view_json(struct gi_buf *b, const struct view *v)
 {
-    __attribute__((cleanup(control_client_freep))) struct control_client *c = NULL;
-    cleanup_free char *info = NULL;
-    cleanup_free uint32_t *zones = NULL;
-    uint32_t n = 0;
-    int rc = control_client_new(control_socket, &c, err);
-    if (rc == 0)
-        rc = control_info(c, &info, err);
-    if (rc == 0)
-        rc = control_list_zones(c, &zones, &n, err);
-    if (!info || rc < 0)
-        return rc;
-    cleanup_buf struct gi_buf out = GI_BUF_INIT(OUTPUT_MAX);
-    if (json) {
-        gi_buf_printf(&out, "{\"info\": ");
-        json_text(&out, info);
-        gi_buf_printf(&out, ", \"zones\": [");
-    } else {
-        gi_buf_printf(&out, "%s\n", info);
+    gi_buf_printf(b, "{\"info\": ");
+    json_text(b, v->info);
+    gi_buf_printf(b, ", \"zones\": [");
+    for (uint32_t i = 0; i < v->n; i++) {
+        gi_buf_printf(b, i ? ", " : "");
+        json_zone(b, &v->zones[i]);
     }
-    bool first = true;
-    for (uint32_t i = 0; i < n; i++) {
-        struct zone_view z = {0};
-        rc = fetch_zone(c, zones[i], &z, err);
-        if (rc == 0 && json)
-            gi_buf_printf(&out, first ? "" : ", ");
-        if (rc == 0)
-            (json ? json_zone : text_zone)(&out, &z);
-        first = first && rc != 0;
-        free(z.clients);
-        if (rc < 0 && rc != -GI_NOT_FOUND) /* dropped since it was listed */
-            return rc;
+    gi_buf_printf(b, "]}\n");
+}
+
+void view_list(struct gi_buf *b, const struct view *v)
+{
+    gi_buf_printf(b, "%6s %7s %10s %10s %10s %6s %4s %10s %8s %7s  %s\n", "ZONE", "CLIENTS",
+                  "MEMORY", "QUOTA", "SHARED", "WEIGHT", "CAP", "GPU TIME", "REFUSED", "CRASHED",
+                  "LABEL");
+    for (uint32_t i = 0; i < v->n; i++) {
+        const struct zone_view *z = &v->zones[i];
+        const struct control_zone_stats *s = &z->stats;
+        gi_buf_printf(
+            b,
+            "%6" PRIu32 " %3" PRIu32 "/%-3" PRIu32 " %10s %10s %10s %6" PRIu32 " %3" PRIu32
+            "%% %9.1fs %8" PRIu64 " %7" PRIu64 "  %s\n",
+            z->info.zone, s->clients, z->info.quota.max_clients, size_text(s->memory_used),
+            size_text(s->memory_quota), size_text(s->memory_shared), z->info.quota.compute_weight,
+            z->info.quota.compute_cap, (double)s->gpu_ns / 1e9,
+            s->refused_handles + s->refused_addresses + s->protocol_errors + s->quota_refusals,
+            s->worker_crashes, z->info.label);
     }
-    if (json)
-        gi_buf_printf(&out, "]}\n");
-    fwrite(out.data, 1, out.len, stdout);
-    return fflush(stdout) == 0 ? 0 : gi_fail_errno(err, errno, "write");
 }
