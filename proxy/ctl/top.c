@@ -92,9 +92,9 @@ void view_top(struct gi_buf *b, const struct view *before, const struct view *no
         lines[i] = (struct line){z, zone_rates(z, zone_in(before, z->info.zone), seconds)};
     }
     qsort(lines, now->n, sizeof(*lines), by_use);
-    gi_buf_printf(b, "%s\n\n%6s %8s %6s %10s %10s %10s %10s %11s %11s  %s\n", now->info, "ZONE", "",
-                  "GPU", "LAUNCHES/s", "CALLS/s", "MEMORY", "QUOTA", "TO GPU/s", "FROM GPU/s",
-                  "LABEL");
+    gi_buf_printf(b, "%s\n\n%6s %8s %6s %10s %10s %10s %10s %11s %11s  %s\n", now->info, "ZONE",
+                  "CLIENTS", "GPU", "LAUNCHES/s", "CALLS/s", "MEMORY", "QUOTA", "TO GPU/s",
+                  "FROM GPU/s", "LABEL");
     for (uint32_t i = 0; i < now->n; i++) {
         const struct zone_view *z = lines[i].zone;
         const struct rates *r = &lines[i].rates;
