@@ -26,6 +26,7 @@
     X(parent)                                                                                      \
     X(memory_quota)                                                                                \
     X(host_memory)                                                                                 \
+    X(context_memory)                                                                              \
     X(max_handles)                                                                                 \
     X(compute_weight)
 

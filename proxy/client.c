@@ -283,6 +283,7 @@ static int spawn(struct client *c, const struct handover_channel *ch,
                                .parent = getpid(),
                                .memory_quota = z->quota.memory_bytes,
                                .host_memory = o->worker_memory,
+                               .context_memory = o->context_memory,
                                .max_handles = z->quota.max_handles,
                                .compute_weight = z->quota.compute_weight};
     struct worker_args args;

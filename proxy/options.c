@@ -8,11 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <unistd.h>
+
 #include "base/cleanup.h"
 
 enum option_kind { TEXT, SIZE, NUMBER, UID, LEVEL };
 
-#define AT(member) offsetof(struct proxy_options, member)
+/* What a context of NVIDIA's driver may take; the device node that says it is theirs. */
+#define NVIDIA_CONTEXT (512ull << 20)
+#define NVIDIA_CONTROL "/dev/nvidiactl"
+#define UNSET          UINT64_MAX
+
+#define AT(member)     offsetof(struct proxy_options, member)
 
 /* One line per option: parsing and --help both come from here. */
 static const struct option_row {
@@ -41,6 +48,8 @@ static const struct option_row {
     {"max-clients", NUMBER, AT(max_clients), 16384, "N", "clients over all zones"},
     {"worker-memory", SIZE, AT(worker_memory), UINT64_MAX, "BYTES",
      "host memory of a worker beyond its zone's device memory"},
+    {"context-memory", SIZE, AT(context_memory), UINT64_MAX, "BYTES",
+     "device memory a CUDA context takes, charged to its zone; 512Mi with NVIDIA's driver"},
     {"worker-uid", UID, AT(worker_uid), UINT32_MAX - 1, "UID",
      "user of the workers when started by root"},
     {"worker-gid", UID, AT(worker_gid), UINT32_MAX - 1, "GID", "their group"},
@@ -69,6 +78,7 @@ static const struct proxy_options defaults = {
                  .compute_cap = 100},
     .max_clients = 256,
     .worker_memory = 4ull << 30,
+    .context_memory = UNSET,
     .worker_uid = 65534,
     .worker_gid = 65534,
     .handover_timeout_ms = 5000,
@@ -185,6 +195,8 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options
             return 0;
         }
     }
+    if (o.context_memory == UNSET)
+        o.context_memory = access(NVIDIA_CONTROL, F_OK) == 0 ? NVIDIA_CONTEXT : 0;
     if (optind < argc)
         return gi_fail(err, GI_INVALID_ARGUMENT, "unexpected argument \"%.100s\"", argv[optind]);
     int rc = check(&o, err);
@@ -204,7 +216,7 @@ void proxy_options_help(void)
                  rows[i].argument ? rows[i].argument : "");
         printf("  %-30s %s", left, rows[i].help);
         const void *at = (const char *)&defaults + rows[i].at;
-        if (rows[i].kind == SIZE)
+        if (rows[i].kind == SIZE && *(const uint64_t *)at != UNSET)
             printf(" [%lluMi]", (unsigned long long)*(const uint64_t *)at >> 20);
         else if (rows[i].kind == NUMBER || (rows[i].kind == UID && *(const uint32_t *)at))
             printf(" [%u]", *(const uint32_t *)at);

@@ -19,9 +19,10 @@ struct proxy_options {
     const char *control;   /* path of the control socket */
     const char *zones_dir; /* folder of the zones' channel sockets */
     struct control_quota defaults;
-    uint32_t max_clients;   /* over all zones */
-    uint64_t worker_memory; /* host memory of a worker beyond its zone's device memory quota */
-    uid_t worker_uid;       /* used when started by root */
+    uint32_t max_clients;    /* over all zones */
+    uint64_t worker_memory;  /* host memory of a worker beyond its zone's device memory quota */
+    uint64_t context_memory; /* device memory of a CUDA context, charged to its zone */
+    uid_t worker_uid;        /* used when started by root */
     gid_t worker_gid;
     bool have_agent_uid;
     uid_t agent_uid; /* may connect to the zones' sockets besides root and ourselves */

@@ -87,6 +87,7 @@ static int serve(const struct worker_boot *b, struct gi_error *err)
                                    .client = (uint32_t)b->client,
                                    .tag = (uint32_t)b->tag,
                                    .max_handles = (uint32_t)b->max_handles,
+                                   .context_memory = b->context_memory,
                                    .driver = driver_path(b->driver, file, path, sizeof(path)),
                                    .page = page,
                                    .share_bell = WORKER_FD_BELL,

@@ -28,10 +28,20 @@ CUresult worker_select_context(struct worker *w, const struct idm_select_context
     return rc;
 }
 
+/* What a context takes of the device itself was reserved before; it is O's now or given back. */
+static void settle(struct worker *w, struct worker_object *o, CUresult rc)
+{
+    if (rc == CUDA_SUCCESS)
+        o->charged = w->config->context_memory;
+    else
+        page_release(w->config->page, w->config->slot, w->config->context_memory);
+}
+
 static void born(struct worker *w, struct worker_object *o, uint64_t id, CUcontext driver,
                  CUresult rc, uint32_t value)
 {
     worker_born(w, o, id, driver, rc);
+    settle(w, o, rc);
     if (o->id == id) {
         o->context = id;
         o->value = value;
@@ -46,6 +56,7 @@ CUresult worker_cuCtxCreate_v2(struct worker *w, const struct idm_cuCtxCreate_v2
     CUcontext popped;
     w->want_reply = true; /* there is no context to fail later in */
     WORKER_TRY(worker_expect(w, IDM_KIND_context, in->w.ctx, &o));
+    WORKER_TRY(charge_reserve(w, w->config->context_memory));
     CUresult rc = w->cu.cuCtxCreate_v2(&driver, in->w.flags, in->w.dev);
     if (rc == CUDA_SUCCESS)
         w->cu.cuCtxPopCurrent_v2(&popped);
@@ -77,8 +88,10 @@ CUresult worker_cuDevicePrimaryCtxRetain(struct worker *w,
     o = asleep(w, in->w.ctx, in->w.dev);
     if (!o)
         WORKER_TRY(worker_expect(w, IDM_KIND_context, in->w.ctx, &o));
+    WORKER_TRY(charge_reserve(w, w->config->context_memory));
     CUresult rc = w->cu.cuDevicePrimaryCtxRetain(&driver, in->w.dev);
     if (o->id) {
+        settle(w, o, rc);
         o->driver = driver;
         o->failed = rc == CUDA_SUCCESS ? CUDA_SUCCESS : CUDA_ERROR_CONTEXT_IS_DESTROYED;
         return rc;
@@ -113,6 +126,8 @@ static CUresult end_context(struct worker *w, struct worker_object *o)
         rc = w->cu.cuDevicePrimaryCtxReset_v2(dev);
         w->cu.cuDevicePrimaryCtxRelease_v2(dev);
         forget_content(w, id);
+        page_release(w->config->page, w->config->slot, o->charged);
+        o->charged = 0;
         o->driver = NULL;
         o->scrubber = NULL;
         o->graveyard = NULL;

@@ -26,10 +26,10 @@ struct worker_object {
     void *driver;        /* the driver's handle */
     uint32_t generation; /* the highest ever used at this place */
     CUresult failed;     /* its creation failed, so do its uses */
-    uint64_t charged;    /* array, module, kernel: bytes of the quota, given back with the place */
-    uint64_t loaded;     /* kernel, library: the context its charge is for */
-    uint64_t owed;       /* library: bytes taken in that context that the quota had no room for */
-    uint32_t value;      /* function: bytes of parameters; context: 1 + device of a primary one */
+    uint64_t charged; /* array, module, kernel, context: bytes of the quota, given back with it */
+    uint64_t loaded;  /* kernel, library: the context its charge is for */
+    uint64_t owed;    /* library: bytes taken in that context that the quota had no room for */
+    uint32_t value;   /* function: bytes of parameters; context: 1 + device of a primary one */
     struct shelf_token shared; /* event: on the zone's shelf */
 };
 

@@ -25,12 +25,13 @@ struct worker_config {
     int to_client_fd;
     uint64_t ring_bytes;
     uint64_t arena_bytes;
-    int stop_fd;          /* worker_run returns when it becomes readable; -1: none */
-    uint32_t zone;        /* what this channel's messages must say */
-    uint32_t client;      /* for the log */
-    uint32_t tag;         /* owner tag of this client's handles, 1..65535 */
-    uint32_t max_handles; /* 0: the default (65536) */
-    const char *driver;   /* path or soname of the libcuda to use */
+    int stop_fd;             /* worker_run returns when it becomes readable; -1: none */
+    uint32_t zone;           /* what this channel's messages must say */
+    uint32_t client;         /* for the log */
+    uint32_t tag;            /* owner tag of this client's handles, 1..65535 */
+    uint32_t max_handles;    /* 0: the default (65536) */
+    uint64_t context_memory; /* of the device, that a context takes: charged for each */
+    const char *driver;      /* path or soname of the libcuda to use */
     struct zone_page *page;
     int share_bell; /* eventfd that tells the broker of the page's share words; 0: nobody */
     int shelf;      /* non-blocking socket of shelf.h to the broker; 0: nothing is shared */

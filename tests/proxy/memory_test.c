@@ -514,6 +514,52 @@ static void test_kernels_of_libraries(void)
     }
 }
 
+/* --- What the driver takes for a context --------------------------------------------------- */
+
+static int create_context(struct raw *r, uint64_t *ret_ctx, struct idm_reply *ret_reply)
+{
+    *ret_ctx = raw_handle(r, IDM_KIND_context);
+    *ret_reply = RAW(r, cuCtxCreate_v2, .ctx = *ret_ctx, .flags = 0, .dev = 0);
+    return ret_reply->result;
+}
+
+/* With --context-memory 8Mi. */
+static void test_contexts(void)
+{
+    struct raw a, b;
+    struct idm_reply got;
+    uint64_t ctx, more[8];
+    unsigned n = 0;
+    REQUIRE(raw_start(&a, path));
+    const uint64_t primary = idm_handle(IDM_KIND_context, a.peer.ch.tag, 1, 1); /* raw_start()'s */
+    EXPECT_EQ(used(), 8 * MIB);
+    EXPECT_EQ(create_context(&a, &ctx, &got), 0);
+    EXPECT_EQ(used(), 16 * MIB);
+    EXPECT_EQ(RAW(&a, cuCtxDestroy_v2, .ctx = ctx).result, 0);
+    EXPECT_EQ(used(), 8 * MIB);
+    /* One that the driver can't make costs nothing. */
+    EXPECT(RAW(&a, cuCtxCreate_v2, .ctx = raw_handle(&a, IDM_KIND_context), .dev = 7).result > 0);
+    EXPECT_EQ(used(), 8 * MIB);
+    /* It ends and begins anew. */
+    EXPECT_EQ(RAW(&a, cuDevicePrimaryCtxReset_v2, .ctx = primary).result, 0);
+    EXPECT_EQ(used(), 0);
+    EXPECT_EQ(RAW(&a, cuDevicePrimaryCtxRetain, .ctx = primary).result, 0);
+    EXPECT_EQ(used(), 8 * MIB);
+    /* Eight of them are the quota, whoever of the zone has them. */
+    REQUIRE(raw_start(&b, path));
+    while (n < 8 && create_context(&b, &more[n], &got) == 0)
+        n++;
+    EXPECT_EQ(n, 6);
+    EXPECT_EQ(got.result, CUDA_ERROR_OUT_OF_MEMORY);
+    EXPECT_EQ(got.error, IDM_ERROR_QUOTA);
+    EXPECT_EQ(used(), QUOTA);
+    EXPECT(raw_alloc(&a, 512, NULL) == 0);
+    raw_stop(&b);
+    EXPECT(WAIT_FOR(5000, used() == 8 * MIB));
+    raw_stop(&a);
+    EXPECT(WAIT_FOR(5000, used() == 0));
+}
+
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -536,6 +582,13 @@ int main(int argc, char **argv)
     MT_RUN(test_textures);
     MT_RUN(test_variables);
     MT_RUN(test_kernels_of_libraries);
+    EXPECT_EQ(proxy_stop(&proxy), 0);
+    const char *const contexts[] = {"--context-memory", "8Mi", NULL};
+    if (!proxy_start(&proxy, argc > 1 ? argv[1] : "gpu-proxy",
+                     argc > 2 ? argv[2] : "libcuda-sim.so", contexts) ||
+        !proxy_zone(&proxy, 1, &q, path, sizeof(path)))
+        return 1;
+    MT_RUN(test_contexts);
     EXPECT_EQ(proxy_stop(&proxy), 0);
     return mt_done();
 }
