@@ -4,6 +4,7 @@
  * this machine can do at best, all measured in this one run:
  *   idm-bench [--quick] GPU-PROXY DRIVER LIBVGPU
  *   idm-bench [--quick] --pod LIBVGPU      in a pod that has a GPU
+ *   idm-bench [--quick] --client LIBVGPU   one of its own clients
  * Each figure is the median of several batches. The driver is asked for little
  * (DRIVER is best the simulated GPU): the figures are the way's, not the GPU's.
  */
@@ -16,14 +17,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cu.h"
+#include "bench.h"
 #include "demo/kernels.h"
 #include "idm/ring.h"
 #include "node.h"
 
 #define MAX_BATCHES 41
 
-static struct cu cu;
+struct cu cu;
+bool quick;
 static bool pod; /* somebody else's node */
 static struct node node;
 static unsigned batches = 21;
@@ -32,7 +34,7 @@ static size_t copy_bytes = 32u << 20;
 
 static const char empty_kernel[] = PTX_HEADER ".visible .entry empty() { ret; }\n";
 
-static void need(CUresult rc, const char *what)
+void need(CUresult rc, const char *what)
 {
     if (rc == CUDA_SUCCESS)
         return;
@@ -41,9 +43,7 @@ static void need(CUresult rc, const char *what)
         node_stop(&node);
     exit(1);
 }
-#define CU(call, ...) need(cu.call(__VA_ARGS__), #call)
-
-static double now_us(void)
+double now_us(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -247,13 +247,22 @@ static void from_pinned(void)
     CU(cuMemcpyDtoH_v2, pinned, device, copy_bytes);
 }
 
-static void begin(void)
+struct work work_begin(void)
 {
+    struct work w;
     CUmodule module;
     CU(cuInit, 0);
-    CU(cuCtxCreate_v2, &context, 0, 0);
+    CU(cuCtxCreate_v2, &w.context, 0, 0);
     CU(cuModuleLoadData, &module, empty_kernel);
-    CU(cuModuleGetFunction, &kernel, module, "empty");
+    CU(cuModuleGetFunction, &w.kernel, module, "empty");
+    return w;
+}
+
+static void begin(void)
+{
+    const struct work w = work_begin();
+    context = w.context;
+    kernel = w.kernel;
     CU(cuMemAlloc_v2, &device, copy_bytes);
     CU(cuMemAllocHost_v2, (void **)&pinned, copy_bytes);
     memset(pinned, 1, copy_bytes);
@@ -331,12 +340,18 @@ static void report(const char *who, const struct figures *f, const struct floors
 
 int main(int argc, char **argv)
 {
+    const char *program = argv[0];
     if (argc > 1 && strcmp(argv[1], "--quick") == 0) {
+        quick = true;
         batches = 3;
         calls = 400;
         copy_bytes = 4u << 20;
         argv++;
         argc--;
+    }
+    if (argc == 3 && strcmp(argv[1], "--client") == 0) {
+        pod = true;
+        return client_main(argv[2]);
     }
     pod = argc == 3 && strcmp(argv[1], "--pod") == 0;
     if (argc != 4 && !pod) {
@@ -363,6 +378,10 @@ int main(int argc, char **argv)
     say_copy("floor: two memcpys, one behind the other", floors.two_copies, &floors, false);
     struct figures remote = measure(argv[argc - 1]);
     report("through libvgpu and gpu-proxy", &remote, &floors);
+    many_threads();
+    if (!pod) /* whose proxy is somewhere else */
+        idle(node.proxy.pid);
+    many_clients(program, argv[argc - 1]);
     int rc = pod ? 0 : node_stop(&node);
     if (!pod) {
         struct figures native = measure(argv[2]);

@@ -16,7 +16,7 @@ bool node_has_driver(const char *path)
 bool node_start(struct node *n, const char *proxy, const char *driver, uint64_t memory_quota)
 {
     const struct control_quota quota = {
-        .memory_bytes = memory_quota, .max_clients = 8, .max_channel_bytes = 1ull << 30};
+        .memory_bytes = memory_quota, .max_clients = 34, .max_channel_bytes = 16ull << 30};
     if (!proxy_start(&n->proxy, proxy, driver, NULL))
         return false;
     if (!proxy_zone(&n->proxy, NODE_ZONE, &quota, n->zone, sizeof(n->zone)) ||

@@ -18,7 +18,8 @@ for word in $(cat /node/steps/order); do
     echo "== $step"
     tries=1 had=$(faults)
     until /node/attempt.sh "$step" "${arg#:}"; do
-        [ "$(faults)" != "$had" ] && [ $tries -lt 3 ] || exit 1
+        # Some hosts' emulation fails at every second pod that is busy with calls.
+        [ "$(faults)" != "$had" ] && [ $tries -lt 12 ] || exit 1
         echo "== $step: an emulated processor failed; once more"
         tries=$((tries + 1)) had=$(faults)
         # A step that was cut may have left its own configuration and files.

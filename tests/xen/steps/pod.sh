@@ -27,10 +27,4 @@ cat /run/gi/said
 grep -q "agree with the CPU's" /run/gi/said || fail "no results"
 proxy_stats
 [ "$(launches)" = 6 ] || fail "gpu-proxy counted $(launches) launches, not 6"
-
-# The program that tests/idm compares with the driver; managed memory is the arena at one address in both domains.
-run --gpu --gpu-memory 256Mi --name calls "$image" -- /bin/idm-program libcuda.so.1 >/run/gi/said ||
-    fail "idm-program: $(tail -n 20 /run/gi/said)"
-grep -q 'cuMemAllocManaged(.*CU_MEM_ATTACH_GLOBAL): 0$' /run/gi/said || fail "managed memory: $(grep Managed /run/gi/said)"
-echo "$(wc -l </run/gi/said) lines of calls and results, managed memory among them"
 xl list
