@@ -151,7 +151,7 @@ static bool all_say(const struct client *c, unsigned n)
 /* Microseconds for each of all clients' launches; negative: they can't all be there. */
 static double with_clients(unsigned n, const char *program, const char *library)
 {
-    struct client c[MAX_CLIENTS];
+    struct client c[MAX_CLIENTS] = {{0}};
     bool good = true;
     for (unsigned i = 0; i < n; i++)
         good = client_start(&c[i], program, library) && good;
