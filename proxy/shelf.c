@@ -2,13 +2,12 @@
 #include "shelf.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "broker.h"
 
 /* Requests of one worker before others get their turn. */
@@ -152,66 +151,22 @@ void shelf_client_gone(struct client *c)
 /* FD -1: none. */
 static bool answer(int socket, const struct shelf_message *m, int fd)
 {
-    union {
-        struct cmsghdr head;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control = {.space = {0}};
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)m, .iov_len = sizeof(*m)};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (fd >= 0) {
-        msg.msg_control = control.space;
-        msg.msg_controllen = sizeof(control.space);
-        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(fd));
-        memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-    }
-    return sendmsg(socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*m);
-}
-
-/* The only descriptor that came with MSG; closes all if there are more. False: there are. */
-static bool take_descriptor(const struct msghdr *msg, int *ret_fd)
-{
-    const struct cmsghdr *c = CMSG_FIRSTHDR(msg);
-    if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-        return true;
-    /* Padding leaves room for two where one was asked for. */
-    int fds[2] = {-1, -1};
-    size_t bytes = c->cmsg_len - CMSG_LEN(0);
-    memcpy(fds, CMSG_DATA(c), bytes < sizeof(fds) ? bytes : sizeof(fds));
-    if (fds[1] < 0) {
-        *ret_fd = fds[0];
-        return true;
-    }
-    close(fds[0]);
-    close(fds[1]);
-    return false;
+    return gi_send_fds(socket, m, sizeof(*m), &fd, fd >= 0) == (ssize_t)sizeof(*m);
 }
 
 /* One message, *ret_fd is the caller's. 1: there is one; 0: not now; -1: none will come;
  * -2: it is none. */
 static int receive(int socket, struct shelf_message *ret_message, int *ret_fd)
 {
-    union {
-        struct cmsghdr head;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control;
-    _Static_assert(sizeof(control) <= CMSG_LEN(2 * sizeof(int)), "take_descriptor() takes two");
-    struct iovec iov = {.iov_base = ret_message, .iov_len = sizeof(*ret_message)};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.space,
-                         .msg_controllen = sizeof(control.space)};
-    ssize_t n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (n < 0)
-        return errno == EAGAIN || errno == EINTR ? 0 : -1;
-    bool one = take_descriptor(&msg, ret_fd);
-    if (n == 0)
+    size_t nfds = 1;
+    ssize_t n = gi_recv_fds(socket, ret_message, sizeof(*ret_message), ret_fd, &nfds);
+    if (n == -EAGAIN)
+        return 0;
+    if (n == -EMSGSIZE) /* longer, with more descriptors, or none was free to receive one in */
+        return -2;
+    if (n <= 0)
         return -1;
-    /* Truncated control data: more descriptors still, or none free to receive it in. */
-    bool whole = n == (ssize_t)sizeof(*ret_message) && !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
-    return one && whole ? 1 : -2;
+    return n == (ssize_t)sizeof(*ret_message) ? 1 : -2;
 }
 
 static void end(struct client *c, const char *why)

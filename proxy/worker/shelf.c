@@ -2,10 +2,9 @@
 /* The worker's end of the zone's shelf: asks the broker, and waits for its answer. */
 #include <errno.h>
 #include <poll.h>
-#include <string.h>
-#include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "internal.h"
 
 /* The broker answers at once: it does nothing that waits. */
@@ -21,47 +20,18 @@ static bool ready(int socket, short events)
     return n == 1 && p.revents & events;
 }
 
-union control {
-    struct cmsghdr head;
-    char space[CMSG_SPACE(sizeof(int))];
-};
-
 /* FD -1: none. */
 static bool tell(int socket, const struct shelf_message *m, int fd)
 {
-    union control control = {.space = {0}};
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)m, .iov_len = sizeof(*m)};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (fd >= 0) {
-        msg.msg_control = control.space;
-        msg.msg_controllen = sizeof(control.space);
-        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(fd));
-        memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-    }
     return ready(socket, POLLOUT) &&
-           sendmsg(socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(*m);
+           gi_send_fds(socket, m, sizeof(*m), &fd, fd >= 0) == (ssize_t)sizeof(*m);
 }
 
 static bool hear(int socket, struct shelf_message *ret_message, int *ret_fd)
 {
-    union control control;
-    struct iovec iov = {.iov_base = ret_message, .iov_len = sizeof(*ret_message)};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.space,
-                         .msg_controllen = sizeof(control.space)};
-    if (!ready(socket, POLLIN))
-        return false;
-    ssize_t n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (n != (ssize_t)sizeof(*ret_message) || msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
-        return false;
-    const struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-    if (c && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
-        memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
-    return true;
+    size_t nfds = 1;
+    return ready(socket, POLLIN) && gi_recv_fds(socket, ret_message, sizeof(*ret_message), ret_fd,
+                                                &nfds) == (ssize_t)sizeof(*ret_message);
 }
 
 /* M goes with FD, and becomes the answer with *RET_FD. */

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "cu.h"
 
 #define MIB    (1u << 20)
@@ -35,50 +36,26 @@ static CUresult show(const char *what, CUresult rc)
 
 /* --- Turns ------------------------------------------------------------------------------ */
 
-/* Gives the other the word, with BYTES of DATA and FD (-1: none), and waits for it again. */
+/* Gives the other the word, with BYTES of DATA and FD (-1: none). */
 static void say(const void *data, size_t bytes, int fd)
 {
-    union {
-        struct cmsghdr head;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control = {.space = {0}};
-    char nothing = 0;
-    struct iovec iov = {.iov_base = data ? (void *)(uintptr_t)data : &nothing,
-                        .iov_len = data ? bytes : 1};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (fd >= 0) {
-        msg.msg_control = control.space;
-        msg.msg_controllen = sizeof(control.space);
-        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(fd));
-        memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-    }
     fflush(stdout);
-    if (sendmsg(other, &msg, MSG_NOSIGNAL) < 0)
+    if (gi_send_fds(other, data ? data : "", data ? bytes : 1, &fd, fd >= 0) < 0)
         exit(3);
 }
 
 /* Waits for the word; the descriptor that came with it is the caller's, -1: none. */
 static int listen_to(void *data, size_t bytes)
 {
-    union {
-        struct cmsghdr head;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control;
     char nothing = 0;
     int fd = -1;
-    struct iovec iov = {.iov_base = data ? data : &nothing, .iov_len = data ? bytes : 1};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.space,
-                         .msg_controllen = sizeof(control.space)};
-    if (recvmsg(other, &msg, MSG_CMSG_CLOEXEC) != (ssize_t)iov.iov_len)
+    size_t nfds = 1;
+    if (!data) {
+        data = &nothing;
+        bytes = 1;
+    }
+    if (gi_recv_fds(other, data, bytes, &fd, &nfds) != (ssize_t)bytes)
         exit(4);
-    const struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-    if (c && c->cmsg_type == SCM_RIGHTS)
-        memcpy(&fd, CMSG_DATA(c), sizeof(fd));
     return fd;
 }
 

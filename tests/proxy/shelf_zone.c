@@ -8,6 +8,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "base/io.h"
+
 static bool add_client(struct shelf_zone *s, unsigned i)
 {
     int pair[2];
@@ -80,41 +82,14 @@ void shelf_zone_step(struct shelf_zone *s, unsigned i)
 bool shelf_send(struct shelf_zone *s, unsigned i, const void *bytes, size_t len, int fd,
                 unsigned nfds)
 {
-    union {
-        struct cmsghdr head;
-        char space[CMSG_SPACE(4 * sizeof(int))];
-    } control = {.space = {0}};
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = len};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (nfds) {
-        int fds[4] = {fd, fd, fd, fd};
-        msg.msg_control = control.space;
-        msg.msg_controllen = CMSG_SPACE(nfds * sizeof(int));
-        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(nfds * sizeof(int));
-        memcpy(CMSG_DATA(c), fds, nfds * sizeof(int));
-    }
-    return sendmsg(s->worker[i], &msg, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len;
+    const int fds[4] = {fd, fd, fd, fd};
+    return gi_send_fds(s->worker[i], bytes, len, fds, nfds) == (ssize_t)len;
 }
 
 bool shelf_answer(struct shelf_zone *s, unsigned i, struct shelf_message *ret_message, int *ret_fd)
 {
-    union {
-        struct cmsghdr head;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct iovec iov = {.iov_base = ret_message, .iov_len = sizeof(*ret_message)};
-    struct msghdr msg = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.space,
-                         .msg_controllen = sizeof(control.space)};
+    size_t nfds = 1;
     *ret_fd = -1;
-    if (recvmsg(s->worker[i], &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) != sizeof(*ret_message))
-        return false;
-    const struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-    if (c && c->cmsg_type == SCM_RIGHTS)
-        memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
-    return true;
+    return gi_recv_fds(s->worker[i], ret_message, sizeof(*ret_message), ret_fd, &nfds) ==
+           (ssize_t)sizeof(*ret_message);
 }

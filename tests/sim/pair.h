@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "idm/share_table.h"
 #include "test_kernels.h"
 
 #define MIB (1ull << 20)
@@ -135,6 +136,14 @@ static void pair_end(const struct pair *p, bool killed)
     EXPECT_EQ(status, killed ? SIGKILL : 0);
     close(p->line);
     line = -1;
+}
+
+static inline const struct share_table *share_table(void)
+{
+    static const CUuuid id = SHARE_TABLE_ID;
+    const void *t = NULL;
+    OK(cuGetExportTable(&t, &id));
+    return t;
 }
 
 #endif

@@ -387,14 +387,6 @@ static void many(void)
 
 static struct pair beside;
 
-static const struct share_table *share_table(void)
-{
-    static const CUuuid id = SHARE_TABLE_ID;
-    const void *t = NULL;
-    OK(cuGetExportTable(&t, &id));
-    return t;
-}
-
 static void beside_other(void)
 {
     CUipcEventHandle h;

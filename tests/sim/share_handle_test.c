@@ -299,14 +299,6 @@ static void wrong_handles(void)
 
 static struct pair beside;
 
-static const struct share_table *share_table(void)
-{
-    static const CUuuid id = SHARE_TABLE_ID;
-    const void *t = NULL;
-    OK(cuGetExportTable(&t, &id));
-    return t;
-}
-
 static void beside_other(void)
 {
     struct word w;
