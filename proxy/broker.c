@@ -39,6 +39,63 @@ static void on_signal(struct source *s, uint32_t events)
         stop(b);
 }
 
+static void set_tick(struct broker *b, bool on)
+{
+    static const int64_t tick_ns = 250000000;
+    struct itimerspec t = {0};
+    struct itimerspec now;
+    if (on) {
+        t.it_interval.tv_nsec = tick_ns;
+        t.it_value.tv_nsec = tick_ns;
+    }
+    timerfd_gettime(b->tick.fd, &now);
+    if (!!now.it_interval.tv_nsec != on)
+        timerfd_settime(b->tick.fd, 0, &t, NULL);
+}
+
+static void set_unwatched(struct broker *b, uint32_t unwatched)
+{
+    for (struct zone *z = b->zones; z; z = z->next)
+        atomic_store_explicit(&z->page->unwatched, unwatched, memory_order_seq_cst);
+}
+
+void broker_watch(struct broker *b)
+{
+    b->quiet_ticks = 0;
+    if (!b->rests)
+        return;
+    b->rests = false;
+    set_unwatched(b, 0);
+    set_tick(b, b->n_clients != 0);
+}
+
+/*
+ * Idle clients cost nothing: after a while in which nothing was called the tick ends, and the
+ * first call rings (invariant 18). What is audited and sampled has been by then. A call that the
+ * look after the flag doesn't see finds the flag; one that both miss, as neither waits for the
+ * other's store, is seen with the next.
+ */
+static void rest(struct broker *b)
+{
+    b->rests = true;
+    set_unwatched(b, 1);
+    if (share_is_quiet(b))
+        set_tick(b, false);
+    else
+        broker_watch(b);
+}
+
+static bool is_idle(struct broker *b)
+{
+    bool quiet = share_is_quiet(b);
+    for (const struct zone *z = b->zones; z; z = z->next) {
+        for (const struct client *c = z->clients; c; c = c->next)
+            quiet = quiet && c->state == CLIENT_RUNNING;
+    }
+    b->quiet_ticks = quiet ? b->quiet_ticks + 1 : 0;
+    return b->quiet_ticks > SHARE_SAMPLES;
+}
+
 static void on_tick(struct source *s, uint32_t events)
 {
     struct broker *b = s->owner;
@@ -57,21 +114,15 @@ static void on_tick(struct source *s, uint32_t events)
         }
     }
     share_tick(b, now);
+    if (is_idle(b))
+        rest(b);
 }
 
 /* The tick runs only while there is something to time or to audit. */
 void broker_clients_changed(struct broker *b)
 {
-    static const int64_t tick_ns = 250000000;
-    struct itimerspec t = {0};
-    if (b->n_clients) {
-        t.it_interval.tv_nsec = tick_ns;
-        t.it_value.tv_nsec = tick_ns;
-    }
-    struct itimerspec now;
-    timerfd_gettime(b->tick.fd, &now);
-    if (!!now.it_interval.tv_nsec != !!b->n_clients)
-        timerfd_settime(b->tick.fd, 0, &t, NULL);
+    broker_watch(b);
+    set_tick(b, b->n_clients != 0);
     if (b->stopping && !b->n_clients)
         loop_stop(b->loop);
     share_arbitrate(b);

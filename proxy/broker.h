@@ -89,6 +89,8 @@ struct broker {
     bool stopping;
     struct source signals;
     struct source tick;
+    unsigned quiet_ticks; /* in a row */
+    bool rests;           /* the tick is off until something happens */
     struct source control;
     struct control_connection connections[MAX_CONTROL_CONNECTIONS];
     struct zone *zones;
@@ -102,6 +104,8 @@ struct broker {
 
 /* To be called when n_clients has changed. */
 void broker_clients_changed(struct broker *b);
+/* To be called when something happens that the tick looks after: it goes on if it rested. */
+void broker_watch(struct broker *b);
 
 /* Runs until SIGTERM or SIGINT. */
 int broker_run(const struct proxy_options *options, struct gi_error *err);

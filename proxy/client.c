@@ -73,18 +73,13 @@ static uint32_t free_tag(struct broker *b)
     }
 }
 
-static uint64_t add(uint64_t a, uint64_t b)
-{
-    return b > UINT64_MAX - a ? UINT64_MAX : a + b;
-}
-
 /* Keeps what the client counted and gives back what it held. */
 static void settle(struct client *c)
 {
     struct zone *z = c->zone;
     struct page_counters last;
     page_read(z->page, c->slot, &last);
-#define KEEP(name) z->totals.name = add(z->totals.name, last.name);
+#define KEEP(name) z->totals.name = page_add(z->totals.name, last.name);
     PAGE_COUNTERS(KEEP)
 #undef KEEP
     page_clear(z->page, c->slot);

@@ -56,10 +56,8 @@ void page_unmap(struct zone_page *page)
 uint64_t page_memory_used(struct zone_page *page)
 {
     uint64_t sum = atomic_load(&page->shared_memory);
-    for (uint32_t i = 0; i < PAGE_SLOTS; i++) {
-        uint64_t used = atomic_load(&page->slots[i].memory_used);
-        sum = used > UINT64_MAX - sum ? UINT64_MAX : sum + used;
-    }
+    for (uint32_t i = 0; i < PAGE_SLOTS; i++)
+        sum = page_add(sum, atomic_load(&page->slots[i].memory_used));
     return sum;
 }
 

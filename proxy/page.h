@@ -79,6 +79,9 @@ struct zone_page {
     _Atomic uint32_t gate;          /* enum page_gate; written by the broker, a futex */
     _Atomic uint64_t shared_memory; /* the broker's: what is on the zone's shelf (shelf.h) */
     _Atomic uint32_t busy_permille; /* the broker's; of about the last second */
+    /* The broker doesn't look any more, as nothing has happened for a while: who executes a call
+     * clears this and rings the bell. */
+    _Atomic uint32_t unwatched;
     struct page_slot slots[PAGE_SLOTS];
 };
 
@@ -88,6 +91,12 @@ int page_create(const char *name, uint64_t memory_quota, uint32_t compute_weight
 /* Maps the page of an inherited descriptor (the worker's side). */
 int page_map(int fd, struct zone_page **ret_page, struct gi_error *err);
 void page_unmap(struct zone_page *page);
+
+/* What a hostile worker writes may be anything: no sum of it wraps around. */
+static inline uint64_t page_add(uint64_t a, uint64_t b)
+{
+    return b > UINT64_MAX - a ? UINT64_MAX : a + b;
+}
 
 /* Bytes reserved over all slots and shared, saturating. */
 uint64_t page_memory_used(struct zone_page *page);

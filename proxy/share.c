@@ -33,10 +33,18 @@ static int64_t burst(const struct zone *z)
 static uint64_t gpu_ns(const struct zone *z)
 {
     uint64_t sum = z->totals.gpu_ns;
-    for (const struct client *c = z->clients; c; c = c->next) {
-        uint64_t n = atomic_load_explicit(&z->page->slots[c->slot].gpu_ns, memory_order_relaxed);
-        sum = n > UINT64_MAX - sum ? UINT64_MAX : sum + n;
-    }
+    for (const struct client *c = z->clients; c; c = c->next)
+        sum = page_add(sum,
+                       atomic_load_explicit(&z->page->slots[c->slot].gpu_ns, memory_order_relaxed));
+    return sum;
+}
+
+static uint64_t calls(const struct zone *z)
+{
+    uint64_t sum = z->totals.calls;
+    for (const struct client *c = z->clients; c; c = c->next)
+        sum = page_add(sum,
+                       atomic_load_explicit(&z->page->slots[c->slot].calls, memory_order_seq_cst));
     return sum;
 }
 
@@ -240,8 +248,10 @@ static void on_bell(struct source *s, uint32_t events)
 {
     struct zone *z = s->owner;
     uint64_t count;
-    if (read(s->fd, &count, sizeof(count)) == sizeof(count))
-        share_arbitrate(z->broker);
+    if (read(s->fd, &count, sizeof(count)) != sizeof(count))
+        return;
+    broker_watch(z->broker);
+    share_arbitrate(z->broker);
 }
 
 int share_start(struct broker *b, struct gi_error *err)
@@ -298,4 +308,15 @@ void share_tick(struct broker *b, int64_t now_ns)
     for (struct zone *z = b->zones; z; z = z->next)
         sample(z, now_ns);
     share_arbitrate(b);
+}
+
+bool share_is_quiet(struct broker *b)
+{
+    bool quiet = true;
+    for (struct zone *z = b->zones; z; z = z->next) {
+        uint64_t now = calls(z);
+        quiet = quiet && now == z->share.calls && words(z) == 0;
+        z->share.calls = now;
+    }
+    return quiet;
 }

@@ -34,6 +34,7 @@ struct zone_share {
     uint64_t samples[SHARE_SAMPLES]; /* gpu_ns at the last ticks */
     int64_t sampled_ns[SHARE_SAMPLES];
     uint32_t next_sample;
+    uint64_t calls; /* at the last tick */
 };
 
 struct share {
@@ -51,5 +52,7 @@ void share_zone_close(struct zone *z);
 void share_arbitrate(struct broker *b);
 /* The broker's tick: utilisation for reports, and a look in case a bell was lost. */
 void share_tick(struct broker *b, int64_t now_ns);
+/* Has no zone executed a call since the last tick, and does none use the GPU? */
+bool share_is_quiet(struct broker *b);
 
 #endif

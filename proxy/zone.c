@@ -51,6 +51,7 @@ static const char *refusal(struct zone *z, int fd)
 static void on_connection(struct source *s, uint32_t events)
 {
     struct zone *z = s->owner;
+    broker_watch(z->broker);
     for (int i = 0; i < ACCEPT_BURST && s->fd >= 0; i++) {
         int fd = listen_accept(s->fd);
         if (fd == -EMFILE) {
@@ -207,19 +208,13 @@ void zone_drop(struct zone *z)
     zone_release(z);
 }
 
-/* What a hostile worker writes may be anything: no sum wraps around. */
-static uint64_t add(uint64_t a, uint64_t b)
-{
-    return b > UINT64_MAX - a ? UINT64_MAX : a + b;
-}
-
 void zone_stats(struct zone *z, struct control_zone_stats *ret_stats)
 {
     struct page_counters sum = z->totals;
     for (struct client *c = z->clients; c; c = c->next) {
         struct page_counters live;
         page_read(z->page, c->slot, &live);
-#define ADD(name) sum.name = add(sum.name, live.name);
+#define ADD(name) sum.name = page_add(sum.name, live.name);
         PAGE_COUNTERS(ADD)
     }
     struct control_zone_stats s = {.zone = z->number,
@@ -232,8 +227,8 @@ void zone_stats(struct zone *z, struct control_zone_stats *ret_stats)
                                    .worker_crashes = z->worker_crashes};
 #define COPY(name) s.name = sum.name;
     PAGE_COUNTERS(COPY)
-    s.protocol_errors = add(s.protocol_errors, z->broker_protocol_errors);
-    s.quota_refusals = add(s.quota_refusals, z->broker_quota_refusals);
+    s.protocol_errors = page_add(s.protocol_errors, z->broker_protocol_errors);
+    s.quota_refusals = page_add(s.quota_refusals, z->broker_quota_refusals);
     *ret_stats = s;
 }
 

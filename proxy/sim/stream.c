@@ -6,7 +6,9 @@
  * them: kernels of different streams may wait for one another.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -15,6 +17,7 @@
 
 #define MAX_THREADS  32
 #define THREAD_STACK (1u << 20)
+#define LINGER_NS    (20 * 1000)
 
 static struct {
     pthread_mutex_t lock;
@@ -27,6 +30,8 @@ static struct {
     unsigned waiters;
     unsigned touching; /* operations that run and aren't `outside` */
     bool still;        /* no more of them start */
+    bool lingers;      /* one of the threads: one is enough */
+    atomic_uint news;  /* times that something could start */
 } sched = {.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
 
 static void kick(unsigned more);
@@ -187,6 +192,33 @@ static void carry_out(struct op *op, unsigned more)
     pthread_mutex_lock(&sched.lock);
 }
 
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/*
+ * With the lock, given up meanwhile: looks a moment longer before it sleeps. Who submits one
+ * small kernel after the other would else wake a thread for each of them, and be preempted by
+ * it where processors are few.
+ */
+static void linger(void)
+{
+    unsigned news = sched.news;
+    int64_t until = now_ns() + LINGER_NS;
+    sched.lingers = true;
+    sched.coming++;
+    pthread_mutex_unlock(&sched.lock);
+    do
+        sched_yield();
+    while (atomic_load_explicit(&sched.news, memory_order_relaxed) == news && now_ns() < until);
+    pthread_mutex_lock(&sched.lock);
+    sched.coming--;
+    sched.lingers = false;
+}
+
 static void *executor(void *arg)
 {
     (void)arg;
@@ -194,6 +226,10 @@ static void *executor(void *arg)
     sched.coming--;
     for (;;) {
         struct op *op = pick();
+        if (!op && !sched.lingers) {
+            linger();
+            op = pick();
+        }
         if (op) {
             kick(0);
             carry_out(op, 1);
@@ -237,6 +273,8 @@ static void kick(unsigned more)
     unsigned ready = 0;
     for (const struct CUstream_st *s = sched.first; s && ready < MAX_THREADS; s = s->after)
         ready += may_run(s->head);
+    if (ready)
+        atomic_fetch_add_explicit(&sched.news, 1, memory_order_relaxed);
     while (ready > sched.coming + more) {
         if (gi_idle_wake(&sched.idle))
             sched.coming++;

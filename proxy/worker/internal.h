@@ -233,6 +233,8 @@ struct share {
 };
 
 void share_init(struct worker *w);
+/* A call was counted: wakes the broker if it has stopped looking. */
+void share_noted(const struct worker *w);
 /* Before the message of TYPE is executed: waits until the zone may use the GPU. */
 void share_before(struct worker *w, uint16_t type);
 /* The message at hand is about STREAM. */

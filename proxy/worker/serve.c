@@ -156,6 +156,7 @@ static void execute(struct worker *w, const struct idm_header *h)
     w->want_reply = wanted;
     w->error = IDM_OK;
     worker_count(&w->counters->calls, 1);
+    share_noted(w);
     if (h->src_zone != w->config->zone || (h->flags & IDM_FLAG_REPLY)) {
         /* Who it is, the channel says. */
         r.result = worker_malformed(w);

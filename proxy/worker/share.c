@@ -46,6 +46,13 @@ static void ring(const struct worker *w)
     (void)n;
 }
 
+void share_noted(const struct worker *w)
+{
+    _Atomic uint32_t *unwatched = &w->config->page->unwatched;
+    if (atomic_load_explicit(unwatched, memory_order_relaxed) && atomic_exchange(unwatched, 0))
+        ring(w);
+}
+
 static uint32_t said(const struct worker *w)
 {
     return atomic_load_explicit(&w->counters->share, memory_order_relaxed); /* our own */

@@ -26,7 +26,8 @@ struct work work_begin(void);
 
 /* many.c: prints how 1 to 8 threads of this process share a channel; it has the GPU. */
 void many_threads(void);
-/* The same for 1 to 32 processes, each a client: PROGRAM is this one, LIBRARY libvgpu. */
+/* The same for 1 to 32 processes, each a client: PROGRAM is this one, LIBRARY libvgpu or the driver
+ * itself. */
 void many_clients(const char *program, const char *library);
 /* A process of many_clients; its exit code. */
 int client_main(const char *library);

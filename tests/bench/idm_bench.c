@@ -386,6 +386,7 @@ int main(int argc, char **argv)
     if (!pod) {
         struct figures native = measure(argv[2]);
         report("the driver itself, in this process", &native, &floors);
+        many_clients(program, argv[2]);
     }
     free(host);
     free(other);

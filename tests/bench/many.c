@@ -187,8 +187,8 @@ void many_clients(const char *program, const char *library)
 
 /* --- Idle --------------------------------------------------------------------------------- */
 
-/* Nanoseconds that all threads of PID have run. */
-static uint64_t ran_ns(pid_t pid)
+/* Nanoseconds that all threads of PID have run, but for the thread NOT_THIS. */
+static uint64_t ran_ns(pid_t pid, pid_t not_this)
 {
     char path[300];
     uint64_t all = 0;
@@ -196,8 +196,10 @@ static uint64_t ran_ns(pid_t pid)
     cleanup_closedir DIR *d = opendir(path);
     const struct dirent *e;
     while (d && (e = readdir(d))) {
+        if (e->d_name[0] == '.' || strtol(e->d_name, NULL, 10) == not_this)
+            continue;
         snprintf(path, sizeof(path), "/proc/%d/task/%.20s/schedstat", (int)pid, e->d_name);
-        cleanup_fclose FILE *f = e->d_name[0] == '.' ? NULL : fopen(path, "re");
+        cleanup_fclose FILE *f = fopen(path, "re");
         unsigned long long ns;
         if (f && fscanf(f, "%llu", &ns) == 1)
             all += ns;
@@ -205,16 +207,16 @@ static uint64_t ran_ns(pid_t pid)
     return all;
 }
 
-/* PROXY, its workers, and we. */
+/* PROXY, its workers, and we, but for the thread that measures. */
 static uint64_t all_ran_ns(pid_t proxy)
 {
     char path[64];
     int child;
-    uint64_t all = ran_ns(getpid()) + ran_ns(proxy);
+    uint64_t all = ran_ns(getpid(), getpid()) + ran_ns(proxy, 0);
     snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)proxy, (int)proxy);
     cleanup_fclose FILE *f = fopen(path, "re");
     while (f && fscanf(f, "%d", &child) == 1)
-        all += ran_ns(child);
+        all += ran_ns(child, 0);
     return all;
 }
 
@@ -223,7 +225,7 @@ void idle(pid_t proxy)
     struct work w = work_begin();
     CU(cuLaunchKernel, w.kernel, 1, 1, 1, 1, 1, 1, 0, NULL, NULL, NULL);
     CU(cuCtxSynchronize);
-    usleep(300 * 1000); /* whoever looks a while before it sleeps sleeps */
+    usleep(2000 * 1000); /* whoever looks a while before it sleeps sleeps */
     double start = now_us();
     uint64_t before = all_ran_ns(proxy);
     usleep(quick ? 300 * 1000 : 5000 * 1000);
