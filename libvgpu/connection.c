@@ -98,6 +98,7 @@ static void release(void)
     own_stream_close();
     handles_close();
     memory_close();
+    registered_close();
     host_close();
     if (vg.page)
         munmap(vg.page, vg.channel.ring_bytes);
@@ -140,6 +141,7 @@ static void forked(void)
     handles_forked();
     memory_forked();
     host_forked();
+    registered_forked();
     host_function_forked();
     graph_forked();
     module_forked();
@@ -217,7 +219,7 @@ CUresult vg_open(void)
     CUresult rc = CUDA_SUCCESS;
     if (!watches_forks) {
         watches_forks = true;
-        pthread_atfork(NULL, NULL, forked);
+        pthread_atfork(registered_fork, registered_fork_parent, forked);
     }
     if (atomic_load(&vg.state) == VG_CLOSED) {
         rc = open_channel();

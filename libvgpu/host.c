@@ -9,6 +9,7 @@
 #include "handles.h"
 #include "idm/graph/capture.h"
 #include "memory.h"
+#include "place.h"
 
 #define PAGE 4096ull
 /* Large enough that a message costs little beside its copy, small enough that the few under
@@ -21,20 +22,11 @@ struct piece {
     uint64_t bytes;
 };
 
-/* Memory a program registered: remembered, not shared. */
-struct registered {
-    struct registered *next;
-    const char *p;
-    size_t bytes;
-    unsigned flags;
-};
-
 static struct {
     pthread_mutex_t lock;
     struct piece *pieces;
     size_t n;
     size_t room;
-    struct registered *registered;
 } arena = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void host_open(uint64_t arena_bytes)
@@ -54,11 +46,6 @@ void host_close(void)
     free(arena.pieces);
     arena.pieces = NULL;
     arena.n = arena.room = 0;
-    while (arena.registered) {
-        struct registered *r = arena.registered;
-        arena.registered = r->next;
-        free(r);
-    }
 }
 
 void host_forked(void)
@@ -70,10 +57,18 @@ void host_forked(void)
 bool host_in_arena(const void *p, size_t bytes, uint64_t *ret_at)
 {
     uint64_t at = (uint64_t)((uintptr_t)p - (uintptr_t)vg.arena);
-    if (at >= vg.channel.arena_bytes || bytes > vg.channel.arena_bytes - at)
+    if (at >= vg.channel.arena_bytes)
+        return place_find(p, bytes, ret_at);
+    if (bytes > vg.channel.arena_bytes - at)
         return false;
     *ret_at = at;
     return true;
+}
+
+uint64_t host_pinnable(void)
+{
+    uint64_t slots = vg.slot_bytes * VG_SLOTS;
+    return vg.channel.arena_bytes > slots ? vg.channel.arena_bytes - slots : 0;
 }
 
 /* First fit. With the lock held. */
@@ -122,7 +117,7 @@ static void give_pages(uint64_t at, uint64_t bytes)
     }
 }
 
-static CUresult host_register_piece(uint64_t at, uint64_t bytes, uint64_t *ret_device)
+CUresult host_pin(uint64_t at, uint64_t bytes, uint64_t *ret_device)
 {
     struct idm_host_register_in in = {.w = {.at = at, .bytes = bytes}};
     struct idm_host_register_out out;
@@ -130,6 +125,14 @@ static CUresult host_register_piece(uint64_t at, uint64_t bytes, uint64_t *ret_d
     VG_TRY(vg_ask_host_register(&in, &out, &answer));
     *ret_device = out.w.device;
     return CUDA_SUCCESS;
+}
+
+CUresult host_unpin(uint64_t at)
+{
+    struct idm_host_unregister_in in = {.w = {.at = at}};
+    struct idm_host_unregister_out out;
+    struct vg_answer answer;
+    return vg_ask_host_unregister(&in, &out, &answer);
 }
 
 static uint64_t whole_pages(uint64_t bytes)
@@ -145,7 +148,7 @@ static CUresult pin(uint64_t at, uint64_t bytes, unsigned flags, void **ret_p)
                           .host = vg.arena + at,
                           .kind = VG_PINNED,
                           .flags = flags};
-    VG_TRY(host_register_piece(at, whole_pages(bytes), &m.base));
+    VG_TRY(host_pin(at, whole_pages(bytes), &m.base));
     VG_TRY(memory_add(&m));
     *ret_p = m.host;
     return CUDA_SUCCESS;
@@ -228,93 +231,22 @@ VG_EXPORT CUresult cuMemAllocHost_v2(void **p, size_t bytes)
 VG_EXPORT CUresult cuMemFreeHost(void *p)
 {
     struct vg_memory m;
-    struct idm_host_unregister_out out;
-    struct vg_answer answer;
     VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
     CAPTURE_HOOK_UNSAFE();
     if (!p)
         return CUDA_SUCCESS;
-    if (!memory_pinned_at(p, &m) || m.host != p)
+    if (!memory_pinned_at(p, &m) || m.host != p || (m.flags & VG_REGISTERED))
         return CUDA_ERROR_INVALID_VALUE;
     /* Copies may be under way to or from here. */
     CUresult rc = cuCtxSynchronize();
     if (!memory_take(m.base, VG_PINNED, &m))
         return CUDA_ERROR_INVALID_VALUE;
     uint64_t at = (uint64_t)((uint8_t *)m.host - vg.arena);
-    struct idm_host_unregister_in in = {.w = {.at = at}};
-    CUresult gone = vg_ask_host_unregister(&in, &out, &answer);
+    CUresult gone = host_unpin(at);
     pthread_mutex_lock(&arena.lock);
     give_pages(at, whole_pages(m.bytes));
     pthread_mutex_unlock(&arena.lock);
     return rc != CUDA_SUCCESS ? rc : gone;
-}
-
-VG_EXPORT CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *ptr, void *p, unsigned int flags)
-{
-    struct vg_memory m;
-    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
-    if (!ptr || flags != 0 || !memory_pinned_at(p, &m))
-        return CUDA_ERROR_INVALID_VALUE;
-    *ptr = m.base + (uint64_t)((uint8_t *)p - (uint8_t *)m.host);
-    return CUDA_SUCCESS;
-}
-
-VG_EXPORT CUresult cuMemHostGetFlags(unsigned int *flags, void *p)
-{
-    struct vg_memory m;
-    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
-    if (!flags || !memory_pinned_at(p, &m))
-        return CUDA_ERROR_INVALID_VALUE;
-    /* With unified addressing all of it is mapped. */
-    *flags = (m.flags & ~VG_MANAGED) | CU_MEMHOSTALLOC_DEVICEMAP;
-    return CUDA_SUCCESS;
-}
-
-VG_EXPORT CUresult cuMemHostRegister_v2(void *p, size_t bytes, unsigned int flags)
-{
-    uint64_t at;
-    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
-    CAPTURE_HOOK_UNSAFE();
-    if (!p || bytes == 0 || (uintptr_t)p > UINTPTR_MAX - bytes)
-        return CUDA_ERROR_INVALID_VALUE;
-    if (host_in_arena(p, 1, &at))
-        return CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
-    struct registered *r = malloc(sizeof(*r));
-    if (!r)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    *r = (struct registered){.p = p, .bytes = bytes, .flags = flags};
-    CUresult rc = CUDA_SUCCESS;
-    pthread_mutex_lock(&arena.lock);
-    for (const struct registered *o = arena.registered; o; o = o->next) {
-        if (o->p < r->p + bytes && r->p < o->p + o->bytes)
-            rc = CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
-    }
-    if (rc == CUDA_SUCCESS) {
-        r->next = arena.registered;
-        arena.registered = TAKE_PTR(r);
-    }
-    pthread_mutex_unlock(&arena.lock);
-    free(r);
-    return rc;
-}
-
-VG_EXPORT CUresult cuMemHostUnregister(void *p)
-{
-    CUresult rc = CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
-    VG_TRY(vg_enter(VG_CURRENT_CONTEXT));
-    CAPTURE_HOOK_UNSAFE();
-    pthread_mutex_lock(&arena.lock);
-    for (struct registered **r = &arena.registered; *r; r = &(*r)->next) {
-        if ((*r)->p == p) {
-            struct registered *gone = *r;
-            *r = gone->next;
-            free(gone);
-            rc = CUDA_SUCCESS;
-            break;
-        }
-    }
-    pthread_mutex_unlock(&arena.lock);
-    return rc;
 }
 
 /* The slots are pinned with the first copy; a driver that can't goes on
@@ -328,7 +260,7 @@ static void pin_slots(void)
     vg.slots_pinned = true;
     pthread_mutex_unlock(&vg.lock);
     if (first)
-        host_register_piece(0, vg.slot_bytes * VG_SLOTS, &device);
+        host_pin(0, vg.slot_bytes * VG_SLOTS, &device);
 }
 
 struct vg_slot *slot_take(bool may_wait)

@@ -13,12 +13,19 @@ void host_open(uint64_t arena_bytes);
 void host_close(void);
 void host_forked(void);
 
-/* Offset in the arena of a host address (BYTES long); false: it isn't there. */
+/* Offset in the arena of a host address (BYTES long), also of registered memory that became a
+ * part of it; false: it isn't there. */
 bool host_in_arena(const void *p, size_t bytes, uint64_t *ret_at);
 
 /* Pages of the arena for copies of graphs, which the driver isn't told of. */
 CUresult host_stage(size_t bytes, void **ret_p);
 void host_unstage(void *p, size_t bytes);
+
+/* What there is of the arena for pinned memory, in use or not. */
+uint64_t host_pinnable(void);
+/* Tells the driver of whole pages of the arena; *RET_DEVICE is their device address. */
+CUresult host_pin(uint64_t at, uint64_t bytes, uint64_t *ret_device);
+CUresult host_unpin(uint64_t at);
 
 /* A staging slot, waiting for one if MAY_WAIT. NULL: none (or the channel died). */
 struct vg_slot *slot_take(bool may_wait);

@@ -16,7 +16,7 @@ static struct {
     struct vg_memory *all; /* by base, disjoint */
     uint32_t n;
     uint32_t room;
-    uint64_t last_id;
+    _Atomic uint64_t last_id;
 } table = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void memory_close(void)
@@ -67,6 +67,11 @@ static void take_out(uint32_t i)
     memmove(&table.all[i], &table.all[i + 1], (table.n - i) * sizeof(*table.all));
 }
 
+uint64_t memory_new_id(void)
+{
+    return ++table.last_id;
+}
+
 static CUresult add(const struct vg_memory *m)
 {
     uint32_t i = after(m->base);
@@ -82,7 +87,7 @@ static CUresult add(const struct vg_memory *m)
     }
     memmove(&table.all[i + 1], &table.all[i], (table.n - i) * sizeof(*table.all));
     table.all[i] = *m;
-    table.all[i].id = ++table.last_id;
+    table.all[i].id = memory_new_id();
     table.n++;
     return CUDA_SUCCESS;
 }
@@ -313,6 +318,8 @@ static CUresult attribute(void *data, CUpointer_attribute what, const struct vg_
             m->kind == VG_PINNED && !is_managed(m) ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
+        if (m->flags & VG_UNPLACED)
+            return CUDA_ERROR_INVALID_VALUE;
         *(CUdeviceptr *)data = ptr;
         return CUDA_SUCCESS;
     case CU_POINTER_ATTRIBUTE_HOST_POINTER:
@@ -350,5 +357,7 @@ VG_EXPORT CUresult cuPointerGetAttribute(void *data, CUpointer_attribute what, C
         return attribute(data, what, &m, ptr);
     if (memory_pinned_at((const void *)(uintptr_t)ptr, &m))
         return attribute(data, what, &m, m.base + ((uintptr_t)ptr - (uintptr_t)m.host));
+    if (registered_at((const void *)(uintptr_t)ptr, &m))
+        return attribute(data, what, &m, ptr);
     return CUDA_ERROR_INVALID_VALUE;
 }

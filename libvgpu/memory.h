@@ -10,7 +10,10 @@
 
 #include "connection.h"
 
-#define VG_MANAGED 0x10000u /* flag of what cuMemAllocManaged gave */
+/* Flags of pinned memory beside cuMemHostAlloc's and cuMemHostRegister's: */
+#define VG_MANAGED    0x10000u /* of cuMemAllocManaged */
+#define VG_REGISTERED 0x20000u /* of cuMemHostRegister */
+#define VG_UNPLACED   0x40000u /* and the device doesn't reach it: base is the host address */
 
 enum vg_memory_kind { VG_DEVICE, VG_GLOBAL, VG_PINNED, VG_MAPPED, VG_OPENED };
 
@@ -65,6 +68,15 @@ CUresult vmm_use(CUmemGenericAllocationHandle handle, uint64_t *ret_id,
                  CUmemAllocationProp *ret_prop);
 
 void share_forked(void);
+
+/* Registered memory that the device doesn't reach. */
+bool registered_at(const void *host, struct vg_memory *ret_memory);
+void registered_close(void);
+void registered_fork(void);
+void registered_fork_parent(void);
+void registered_forked(void);
+/* A number that no memory has or had. */
+uint64_t memory_new_id(void);
 
 /* COUNT * UNIT bytes of device memory from ADDRESS, a multiple of UNIT, for the wire. */
 CUresult vg_use_memory(CUdeviceptr address, uint64_t count, uint32_t unit, uint64_t *ret_address);

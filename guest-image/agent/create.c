@@ -210,6 +210,10 @@ static int find_source(void *data, const char *source, char *out, struct gi_erro
     return find_volume(data, source, out, err);
 }
 
+/* Between GPUs that are no peers NCCL passes memory that two processes map, which kernels would
+ * have to reach and can't (docs/decisions, 28); told so it uses sockets. */
+#define GPU_ENV "NCCL_SHM_DISABLE=1"
+
 static int write_spec(struct container *c, const Gi__Agent__CreateContainer *m, const char *image,
                       struct gi_error *err)
 {
@@ -223,6 +227,7 @@ static int write_spec(struct container *c, const Gi__Agent__CreateContainer *m, 
         .root = root,
         .cgroup = c->cgroup,
         .tty = c->tty,
+        .env = m->gpu ? GPU_ENV : NULL,
         .oom_score_min = c->a->oom_score_min,
         .mounts = gpu.mounts,
         .n_mounts = gpu.n,

@@ -129,13 +129,37 @@ static void put_root(yajl_gen g, yajl_val root, const char *path)
     yajl_gen_map_close(g);
 }
 
+/* "" for what is no string. */
+static const char *text_of(yajl_val v)
+{
+    const char *s = v ? YAJL_GET_STRING(v) : NULL;
+    return s ? s : "";
+}
+
+/* ENV and MORE, a NAME=VALUE or NULL; who says it himself is believed. */
+static void put_env(yajl_gen g, yajl_val env, const char *more)
+{
+    bool has = !more;
+    size_t name = more ? strcspn(more, "=") + 1 : 0;
+    put_string(g, "env");
+    yajl_gen_array_open(g);
+    for (size_t i = 0; env && YAJL_IS_ARRAY(env) && i < env->u.array.len; i++) {
+        put_value(g, env->u.array.values[i]);
+        has = has || strncmp(text_of(env->u.array.values[i]), more, name) == 0;
+    }
+    if (!has)
+        put_string(g, more);
+    yajl_gen_array_close(g);
+}
+
 static void put_process(yajl_gen g, yajl_val process, const struct spec_changes *ch)
 {
-    static const char *const without[] = {"terminal", "oomScoreAdj", NULL};
+    static const char *const without[] = {"terminal", "oomScoreAdj", "env", NULL};
     yajl_gen_map_open(g);
     put_members(g, process, without);
     put_string(g, "terminal");
     yajl_gen_bool(g, ch->tty);
+    put_env(g, member(process, "env"), ch->env);
     yajl_val adj = member(process, "oomScoreAdj");
     if (adj && YAJL_IS_INTEGER(adj)) {
         long long wanted = YAJL_GET_INTEGER(adj);
@@ -143,13 +167,6 @@ static void put_process(yajl_gen g, yajl_val process, const struct spec_changes 
         yajl_gen_integer(g, wanted < ch->oom_score_min ? ch->oom_score_min : wanted);
     }
     yajl_gen_map_close(g);
-}
-
-/* "" for what is no string. */
-static const char *text_of(yajl_val v)
-{
-    const char *s = v ? YAJL_GET_STRING(v) : NULL;
-    return s ? s : "";
 }
 
 static bool begins(const char *text, const char *with)
@@ -306,21 +323,6 @@ int spec_build(const char *json, const struct spec_changes *ch, char **ret_confi
     return 0;
 }
 
-/* Programs on a terminal want to know which; who says so himself is believed. */
-static void put_env(yajl_gen g, yajl_val env, bool tty)
-{
-    bool has_term = false;
-    put_string(g, "env");
-    yajl_gen_array_open(g);
-    for (size_t i = 0; env && YAJL_IS_ARRAY(env) && i < env->u.array.len; i++) {
-        put_value(g, env->u.array.values[i]);
-        has_term |= strncmp(text_of(env->u.array.values[i]), "TERM=", 5) == 0;
-    }
-    if (tty && !has_term)
-        put_string(g, "TERM=xterm");
-    yajl_gen_array_close(g);
-}
-
 static void put_terminal(yajl_gen g, const struct spec_terminal *t)
 {
     put_string(g, "terminal");
@@ -346,7 +348,8 @@ int spec_exec_process(const char *process_json, char *const *argv, size_t argc,
         return -GI_INTERNAL;
     yajl_gen_map_open(g);
     put_members(g, v, without);
-    put_env(g, member(v, "env"), terminal->tty);
+    /* Programs on a terminal want to know which. */
+    put_env(g, member(v, "env"), terminal->tty ? "TERM=xterm" : NULL);
     put_terminal(g, terminal);
     put_string(g, "args");
     yajl_gen_array_open(g);

@@ -22,6 +22,7 @@ struct spec_changes {
     const char *root;                /* root.path */
     const char *cgroup;              /* linux.cgroupsPath; NULL: no cgroup, limits are dropped */
     bool tty;                        /* process.terminal */
+    const char *env;                 /* NAME=VALUE for process.env that hasn't NAME; may be NULL */
     int oom_score_min;               /* process.oomScoreAdj is raised to at least this */
     const struct spec_mount *mounts; /* bind mounts added at the end */
     size_t n_mounts;

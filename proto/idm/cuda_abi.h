@@ -193,6 +193,7 @@ typedef enum CUdevice_attribute_enum {
     CU_DEVICE_ATTRIBUTE_MAX_PERSISTING_L2_CACHE_SIZE = 108,
     CU_DEVICE_ATTRIBUTE_MAX_ACCESS_POLICY_WINDOW_SIZE = 109,
     CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK = 111,
+    CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED = 113,
     CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED = 115,
     CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH = 120,
     /* The last one any driver up to 13.x answers is below this. */
@@ -297,6 +298,7 @@ typedef enum CUdriverProcAddressQueryResult_enum {
 
 #define CU_MEMHOSTREGISTER_PORTABLE                   0x01
 #define CU_MEMHOSTREGISTER_DEVICEMAP                  0x02
+#define CU_MEMHOSTREGISTER_READ_ONLY                  0x08
 
 #define CU_LAUNCH_PARAM_END                           ((void *)0x00)
 #define CU_LAUNCH_PARAM_BUFFER_POINTER                ((void *)0x01)

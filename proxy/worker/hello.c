@@ -6,12 +6,18 @@
 #include "base/cleanup.h"
 #include "internal.h"
 
-/* What a driver can and the proxy does not: handles of other systems and of other machines,
- * multicast, sparse arrays, pools and mappings of the host's memory. */
+/* What a driver can and the proxy does not, for the program's memory is another machine's. */
 static bool is_kept_back(unsigned attribute)
 {
-    static const unsigned char all[] = {104, 105, 107, 110, 112, 119, 128,
-                                        132, 136, 141, 142, 143, 144, 145};
+    static const unsigned char all[] = {
+        88,  100, 101,           /* kernels that use pageable memory */
+        91,                      /* or registered memory by its own address */
+        104, 105, 119, 128,      /* handles of other systems and machines */
+        107, 112, 136, 137,      /* compressed memory, sparse arrays */
+        110, 116, 117, 124, 146, /* other devices that reach the GPU's memory */
+        114, 129, 132,           /* other APIs' semaphores, functions of both, multicast */
+        141, 142, 143, 144, 145, /* pools and mappings of the host's memory */
+    };
     return memchr(all, (int)attribute, sizeof(all)) != NULL;
 }
 

@@ -40,6 +40,11 @@ done
 gpuictl run -q --gpu --gpu-memory 256Mi "$demo_image" -- /usr/bin/vgpu-smi >"$NODE/smi.out" 2>&1 ||
     fail "vgpu-smi: $(tail -n 1 "$NODE/smi.out")"
 grep -q " 0MiB / 256MiB" "$NODE/smi.out" || fail "vgpu-smi doesn't show the quota"
+# What NCCL can't do there it is told, unless somebody told it otherwise.
+shm() { gpuictl run -q "$@" | sed -n 's/^NCCL_SHM_DISABLE=//p'; }
+expect_equal 1 "$(shm --gpu "$demo_image" -- /bin/env)" "NCCL_SHM_DISABLE with a GPU"
+expect_equal 0 "$(shm --gpu --env NCCL_SHM_DISABLE=0 "$demo_image" -- /bin/env)" "the pod's NCCL_SHM_DISABLE"
+expect_equal "" "$(shm "$demo_image" -- /bin/env)" "NCCL_SHM_DISABLE without a GPU"
 
 say "two GPU pods at once"
 gpuictl run -q --gpu --gpu-memory 256Mi --name two-a "$demo_image" -- /bin/gpu-demo -n 20000 \
@@ -61,8 +66,6 @@ gpuictl run -q --name none "$demo_image" >"$NODE/none.out" 2>&1 || rc=$?
 [ "$rc" -ne 0 ] || fail "a CUDA program ran in a pod without the GPU"
 if grep -q "agree with" "$NODE/none.out"; then fail "a result without a GPU"; fi
 
-say "exit codes and output come through"
-rc=0
 say "limits change while it runs"
 gpuictl run -q -d --keep --name sized --memory 96Mi "$demo_image" -- /bin/sleep 100 >/dev/null || fail "sized"
 gpuictl update --memory 160Mi --cpus 1.5 sized >/dev/null || fail "update the pod"
@@ -72,6 +75,8 @@ for bad in "--memory much sized" "--cpus 0 sized" "--memory 64Mi" "sized" "--mem
 done
 gpuictl rm -f sized >/dev/null || fail "rm sized"
 
+say "exit codes and output come through"
+rc=0
 out=$(gpuictl run -q "$demo_image" /bin/sh -c 'echo to-out; echo to-err >&2; exit 42' 2>"$NODE/err") || rc=$?
 expect_equal 42 "$rc" "exit code"
 expect_equal to-out "$out" "standard output"

@@ -110,6 +110,8 @@ static void devices(void)
     printf("%d.%d\n", major, minor);
     for (int i = -1; i < 170; i++) {
         int value = -12345;
+        if (i == CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM)
+            continue; /* not through the proxy */
         CUresult rc = cu.cuDeviceGetAttribute(&value, (CUdevice_attribute)i, dev);
         printf("attribute %d: %d %d\n", i, (int)rc, value);
     }
@@ -495,6 +497,7 @@ int main(int argc, char **argv)
     linking();
     forms();
     more_memory();
+    registered(module);
     arrays();
     peers();
     host_functions();

@@ -25,6 +25,8 @@ void linking(void);
 void forms(void);
 /* Pools, virtual memory, what is known about ranges. */
 void more_memory(void);
+/* The host's own memory; MODULE has saxpy. */
+void registered(CUmodule module);
 /* Arrays; batches; between contexts. */
 void arrays(void);
 /* Two devices. */

@@ -31,6 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const struct spec_changes changes = {.root = "/root",
                                          .cgroup = "/a/b",
                                          .oom_score_min = -5,
+                                         .env = "NAME=value",
                                          .mounts = &mount,
                                          .n_mounts = 1,
                                          .source = find_source};
