@@ -86,10 +86,22 @@ static bool has_clusters(void)
     return device_has(CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH);
 }
 
-/* Handles and results of the driver's don't travel in a value. */
-static CUresult check_attribute(const CUlaunchAttribute *a, const CUlaunchAttributeValue *v)
+static bool is_event(uint32_t id)
 {
+    return id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT ||
+           id == CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT;
+}
+
+/* Results of the driver's don't travel in a value; an event becomes its handle on the wire. */
+static CUresult take_attribute(const CUlaunchAttribute *a, CUlaunchAttributeValue *v)
+{
+    uint64_t event;
     switch (a->id) {
+    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT:
+    case CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT:
+        VG_TRY(vg_use(IDM_KIND_event, v->programmaticEvent.event, false, &event));
+        memcpy(v, &event, sizeof(event));
+        return CUDA_SUCCESS;
     case CU_LAUNCH_ATTRIBUTE_COOPERATIVE:
         return !v->cooperative || device_has(CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH)
                    ? CUDA_SUCCESS
@@ -131,14 +143,14 @@ CUresult launch_attributes(const CUlaunchAttribute *all, unsigned n,
     for (unsigned i = 0; i < n; i++) {
         CUlaunchAttributeValue v;
         memcpy(&v, all[i].value, sizeof(v));
-        VG_TRY(check_attribute(&all[i], &v));
+        VG_TRY(take_attribute(&all[i], &v));
         if (says_nothing(&all[i], &v))
             continue;
         if (kept == IDM_MAX_ATTRIBUTES)
             return CUDA_ERROR_INVALID_VALUE;
         struct idm_launch_attribute *a = &ret_attributes[kept++];
         *a = (struct idm_launch_attribute){.id = (uint32_t)all[i].id};
-        memcpy(a->value, all[i].value, sizeof(a->value));
+        memcpy(a->value, &v, sizeof(a->value));
     }
     *ret_n = kept;
     return CUDA_SUCCESS;
@@ -166,13 +178,15 @@ static CUresult launch_config(struct launch *l, const CUlaunchConfig *c)
                  c->sharedMemBytes);
     VG_TRY(launch_attributes(c->attrs, c->numAttrs, l->attributes, &l->n_attributes));
     for (uint32_t i = 0; i < l->n_attributes; i++)
-        l->may_fail = l->may_fail || l->attributes[i].id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE ||
+        l->may_fail = l->may_fail || is_event(l->attributes[i].id) ||
+                      l->attributes[i].id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE ||
                       l->attributes[i].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
     return CUDA_SUCCESS;
 }
 
 /* With attributes where there are some. A cooperative launch may be too large, and the
- * program may have another way then: it waits for the answer. */
+ * program may have another way then; what an event is good for the driver knows: they wait for
+ * the answer. */
 static CUresult send_launch(const struct launch *l, const void *block, size_t bytes)
 {
     const struct idm_cuLaunchKernel_in plain = {.w = {.fn = l->fn,

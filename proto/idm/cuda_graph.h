@@ -48,7 +48,7 @@ typedef union CUlaunchAttributeValue_union {
         CUevent event;
         int flags;
         int triggerAtBlockStart;
-    } programmaticEvent;
+    } programmaticEvent; /* launchCompletionEvent begins alike */
 } CUlaunchAttributeValue;
 typedef CUlaunchAttributeValue CUstreamAttrValue;
 typedef CUlaunchAttributeValue CUkernelNodeAttrValue;

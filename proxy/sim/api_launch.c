@@ -207,6 +207,12 @@ CUresult launch_attribute(const CUlaunchAttribute *a, struct launch_shape *s)
     CUlaunchAttributeValue v;
     memcpy(&v, a->value, sizeof(v));
     switch (a->id) {
+    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT:
+    case CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT:
+        if (s->n_events == sizeof(s->events) / sizeof(s->events[0]))
+            return CUDA_ERROR_INVALID_VALUE;
+        s->events[s->n_events++] = v.programmaticEvent.event;
+        return CUDA_SUCCESS;
     case CU_LAUNCH_ATTRIBUTE_COOPERATIVE:
         s->cooperative = v.cooperative != 0;
         return CUDA_SUCCESS;
@@ -236,6 +242,18 @@ CUresult launch_attribute(const CUlaunchAttribute *a, struct launch_shape *s)
     }
 }
 
+/* They are for order, not for time, and of this process. */
+static CUresult check_events(const struct launch_shape *s)
+{
+    for (unsigned i = 0; i < s->n_events; i++) {
+        PUT_LATER(CUevent_st) *e = object_find(OBJECT_EVENT, s->events[i]);
+        TRY(e ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE);
+        if (!(e->flags & CU_EVENT_DISABLE_TIMING) || (e->flags & CU_EVENT_INTERPROCESS))
+            return CUDA_ERROR_INVALID_VALUE;
+    }
+    return CUDA_SUCCESS;
+}
+
 CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction fn, void **params, void **extra)
 {
     CAPTURE_HOOK(cuLaunchKernelEx, c, fn, params, extra);
@@ -246,5 +264,10 @@ CUresult cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction fn, void **params,
                              .shared = c->sharedMemBytes};
     for (unsigned i = 0; i < c->numAttrs; i++)
         TRY(launch_attribute(&c->attrs[i], &s));
-    return launch(fn, &s, c->hStream, params, extra);
+    TRY(check_events(&s));
+    TRY(launch(fn, &s, c->hStream, params, extra));
+    /* A device would say so earlier: when all blocks have begun, or wherever they are then. */
+    for (unsigned i = 0; i < s.n_events; i++)
+        TRY(cuEventRecord(s.events[i], c->hStream));
+    return CUDA_SUCCESS;
 }

@@ -67,6 +67,8 @@ struct launch_shape {
     uint32_t grid[3], block[3], shared;
     uint32_t cluster[3]; /* 0: not said */
     bool cooperative;    /* all blocks at once */
+    CUevent events[2];   /* recorded behind it */
+    unsigned n_events;
 };
 
 /* An operation that launches F; *RET_PARAMS is for its parameters. */

@@ -2,11 +2,10 @@
 /* Launches with attributes; memory operations and attributes of streams. */
 #include "launch.h"
 
-/* Values that are numbers. Others would be handles, or places the driver writes to. */
-static bool is_known(uint32_t id)
+/* Other values are handles, or places the driver writes to. */
+static bool is_number(uint32_t id)
 {
-    return id == CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW ||
-           id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE ||
+    return id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE ||
            id == CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY ||
            id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION ||
            id == CU_LAUNCH_ATTRIBUTE_CLUSTER_SCHEDULING_POLICY_PREFERENCE ||
@@ -18,17 +17,24 @@ static bool is_known(uint32_t id)
            id == CU_LAUNCH_ATTRIBUTE_NVLINK_UTIL_CENTRIC_SCHEDULING;
 }
 
-/* A window is on the client's own memory. */
-static CUresult check_value(struct worker *w, uint32_t id, const void *value)
+/* An event of the client's, or a window on its own memory. */
+static CUresult take_value(struct worker *w, uint32_t id, CUlaunchAttributeValue *v)
 {
-    CUlaunchAttributeValue v;
-    memcpy(&v, value, sizeof(v));
-    if (!is_known(id))
-        return CUDA_ERROR_INVALID_VALUE;
-    if (id != CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW)
+    uint64_t event;
+    void *driver;
+    switch (id) {
+    case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT:
+    case CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT:
+        memcpy(&event, v, sizeof(event));
+        WORKER_TRY(worker_find(w, IDM_KIND_event, event, false, &driver));
+        v->programmaticEvent.event = driver;
         return CUDA_SUCCESS;
-    return worker_check_memory(w, (uintptr_t)v.accessPolicyWindow.base_ptr,
-                               v.accessPolicyWindow.num_bytes, 1);
+    case CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW:
+        return worker_check_memory(w, (uintptr_t)v->accessPolicyWindow.base_ptr,
+                                   v->accessPolicyWindow.num_bytes, 1);
+    default:
+        return is_number(id) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    }
 }
 
 CUresult worker_launch_attributes(struct worker *w, const void *data, uint32_t len,
@@ -40,9 +46,11 @@ CUresult worker_launch_attributes(struct worker *w, const void *data, uint32_t l
     for (uint32_t i = 0; i < n; i++) {
         struct idm_launch_attribute a;
         memcpy(&a, (const char *)data + i * sizeof(a), sizeof(a));
-        WORKER_TRY(check_value(w, a.id, a.value));
+        CUlaunchAttributeValue v;
+        memcpy(&v, a.value, sizeof(v));
+        WORKER_TRY(take_value(w, a.id, &v));
         ret_attributes[i] = (CUlaunchAttribute){.id = (CUlaunchAttributeID)a.id};
-        memcpy(ret_attributes[i].value, a.value, sizeof(a.value));
+        memcpy(ret_attributes[i].value, &v, sizeof(v));
     }
     *ret_n = n;
     return CUDA_SUCCESS;
@@ -196,12 +204,17 @@ CUresult worker_cuStreamBatchMemOp_v2(struct worker *w,
 
 /* --- Streams' attributes ------------------------------------------------------------------- */
 
+static bool is_streams(uint32_t id)
+{
+    return is_number(id) || id == CU_LAUNCH_ATTRIBUTE_ACCESS_POLICY_WINDOW;
+}
+
 CUresult worker_cuStreamGetAttribute(struct worker *w, const struct idm_cuStreamGetAttribute_in *in,
                                      struct idm_cuStreamGetAttribute_out *out)
 {
     CUstream stream;
     WORKER_TRY(worker_find_stream(w, in->w.stream, &stream));
-    if (!is_known((uint32_t)in->w.attr))
+    if (!is_streams((uint32_t)in->w.attr))
         return CUDA_ERROR_INVALID_VALUE;
     if (!w->cu.cuStreamGetAttribute)
         return CUDA_ERROR_NOT_SUPPORTED;
@@ -221,9 +234,11 @@ CUresult worker_cuStreamSetAttribute(struct worker *w, const struct idm_cuStream
     WORKER_TRY(worker_find_stream(w, in->w.stream, &stream));
     if (in->w.value_len != sizeof(value))
         return worker_malformed(w);
-    WORKER_TRY(check_value(w, (uint32_t)in->w.attr, in->value));
+    memcpy(&value, in->value, sizeof(value));
+    if (!is_streams((uint32_t)in->w.attr))
+        return CUDA_ERROR_INVALID_VALUE;
+    WORKER_TRY(take_value(w, (uint32_t)in->w.attr, &value));
     if (!w->cu.cuStreamSetAttribute)
         return CUDA_ERROR_NOT_SUPPORTED;
-    memcpy(&value, in->value, sizeof(value));
     return w->cu.cuStreamSetAttribute(stream, (CUstreamAttrID)in->w.attr, &value);
 }

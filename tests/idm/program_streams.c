@@ -159,6 +159,57 @@ static void attributes(void)
     printf("%d\n", dev);
 }
 
+/* C's first attribute is to be an event of the launch. */
+static void launch_events(CUlaunchConfig *c, void **params)
+{
+    CUevent timed = NULL, begun = NULL;
+    CUstream other = NULL;
+    CUgraph graph = NULL;
+    CUlaunchAttributeValue v = {.pad = {0}};
+    size_t nodes = 0, edges = 0;
+    SHOW(cuEventCreate, &timed, 0);
+    SHOW(cuEventCreate, &begun, CU_EVENT_DISABLE_TIMING);
+    SHOW(cuStreamCreate, &other, CU_STREAM_NON_BLOCKING);
+    for (int id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT;
+         id <= CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT;
+         id +=
+         CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT - CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT) {
+        c->attrs[0].id = (CUlaunchAttributeID)id;
+        v.programmaticEvent.event = timed;
+        memcpy(c->attrs[0].value, &v, sizeof(v));
+        SHOW(cuLaunchKernelEx, c, vec_add, params, NULL);
+        v.programmaticEvent.event = (CUevent)other;
+        memcpy(c->attrs[0].value, &v, sizeof(v));
+        SHOW(cuLaunchKernelEx, c, vec_add, params, NULL);
+        v.programmaticEvent.event = begun;
+        memcpy(c->attrs[0].value, &v, sizeof(v));
+        SHOW(cuMemsetD32_v2, z, 0, N);
+        SHOW(cuLaunchKernelEx, c, vec_add, params, NULL);
+        SHOW(cuStreamWaitEvent, other, begun, 0);
+        SHOW(cuStreamSynchronize, other);
+        SHOW(cuEventQuery, begun);
+        SHOW(cuStreamSynchronize, s);
+        check_z("with an event", 3);
+    }
+    /* Captured, the event takes the other stream along. */
+    SHOW(cuStreamBeginCapture_v2, s, CU_STREAM_CAPTURE_MODE_RELAXED);
+    SHOW(cuLaunchKernelEx, c, vec_add, params, NULL);
+    SHOW(cuStreamWaitEvent, other, begun, 0);
+    SHOW(cuMemsetD32Async, x, 0x40400000, N, other);
+    SHOW(cuEventRecord, begun, other);
+    SHOW(cuStreamWaitEvent, s, begun, 0);
+    SHOW(cuStreamEndCapture, s, &graph);
+    SHOW(cuGraphGetNodes, graph, NULL, &nodes);
+    SHOW(cuGraphGetEdges, graph, NULL, NULL, &edges);
+    printf("%zu %zu\n", nodes, edges);
+    SHOW(cuGraphDestroy, graph);
+    SHOW(cuLaunchKernelEx, c, vec_add, params, NULL);
+    SHOW(cuEventSynchronize, begun);
+    SHOW(cuStreamDestroy_v2, other);
+    SHOW(cuEventDestroy_v2, begun);
+    SHOW(cuEventDestroy_v2, timed);
+}
+
 static void launches(void)
 {
     unsigned n = N;
@@ -193,6 +244,8 @@ static void launches(void)
     SHOW(cuStreamSynchronize, s);
     check_z("cooperative", 3);
     SHOW(cuLaunchCooperativeKernel, vec_add, 100000, 1, 1, 256, 1, 1, 0, s, params);
+    a[1].id = CU_LAUNCH_ATTRIBUTE_IGNORE;
+    launch_events(&c, params);
 }
 
 unsigned streams_more(void)

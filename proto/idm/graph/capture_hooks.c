@@ -2,6 +2,7 @@
 /* What calls do while there are captures: become nodes, or are refused. A call that a
  * capture can't have makes it invalid. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "idm/graph/capture_state.h"
 
@@ -36,10 +37,16 @@ bool capture_cuLaunchKernel(CUresult *ret_rc, CUfunction fn, unsigned gx, unsign
     RECORD(stream, params_take_kernel, &k);
 }
 
+static bool is_event(CUlaunchAttributeID id)
+{
+    return id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_EVENT ||
+           id == CU_LAUNCH_ATTRIBUTE_LAUNCH_COMPLETION_EVENT;
+}
+
 /* Between nodes each waits for those before it to be done, whatever a launch would allow. */
 static bool is_for_nodes(CUlaunchAttributeID id)
 {
-    return id != CU_LAUNCH_ATTRIBUTE_IGNORE &&
+    return id != CU_LAUNCH_ATTRIBUTE_IGNORE && !is_event(id) &&
            id != CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION &&
            id != CU_LAUNCH_ATTRIBUTE_SYNCHRONIZATION_POLICY;
 }
@@ -71,14 +78,6 @@ static CUresult take_launch(struct graph_params *ret_params, const CUlaunchConfi
     else
         params_free(&p);
     return rc;
-}
-
-bool capture_cuLaunchKernelEx(CUresult *ret_rc, const CUlaunchConfig *c, CUfunction fn,
-                              void **params, void **extra)
-{
-    if (!c)
-        return false;
-    RECORD(c->hStream, take_launch, c, fn, params, extra);
 }
 
 bool capture_cuMemcpy3DAsync_v2(CUresult *ret_rc, const CUDA_MEMCPY3D *c, CUstream stream)
@@ -240,6 +239,37 @@ bool capture_cuEventRecordWithFlags(CUresult *ret_rc, CUevent event, CUstream st
 bool capture_cuEventRecord(CUresult *ret_rc, CUevent event, CUstream stream)
 {
     return capture_cuEventRecordWithFlags(ret_rc, event, stream, 0);
+}
+
+/* Events of the launch are recorded behind it. */
+static CUresult record_launch_events(const CUlaunchConfig *c, CUresult rc)
+{
+    for (unsigned i = 0; i < c->numAttrs && rc == CUDA_SUCCESS; i++) {
+        CUlaunchAttributeValue v;
+        memcpy(&v, c->attrs[i].value, sizeof(v));
+        if (is_event(c->attrs[i].id))
+            (void)capture_cuEventRecord(&rc, v.programmaticEvent.event, c->hStream);
+    }
+    return rc;
+}
+
+static bool capture_launch(CUresult *ret_rc, const CUlaunchConfig *c, CUfunction fn, void **params,
+                           void **extra)
+{
+    RECORD(c->hStream, take_launch, c, fn, params, extra);
+}
+
+bool capture_cuLaunchKernelEx(CUresult *ret_rc, const CUlaunchConfig *c, CUfunction fn,
+                              void **params, void **extra)
+{
+    if (!c || (c->numAttrs && !c->attrs))
+        return false;
+    bool captured = capture_launch(ret_rc, c, fn, params, extra);
+    /* Of a stream that isn't captured this forgets which capture had them. */
+    CUresult rc = record_launch_events(c, *ret_rc);
+    if (captured)
+        *ret_rc = rc;
+    return captured;
 }
 
 /* A captured stream is to wait for EVENT. */
