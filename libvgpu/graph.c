@@ -57,6 +57,8 @@ static enum where resolve(CUmemorytype type, uint64_t at, uint64_t bytes, uint64
     struct vg_memory m;
     const void *host = (const void *)(uintptr_t)at;
     *ret_at = at;
+    if (type == CU_MEMORYTYPE_ARRAY)
+        return ON_DEVICE;
     if (type != CU_MEMORYTYPE_HOST && memory_at(at, &m)) {
         if (bytes > m.bytes - (at - m.base))
             return NOWHERE;

@@ -47,21 +47,36 @@ static CUresult put_kernel(struct blob *b, const struct graph_kernel *k)
     return CUDA_SUCCESS;
 }
 
-static void put_copy(struct blob *b, const struct vg_step *s)
+/* A side in an array. */
+static CUresult put_place(const struct array_place *p, uint64_t *ret_array, uint64_t *ret_x,
+                          uint64_t *ret_y, uint64_t *ret_z)
+{
+    if (!p->array)
+        return CUDA_SUCCESS;
+    *ret_x = p->x;
+    *ret_y = p->y;
+    *ret_z = p->z;
+    return vg_use(IDM_KIND_array, p->array, false, ret_array);
+}
+
+static CUresult put_copy(struct blob *b, const struct vg_step *s)
 {
     const struct graph_box *box = &s->box;
-    const struct idm_graph_copy w = {.dst = box->dst,
-                                     .src = box->src,
-                                     .dst_pitch = box->dst_pitch,
-                                     .dst_plane = box->dst_plane,
-                                     .src_pitch = box->src_pitch,
-                                     .src_plane = box->src_plane,
-                                     .width = box->width,
-                                     .height = box->height,
-                                     .depth = box->depth,
-                                     .dst_arena = s->dst_arena,
-                                     .src_arena = s->src_arena};
+    struct idm_graph_copy w = {.dst = box->dst,
+                               .src = box->src,
+                               .dst_pitch = box->dst_pitch,
+                               .dst_plane = box->dst_plane,
+                               .src_pitch = box->src_pitch,
+                               .src_plane = box->src_plane,
+                               .width = box->width,
+                               .height = box->height,
+                               .depth = box->depth,
+                               .dst_arena = s->dst_arena,
+                               .src_arena = s->src_arena};
+    VG_TRY(put_place(&box->dst_in, &w.dst_array, &w.dst, &w.dst_y, &w.dst_z));
+    VG_TRY(put_place(&box->src_in, &w.src_array, &w.src, &w.src_y, &w.src_z));
     put(b, &w, sizeof(w));
+    return CUDA_SUCCESS;
 }
 
 static CUresult put_fill(struct blob *b, const CUDA_MEMSET_NODE_PARAMS *f)
@@ -114,8 +129,7 @@ static CUresult put_body(struct blob *b, const struct graph_params *p, const str
     case CU_GRAPH_NODE_TYPE_KERNEL:
         return put_kernel(b, &p->kernel);
     case CU_GRAPH_NODE_TYPE_MEMCPY:
-        put_copy(b, s);
-        return CUDA_SUCCESS;
+        return put_copy(b, s);
     case CU_GRAPH_NODE_TYPE_MEMSET:
         return put_fill(b, &p->fill);
     case CU_GRAPH_NODE_TYPE_EVENT_RECORD:
@@ -159,11 +173,11 @@ static CUresult put_step(struct blob *b, const struct CUgraphExec_st *x, uint32_
     if (kind != CU_GRAPH_NODE_TYPE_HOST)
         rc = put_body(b, &step->params, s);
     free(deps);
-    if (step_width(s) == 1)
+    if (step_width(s) == 1 || rc != CUDA_SUCCESS)
         return rc;
     if (s->kind == VG_STEP_FROM_HOST) {
         put_head(b, CU_GRAPH_NODE_TYPE_MEMCPY, &s->first, 1, true);
-        put_copy(b, s);
+        rc = put_copy(b, s);
     } else {
         put_head(b, CU_GRAPH_NODE_TYPE_HOST, &s->first, 1, true);
     }

@@ -100,6 +100,10 @@ static inline bool array_has_levels(const CUDA_ARRAY3D_DESCRIPTOR *d, unsigned l
     return levels && levels <= ARRAY_MAX_LEVELS && (levels == 1 || most >> (levels - 1));
 }
 
+/* Has P's array BYTES x ROWS of PLANES from there on? INVALID_VALUE: no; INVALID_HANDLE: it is
+ * none. (derived_copy.c) */
+CUresult array_holds(const struct array_place *p, size_t bytes, size_t rows, size_t planes);
+
 /* Each libcuda's own. ROWS rows of BYTES in one plane, checked, in STREAM's order; TO_ARRAY or
  * from it. What is at host addresses is as for cuMemcpyHtoDAsync and cuMemcpyDtoHAsync. */
 CUresult array_copy(const struct array_place *place, const struct array_rows *memory, size_t bytes,

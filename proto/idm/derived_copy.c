@@ -52,21 +52,23 @@ static CUresult copy_row(const struct side *to, uint64_t dst, const struct side 
     return rc;
 }
 
-/* BYTES x ROWS of COUNT planes: are they S's array's? */
-static CUresult check_array(const struct side *s, size_t bytes, size_t rows, size_t planes)
+CUresult array_holds(const struct array_place *p, size_t bytes, size_t rows, size_t planes)
 {
     CUDA_ARRAY3D_DESCRIPTOR d;
-    if (s->type != CU_MEMORYTYPE_ARRAY)
-        return CUDA_SUCCESS;
-    CUresult rc = cuArray3DGetDescriptor_v2(&d, s->in.array);
+    CUresult rc = cuArray3DGetDescriptor_v2(&d, p->array);
     if (rc != CUDA_SUCCESS)
         return rc;
     size_t unit = array_element(&d), height = d.Height ? d.Height : 1,
            depth = d.Depth ? d.Depth : 1;
-    bool good = unit && s->in.x % unit == 0 && bytes % unit == 0 && s->in.x <= d.Width * unit &&
-                bytes <= d.Width * unit - s->in.x && s->in.y <= height &&
-                rows <= height - s->in.y && s->in.z <= depth && planes <= depth - s->in.z;
+    bool good = unit && p->x % unit == 0 && bytes % unit == 0 && p->x <= d.Width * unit &&
+                bytes <= d.Width * unit - p->x && p->y <= height && rows <= height - p->y &&
+                p->z <= depth && planes <= depth - p->z;
     return good ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+static CUresult check_array(const struct side *s, size_t bytes, size_t rows, size_t planes)
+{
+    return s->in.array ? array_holds(&s->in, bytes, rows, planes) : CUDA_SUCCESS;
 }
 
 /* One side at least is an array. */

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#define IDM_PROTOCOL          4 /* both ends come from one release; a mismatch is told apart by this */
+#define IDM_PROTOCOL          5 /* both ends come from one release; a mismatch is told apart by this */
 
 #define IDM_DEVICE_ATTRIBUTES 160
 #define IDM_ARENA_PLACES      4 /* hello: what is beyond them is not looked at */
@@ -112,6 +112,8 @@ struct idm_graph_copy {
     uint64_t width, height, depth;
     uint32_t dst_arena;
     uint32_t src_arena;
+    uint64_t dst_array, src_array; /* 0: not in one; else dst, src are the left byte there */
+    uint64_t dst_y, dst_z, src_y, src_z;
 };
 
 struct idm_graph_fill {

@@ -254,12 +254,17 @@ static bool stage(struct rows_copy *r)
     return true;
 }
 
-static uint8_t *address_in(const struct CUarray_st *a, const struct array_place *p,
-                           size_t *ret_pitch)
+uint64_t array_address(const struct CUarray_st *a, const struct array_place *p, size_t *ret_pitch)
 {
     size_t row = a->d.Width * array_element(&a->d), height = a->d.Height ? a->d.Height : 1;
     *ret_pitch = row;
-    return (uint8_t *)(uintptr_t)(a->base + (p->z * height + p->y) * row + p->x); // NOLINT
+    return a->base + (p->z * height + p->y) * row + p->x;
+}
+
+static uint8_t *address_in(const struct CUarray_st *a, const struct array_place *p,
+                           size_t *ret_pitch)
+{
+    return (uint8_t *)(uintptr_t)array_address(a, p, ret_pitch); // NOLINT
 }
 
 static struct rows_copy *rows_new(size_t bytes, size_t rows)

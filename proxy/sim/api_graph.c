@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
 #include "idm/graph/graph.h"
 #include "mem.h"
 #include "stream.h"
@@ -14,9 +15,10 @@
 struct step {
     struct CUfunc_st *function; /* kernel: a reference */
     struct launch_shape shape;
-    struct CUevent_st *event; /* record, wait: a reference */
-    struct graph_box box;     /* copy */
-    bool dst_ours, src_ours;  /* copy: memory the GPU may touch, which must be there */
+    struct CUevent_st *event;           /* record, wait: a reference */
+    struct graph_box box;               /* copy */
+    struct CUarray_st *dst_in, *src_in; /* copy: references, or NULL */
+    bool dst_ours, src_ours;            /* copy: memory the GPU may touch, which must be there */
 };
 
 struct exec {
@@ -61,6 +63,10 @@ static void step_free(struct step *s)
         object_put(&s->function->o);
     if (s->event)
         object_put(&s->event->o);
+    if (s->dst_in)
+        object_put(&s->dst_in->o);
+    if (s->src_in)
+        object_put(&s->src_in->o);
     free(s);
 }
 
@@ -97,15 +103,34 @@ static CUresult check_side(struct CUctx_st *c, CUmemorytype type, uint64_t at, u
     return CUDA_SUCCESS;
 }
 
+/* A side in an array becomes rows of its memory. */
+static CUresult enter_array(struct CUctx_st *c, const struct array_place *p,
+                            struct CUarray_st **ret_array, uint64_t *ret_at, uint64_t *ret_pitch,
+                            uint64_t *ret_plane)
+{
+    size_t pitch;
+    TRY(array_find(c, p->array, ret_array));
+    const CUDA_ARRAY3D_DESCRIPTOR *d = &(*ret_array)->d;
+    *ret_at = array_address(*ret_array, p, &pitch);
+    *ret_pitch = pitch;
+    *ret_plane = pitch * (d->Height ? d->Height : 1);
+    return CUDA_SUCCESS;
+}
+
 static CUresult make_copy(struct CUctx_st *c, const CUDA_MEMCPY3D *copy, struct step *s)
 {
     uint64_t to = 0, from = 0;
-    TRY(graph_box(copy, &s->box));
-    const struct graph_box *b = &s->box;
+    struct graph_box *b = &s->box;
+    TRY(graph_box(copy, b));
     if (!graph_extent(b->dst_pitch, b->dst_plane, b, &to) ||
         !graph_extent(b->src_pitch, b->src_plane, b, &from))
         return CUDA_ERROR_INVALID_VALUE;
-    TRY(check_side(c, b->dst_type, b->dst, to, &s->dst_ours));
+    if (b->dst_in.array)
+        TRY(enter_array(c, &b->dst_in, &s->dst_in, &b->dst, &b->dst_pitch, &b->dst_plane));
+    else
+        TRY(check_side(c, b->dst_type, b->dst, to, &s->dst_ours));
+    if (b->src_in.array)
+        return enter_array(c, &b->src_in, &s->src_in, &b->src, &b->src_pitch, &b->src_plane);
     return check_side(c, b->src_type, b->src, from, &s->src_ours);
 }
 
@@ -213,7 +238,17 @@ struct box_op {
     struct op op;
     struct graph_box box;
     bool dst_ours, src_ours;
+    struct CUarray_st *in[2]; /* references, or NULL */
 };
+
+static void release_box(struct op *op)
+{
+    const struct box_op *o = (const struct box_op *)op;
+    for (unsigned i = 0; i < 2; i++) {
+        if (o->in[i])
+            object_put(&o->in[i]->o);
+    }
+}
 
 /* Memory may have gone since the graph was made. */
 static bool still_there(const struct op *op, bool ours, uint64_t at, uint64_t pitch, uint64_t plane,
@@ -286,6 +321,13 @@ static CUresult launch_box(struct CUstream_st *stream, const struct step *s)
     o->box = s->box;
     o->dst_ours = s->dst_ours;
     o->src_ours = s->src_ours;
+    o->in[0] = s->dst_in;
+    o->in[1] = s->src_in;
+    for (unsigned i = 0; i < 2; i++) {
+        if (o->in[i])
+            object_hold(&o->in[i]->o);
+    }
+    o->op.release = release_box;
     return stream_submit(stream, &o->op, SUBMIT_LATER);
 }
 

@@ -26,6 +26,8 @@ PUT(CUmipmappedArray_st)
 
 /* HANDLE's, of context C, held; INVALID_HANDLE. */
 CUresult array_find(struct CUctx_st *c, CUarray handle, struct CUarray_st **ret);
+/* Where P is in A's memory; *RET_PITCH: bytes from row to row. */
+uint64_t array_address(const struct CUarray_st *a, const struct array_place *p, size_t *ret_pitch);
 CUresult mipmap_find(struct CUctx_st *c, CUmipmappedArray handle, struct CUmipmappedArray_st **ret);
 
 #endif

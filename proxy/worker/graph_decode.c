@@ -50,15 +50,21 @@ static bool extent(const struct idm_graph_copy *b, uint64_t pitch, uint64_t plan
            !__builtin_add_overflow(rows, b->width, ret_bytes);
 }
 
-/* A side's place: in the arena, or device memory that is the client's. */
-static CUresult check_side(struct worker *w, bool arena, uint64_t at, uint64_t bytes)
-{
-    if (!arena)
-        return worker_check_memory(w, at, bytes, 1);
-    if (at > w->config->arena_bytes || bytes > w->config->arena_bytes - at)
-        return worker_refuse(w, IDM_ERROR_INVALID_ADDRESS, "copy beyond the arena");
-    return CUDA_SUCCESS;
-}
+/* One side of a copy as the client describes it. */
+struct copy_side {
+    uint64_t at, pitch, plane;
+    uint64_t array, y, z;
+    bool arena;
+};
+
+/* Where it is for the driver. */
+struct driver_side {
+    CUmemorytype type;
+    void *host;
+    CUdeviceptr device;
+    CUarray array;
+    size_t x, y, z, pitch, rows;
+};
 
 /* Planes are whole rows, and hold their box. */
 static bool good_planes(const struct idm_graph_copy *k, uint64_t pitch, uint64_t plane)
@@ -69,27 +75,65 @@ static bool good_planes(const struct idm_graph_copy *k, uint64_t pitch, uint64_t
            (pitch && plane % pitch == 0 && plane / pitch >= k->height && pitch >= k->width);
 }
 
+/* In an array of the client's, whose bounds the driver knows; in the arena; or in device memory
+ * that is the client's. */
+static CUresult take_side(struct worker *w, const struct idm_graph_copy *k,
+                          const struct copy_side *s, struct driver_side *ret)
+{
+    uint64_t bytes;
+    void *array;
+    if (s->array) {
+        WORKER_TRY(worker_find(w, IDM_KIND_array, s->array, false, &array));
+        *ret = (struct driver_side){
+            .type = CU_MEMORYTYPE_ARRAY, .array = array, .x = s->at, .y = s->y, .z = s->z};
+        return CUDA_SUCCESS;
+    }
+    if (!good_planes(k, s->pitch, s->plane) || !extent(k, s->pitch, s->plane, &bytes))
+        return worker_malformed(w);
+    *ret = (struct driver_side){.type = s->arena ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE,
+                                .pitch = s->pitch,
+                                .rows = k->depth > 1 ? s->plane / s->pitch : 0};
+    if (!s->arena) {
+        ret->device = s->at;
+        return worker_check_memory(w, s->at, bytes, 1);
+    }
+    if (s->at > w->config->arena_bytes || bytes > w->config->arena_bytes - s->at)
+        return worker_refuse(w, IDM_ERROR_INVALID_ADDRESS, "copy beyond the arena");
+    ret->host = w->arena + s->at;
+    return CUDA_SUCCESS;
+}
+
 static CUresult take_copy(struct worker *w, struct idm_cursor *c, struct graph_step *s)
 {
     struct idm_graph_copy k;
-    uint64_t to, from;
-    if (!idm_take_fixed(c, &k, sizeof(k)) || !k.width || !k.height || !k.depth ||
-        !good_planes(&k, k.dst_pitch, k.dst_plane) || !good_planes(&k, k.src_pitch, k.src_plane) ||
-        !extent(&k, k.dst_pitch, k.dst_plane, &to) || !extent(&k, k.src_pitch, k.src_plane, &from))
+    struct driver_side to, from;
+    if (!idm_take_fixed(c, &k, sizeof(k)) || !k.width || !k.height || !k.depth)
         return worker_malformed(w);
-    WORKER_TRY(check_side(w, k.dst_arena, k.dst, to));
-    WORKER_TRY(check_side(w, k.src_arena, k.src, from));
+    const struct copy_side dst = {k.dst,   k.dst_pitch, k.dst_plane,     k.dst_array,
+                                  k.dst_y, k.dst_z,     k.dst_arena != 0};
+    const struct copy_side src = {k.src,   k.src_pitch, k.src_plane,     k.src_array,
+                                  k.src_y, k.src_z,     k.src_arena != 0};
+    WORKER_TRY(take_side(w, &k, &dst, &to));
+    WORKER_TRY(take_side(w, &k, &src, &from));
     s->copy = (CUDA_MEMCPY3D){
-        .dstMemoryType = k.dst_arena ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE,
-        .dstHost = k.dst_arena ? w->arena + k.dst : NULL,
-        .dstDevice = k.dst_arena ? 0 : k.dst,
-        .dstPitch = k.dst_pitch,
-        .dstHeight = k.depth > 1 ? k.dst_plane / k.dst_pitch : 0,
-        .srcMemoryType = k.src_arena ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE,
-        .srcHost = k.src_arena ? w->arena + k.src : NULL,
-        .srcDevice = k.src_arena ? 0 : k.src,
-        .srcPitch = k.src_pitch,
-        .srcHeight = k.depth > 1 ? k.src_plane / k.src_pitch : 0,
+        .dstMemoryType = to.type,
+        .dstHost = to.host,
+        .dstDevice = to.device,
+        .dstArray = to.array,
+        .dstXInBytes = to.x,
+        .dstY = to.y,
+        .dstZ = to.z,
+        .dstPitch = to.pitch,
+        .dstHeight = to.rows,
+        .srcMemoryType = from.type,
+        .srcHost = from.host,
+        .srcDevice = from.device,
+        .srcArray = from.array,
+        .srcXInBytes = from.x,
+        .srcY = from.y,
+        .srcZ = from.z,
+        .srcPitch = from.pitch,
+        .srcHeight = from.rows,
         .WidthInBytes = k.width,
         .Height = k.height,
         .Depth = k.depth,

@@ -200,6 +200,7 @@
     X(cuMemcpyHtoA_v2_ptds)                                                                        \
     X(cuMemcpyAtoHAsync_v2_ptsz)                                                                   \
     X(cuMemcpy3DAsync_v2)                                                                          \
+    X(cuGraphMemcpyNodeGetParams)                                                                  \
     X(cuMemcpyPeer)                                                                                \
     X(cuMemcpyPeerAsync)                                                                           \
     X(cuMemcpy3DPeer)                                                                              \

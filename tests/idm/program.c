@@ -502,7 +502,7 @@ int main(int argc, char **argv)
     peers();
     host_functions();
     streams();
-    unsigned wrong = graphs();
+    unsigned wrong = graphs() + graphs_of_arrays(context);
     SHOW(cuModuleUnload, module);
     cu.cuModuleLoadData(&module, PTX_ALL);
     fault();

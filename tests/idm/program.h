@@ -36,6 +36,7 @@ void host_functions(void);
 /* Graphs, captures, memory operations; how many results are wrong whatever the other side says. */
 unsigned graphs(void);
 unsigned streams_more(void);
+unsigned graphs_of_arrays(CUcontext context);
 /* A context has failed before. */
 void host_functions_after_fault(void);
 

@@ -144,11 +144,11 @@ void registered(CUmodule module)
 {
     pthread_t thread;
     pthread_barrier_t barrier;
-    char *one = malloc(N * sizeof(float) + 4096), *two = malloc(N * sizeof(float) + 4096);
+    float *one = malloc((N + 1024) * sizeof(*one)), *two = malloc((N + 1024) * sizeof(*two));
     if (!one || !two)
         abort();
     /* No page's beginning or end. */
-    float *x = (float *)(one + 1024), *y = (float *)(two + 2048);
+    float *x = one + 256, *y = two + 512;
     SHOW(cuModuleGetFunction, &saxpy, module, "saxpy");
     for (unsigned i = 0; i < N; i++)
         x[i] = (float)i;

@@ -18,7 +18,7 @@ static struct zone_page page;
 static struct page_slot slot;
 static const struct worker_config config = {.arena_bytes = ARENA_BYTES, .tag = TAG, .page = &page};
 static struct worker w = {.config = &config, .counters = &slot};
-static char driver_function, driver_kernel, driver_event;
+static char driver_function, driver_kernel, driver_event, driver_array;
 
 static void own(enum idm_kind kind, uint32_t index, void *driver, uint32_t value)
 {
@@ -36,6 +36,7 @@ static void start(void)
     own(IDM_KIND_function, 1, &driver_function, PARAMS);
     own(IDM_KIND_kernel, 2, &driver_kernel, PARAMS);
     own(IDM_KIND_event, 3, &driver_event, 0);
+    own(IDM_KIND_array, 4, &driver_array, 0);
     w.arena = arena; /* its addresses are looked at, not what is there */
     w.ranges.max = 8;
     if (ranges_add(&w.ranges, &memory) < 0)
@@ -67,12 +68,18 @@ static void check_copy(const CUDA_MEMCPY3D *c)
 {
     const bool to_host = c->dstMemoryType == CU_MEMORYTYPE_HOST;
     const bool from_host = c->srcMemoryType == CU_MEMORYTYPE_HOST;
+    const bool to_array = c->dstMemoryType == CU_MEMORYTYPE_ARRAY;
+    const bool from_array = c->srcMemoryType == CU_MEMORYTYPE_ARRAY;
     const uintptr_t arena = (uintptr_t)w.arena;
-    HOLDS(c->WidthInBytes && c->Height && c->Depth && !c->dstArray && !c->srcArray);
-    check_box(to_host, to_host ? (uintptr_t)c->dstHost - arena : c->dstDevice, c->dstPitch,
-              c->dstHeight, c);
-    check_box(from_host, from_host ? (uintptr_t)c->srcHost - arena : c->srcDevice, c->srcPitch,
-              c->srcHeight, c);
+    HOLDS(c->WidthInBytes && c->Height && c->Depth);
+    HOLDS(c->dstArray == (to_array ? (void *)&driver_array : NULL));
+    HOLDS(c->srcArray == (from_array ? (void *)&driver_array : NULL));
+    if (!to_array)
+        check_box(to_host, to_host ? (uintptr_t)c->dstHost - arena : c->dstDevice, c->dstPitch,
+                  c->dstHeight, c);
+    if (!from_array)
+        check_box(from_host, from_host ? (uintptr_t)c->srcHost - arena : c->srcDevice, c->srcPitch,
+                  c->srcHeight, c);
 }
 
 static void check_fill(const CUDA_MEMSET_NODE_PARAMS *f)

@@ -27,7 +27,7 @@ static CUevent give(void)
 
 static CUevent take(void)
 {
-    CUipcEventHandle h;
+    CUipcEventHandle h = {{0}};
     CUevent e = NULL;
     (void)hear(&h, sizeof(h));
     OK(cuIpcOpenEventHandle(&e, h));

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "idm/arrays.h"
 #include "idm/cuda_abi.h"
 
 #define GRAPH_MAX_NODES       (1u << 17) /* of one graph, those of its children included */
@@ -87,12 +88,14 @@ void params_free(struct graph_params *p);
 /* Children are not looked into. */
 bool params_equal(const struct graph_params *a, const struct graph_params *b);
 
-/* A copy without its origins: both sides' first bytes, rows of planes. */
+/* A copy without its origins: both sides' first bytes, rows of planes. A side in an array is its
+ * place there, and its first byte, pitch and plane are 0. */
 struct graph_box {
     CUmemorytype dst_type, src_type;
     uint64_t dst, src;
     uint64_t dst_pitch, src_pitch, dst_plane, src_plane;
-    uint64_t width, height, depth; /* bytes, rows, planes; none is 0 unless all are */
+    uint64_t width, height, depth;     /* bytes, rows, planes; none is 0 unless all are */
+    struct array_place dst_in, src_in; /* without an array: not in one */
 };
 
 CUresult graph_box(const CUDA_MEMCPY3D *c, struct graph_box *ret_box);

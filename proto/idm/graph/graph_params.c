@@ -140,12 +140,14 @@ CUresult params_set_attribute(struct graph_kernel *k, const CUlaunchAttribute *a
 
 /* --- Copies and fills ----------------------------------------------------------------- */
 
-static bool make_side(CUmemorytype type, const void *host, CUdeviceptr device, uint64_t *ret_at)
-{
-    *ret_at = type == CU_MEMORYTYPE_HOST ? (uint64_t)(uintptr_t)host : device;
-    return *ret_at && (type == CU_MEMORYTYPE_HOST || type == CU_MEMORYTYPE_DEVICE ||
-                       type == CU_MEMORYTYPE_UNIFIED);
-}
+/* One side of a copy. */
+struct box_side {
+    CUmemorytype type;
+    const void *host;
+    CUdeviceptr device;
+    struct array_place in;
+    uint64_t pitch, rows; /* from row to row, of a plane */
+};
 
 /* *AT += x + y * pitch + z * plane, and the plane; false: more than there can be. */
 static bool go_to(uint64_t *at, uint64_t x, uint64_t y, uint64_t z, uint64_t pitch, uint64_t rows,
@@ -168,31 +170,52 @@ bool graph_extent(uint64_t pitch, uint64_t plane, const struct graph_box *b, uin
            !__builtin_add_overflow(rows, b->width, ret_bytes);
 }
 
+/* Of the box B the side S: its first byte and plane. */
+static CUresult take_side(const struct box_side *s, const struct graph_box *b, uint64_t *ret_at,
+                          uint64_t *ret_pitch, uint64_t *ret_plane, struct array_place *ret_in)
+{
+    uint64_t bytes;
+    if (s->type == CU_MEMORYTYPE_ARRAY) {
+        if (!s->in.array)
+            return CUDA_ERROR_INVALID_VALUE;
+        GRAPH_TRY(array_holds(&s->in, b->width, b->height, b->depth));
+        *ret_in = s->in;
+        return CUDA_SUCCESS;
+    }
+    *ret_at = s->type == CU_MEMORYTYPE_HOST ? (uint64_t)(uintptr_t)s->host : s->device;
+    *ret_pitch = s->pitch;
+    bool good = *ret_at && (s->type == CU_MEMORYTYPE_HOST || s->type == CU_MEMORYTYPE_DEVICE ||
+                            s->type == CU_MEMORYTYPE_UNIFIED);
+    good = good && ((b->height <= 1 && b->depth <= 1) || s->pitch >= b->width) &&
+           (b->depth <= 1 || s->rows >= b->height) &&
+           go_to(ret_at, s->in.x, s->in.y, s->in.z, s->pitch, s->rows, ret_plane) &&
+           graph_extent(s->pitch, *ret_plane, b, &bytes);
+    return good ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
 CUresult graph_box(const CUDA_MEMCPY3D *c, struct graph_box *ret_box)
 {
     struct graph_box b = {.dst_type = c->dstMemoryType,
                           .src_type = c->srcMemoryType,
-                          .dst_pitch = c->dstPitch,
-                          .src_pitch = c->srcPitch,
                           .width = c->WidthInBytes,
                           .height = c->Height,
                           .depth = c->Depth};
-    uint64_t bytes;
-    if (b.dst_type == CU_MEMORYTYPE_ARRAY || b.src_type == CU_MEMORYTYPE_ARRAY)
-        return CUDA_ERROR_NOT_SUPPORTED;
-    if (c->srcLOD || c->dstLOD || !b.width || !b.height || !b.depth ||
-        !make_side(b.dst_type, c->dstHost, c->dstDevice, &b.dst) ||
-        !make_side(b.src_type, c->srcHost, c->srcDevice, &b.src))
+    const struct box_side to = {.type = c->dstMemoryType,
+                                .host = c->dstHost,
+                                .device = c->dstDevice,
+                                .in = {c->dstArray, c->dstXInBytes, c->dstY, c->dstZ},
+                                .pitch = c->dstPitch,
+                                .rows = c->dstHeight};
+    const struct box_side from = {.type = c->srcMemoryType,
+                                  .host = c->srcHost,
+                                  .device = c->srcDevice,
+                                  .in = {c->srcArray, c->srcXInBytes, c->srcY, c->srcZ},
+                                  .pitch = c->srcPitch,
+                                  .rows = c->srcHeight};
+    if (c->srcLOD || c->dstLOD || !b.width || !b.height || !b.depth)
         return CUDA_ERROR_INVALID_VALUE;
-    if ((b.height > 1 || b.depth > 1) && (b.dst_pitch < b.width || b.src_pitch < b.width))
-        return CUDA_ERROR_INVALID_VALUE;
-    if (b.depth > 1 && (c->dstHeight < b.height || c->srcHeight < b.height))
-        return CUDA_ERROR_INVALID_VALUE;
-    if (!go_to(&b.dst, c->dstXInBytes, c->dstY, c->dstZ, b.dst_pitch, c->dstHeight, &b.dst_plane) ||
-        !go_to(&b.src, c->srcXInBytes, c->srcY, c->srcZ, b.src_pitch, c->srcHeight, &b.src_plane) ||
-        !graph_extent(b.dst_pitch, b.dst_plane, &b, &bytes) ||
-        !graph_extent(b.src_pitch, b.src_plane, &b, &bytes))
-        return CUDA_ERROR_INVALID_VALUE;
+    GRAPH_TRY(take_side(&to, &b, &b.dst, &b.dst_pitch, &b.dst_plane, &b.dst_in));
+    GRAPH_TRY(take_side(&from, &b, &b.src, &b.src_pitch, &b.src_plane, &b.src_in));
     *ret_box = b;
     return CUDA_SUCCESS;
 }
@@ -397,6 +420,11 @@ static bool kernels_equal(const struct graph_kernel *a, const struct graph_kerne
             memcmp(a->attributes, b->attributes, a->n_attributes * sizeof(*a->attributes)) == 0);
 }
 
+static bool places_equal(const struct array_place *a, const struct array_place *b)
+{
+    return a->array == b->array && (!a->array || (a->x == b->x && a->y == b->y && a->z == b->z));
+}
+
 static bool copies_equal(const CUDA_MEMCPY3D *a, const CUDA_MEMCPY3D *b)
 {
     struct graph_box x, y;
@@ -404,7 +432,8 @@ static bool copies_equal(const CUDA_MEMCPY3D *a, const CUDA_MEMCPY3D *b)
            x.dst_type == y.dst_type && x.src_type == y.src_type && x.dst == y.dst &&
            x.src == y.src && x.dst_pitch == y.dst_pitch && x.src_pitch == y.src_pitch &&
            x.dst_plane == y.dst_plane && x.src_plane == y.src_plane && x.width == y.width &&
-           x.height == y.height && x.depth == y.depth;
+           x.height == y.height && x.depth == y.depth && places_equal(&x.dst_in, &y.dst_in) &&
+           places_equal(&x.src_in, &y.src_in);
 }
 
 static bool fills_equal(const CUDA_MEMSET_NODE_PARAMS *a, const CUDA_MEMSET_NODE_PARAMS *b)
