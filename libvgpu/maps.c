@@ -61,7 +61,7 @@ static bool entry(struct reader *r, struct maps_entry *ret)
     ret->to = number(r, 16, &c);
     ret->read = next(r) == 'r';
     ret->write = next(r) == 'w';
-    next(r);
+    ret->execute = next(r) == 'x';
     ret->shared = next(r) == 's';
     next(r);
     ret->offset = number(r, 16, &c);

@@ -10,7 +10,7 @@ struct maps_entry {
     uint64_t from, to;
     uint64_t offset;     /* in the file */
     uint64_t dev, inode; /* inode 0: no file's */
-    bool read, write, shared;
+    bool read, write, execute, shared;
     bool stack; /* of the first thread */
 };
 

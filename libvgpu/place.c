@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -31,7 +32,6 @@ struct place {
     uint64_t at;     /* in the arena */
     uint64_t device; /* LO's device address */
     unsigned users;
-    void *copy; /* a fork's */
 };
 
 static struct {
@@ -84,27 +84,45 @@ static bool protect(int fd, uint64_t lo, uint64_t hi)
     return ioctl(fd, UFFDIO_WRITEPROTECT, &wp) == 0;
 }
 
-/* False: nobody can be held up. *RET_HOLD is for let_go. */
-static bool hold_writers(uint64_t lo, uint64_t hi, int *ret_hold)
+struct hold {
+    int fd; /* -1: there is nobody else */
+    sigset_t signals;
+};
+
+/* With privileges it holds up the kernel's writes for others, too; else these fail (EFAULT). */
+static int open_userfaultfd(void)
 {
-    *ret_hold = -1;
-    if (maps_threads() == 1)
-        return true;
-    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
-    if (fd < 0)
+    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+    return fd >= 0 ? fd : (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+}
+
+/* False: nobody can be held up. Else until let_go, and no handler of a signal runs in this
+ * thread, which would wait for itself. */
+static bool hold_writers(uint64_t lo, uint64_t hi, struct hold *ret_hold)
+{
+    sigset_t all;
+    struct hold h = {.fd = -1};
+    bool alone = maps_threads() == 1;
+    if (!alone)
+        h.fd = open_userfaultfd();
+    if (!alone && h.fd < 0)
         return false;
-    if (!protect(fd, lo, hi)) {
-        close(fd);
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &h.signals);
+    if (h.fd >= 0 && !protect(h.fd, lo, hi)) {
+        sigprocmask(SIG_SETMASK, &h.signals, NULL);
+        close(h.fd);
         return false;
     }
-    *ret_hold = fd;
+    *ret_hold = h;
     return true;
 }
 
-static void let_go(int hold)
+static void let_go(const struct hold *h)
 {
-    if (hold >= 0)
-        close(hold);
+    if (h->fd >= 0)
+        close(h->fd);
+    sigprocmask(SIG_SETMASK, &h->signals, NULL);
 }
 
 /* --- There and back ------------------------------------------------------------------------ */
@@ -112,7 +130,7 @@ static void let_go(int hold)
 static bool is_plain(const struct maps_entry *e, void *data)
 {
     (void)data;
-    return e->read && e->write && !e->shared && !e->stack;
+    return e->read && e->write && !e->execute && !e->shared && !e->stack;
 }
 
 /* FROM takes the place of LEN bytes at LO, which FROM's content is that of. */
@@ -123,7 +141,7 @@ static bool replace(void *from, uint64_t lo, uint64_t len)
 
 static CUresult move_in(const struct place *p)
 {
-    int hold;
+    struct hold hold;
     uint64_t len = p->hi - p->lo;
     uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0);
     /* A stack that we are on changes while we copy it. */
@@ -137,7 +155,7 @@ static CUresult move_in(const struct place *p)
     if (good) {
         copy_pages(vg.arena + p->at, address(p->lo), len);
         good = replace(from, p->lo, len);
-        let_go(hold);
+        let_go(&hold);
     }
     if (!good) {
         munmap(from, len);
@@ -184,7 +202,7 @@ static uint64_t bytes_left(const struct place *p)
 /* The program's own pages again. False: not now. */
 static bool move_out(const struct place *p)
 {
-    int hold;
+    struct hold hold;
     uint64_t len = p->hi - p->lo;
     uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0);
     uint64_t left = bytes_left(p);
@@ -199,7 +217,7 @@ static bool move_out(const struct place *p)
     if (good) {
         copy_pages(own, address(p->lo), len);
         good = replace(own, p->lo, len);
-        let_go(hold);
+        let_go(&hold);
     }
     if (!good)
         munmap(own, len);
@@ -327,39 +345,71 @@ bool place_find(const void *p, size_t bytes, uint64_t *ret_at)
 
 /* --- Forks ----------------------------------------------------------------------------------- */
 
+/* What a child needs is in pages of its own: the list may be in a place, which parent and child
+ * share until the child has its copy. */
+struct fork_copy {
+    uint64_t lo, len;
+    void *copy;
+};
+
+static struct {
+    struct fork_copy *all; /* NULL: there are no places */
+    size_t n, bytes;
+} forking;
+
+static void *fresh_pages(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/* The program may have unmapped it, or a part of it: an idle one lawfully. */
+static bool is_there(const struct place *p)
+{
+    uint64_t len = p->hi - p->lo;
+    return p->users ? msync(address(p->lo), len, MS_ASYNC) == 0 : bytes_left(p) == len;
+}
+
 void place_fork(void)
 {
+    size_t n = 0;
     pthread_mutex_lock(&places.lock);
-    for (struct place *p = places.all; p; p = p->next) {
-        uint64_t len = p->hi - p->lo;
-        void *copy = MAP_FAILED;
-        /* The program may have unmapped it, or a part of it: an idle one lawfully. */
-        bool there = p->users ? msync(address(p->lo), len, MS_ASYNC) == 0 : bytes_left(p) == len;
-        if (there)
-            copy = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        p->copy = copy == MAP_FAILED ? NULL : copy;
-        if (p->copy)
-            copy_pages(p->copy, address(p->lo), len);
+    for (const struct place *p = places.all; p; p = p->next)
+        n++;
+    forking.n = 0;
+    forking.bytes = n * sizeof(*forking.all);
+    forking.all = n ? fresh_pages(forking.bytes) : NULL;
+    for (const struct place *p = places.all; p && forking.all; p = p->next) {
+        struct fork_copy f = {.lo = p->lo, .len = p->hi - p->lo};
+        f.copy = is_there(p) ? fresh_pages(f.len) : NULL;
+        if (!f.copy)
+            continue;
+        copy_pages(f.copy, address(f.lo), f.len);
+        forking.all[forking.n++] = f;
     }
+}
+
+static void fork_done(void)
+{
+    if (forking.all)
+        munmap(forking.all, forking.bytes);
+    forking.all = NULL;
 }
 
 void place_fork_parent(void)
 {
-    for (struct place *p = places.all; p; p = p->next) {
-        if (p->copy)
-            munmap(p->copy, p->hi - p->lo);
-        p->copy = NULL;
-    }
+    for (size_t i = 0; forking.all && i < forking.n; i++)
+        munmap(forking.all[i].copy, forking.all[i].len);
+    fork_done();
     pthread_mutex_unlock(&places.lock);
 }
 
 void place_fork_child(void)
 {
     static const pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    for (struct place *p = places.all; p; p = p->next) {
-        if (p->copy)
-            replace(p->copy, p->lo, p->hi - p->lo);
-    }
+    for (size_t i = 0; forking.all && i < forking.n; i++)
+        replace(forking.all[i].copy, forking.all[i].lo, forking.all[i].len);
+    fork_done();
     memcpy(&places.lock, &mutex, sizeof(mutex));
 }
 

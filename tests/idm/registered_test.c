@@ -186,6 +186,64 @@ static void test_a_stack_stays_where_it_is(void)
     EXPECT_EQ(buffer[BYTES - 1], 3);
 }
 
+#define SMALL      40
+#define SMALL_SIZE 9000u
+
+/* Pieces of the heap, with whatever of ours the heap has between them. */
+static void test_a_child_has_its_own(void)
+{
+    char *p[SMALL];
+    unsigned wrong = 0;
+    REQUIRE(begin());
+    for (unsigned i = 0; i < SMALL; i++) {
+        REQUIRE((p[i] = malloc(SMALL_SIZE)) != NULL);
+        memset(p[i], (int)i, SMALL_SIZE);
+        EXPECT_EQ(cu.cuMemHostRegister_v2(p[i], SMALL_SIZE, 0), CUDA_SUCCESS);
+    }
+    for (unsigned round = 0; round < 3; round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            for (unsigned i = 0; i < SMALL; i++) {
+                wrong += p[i][0] != (char)i || p[i][SMALL_SIZE - 1] != (char)i;
+                memset(p[i], 0xff, SMALL_SIZE);
+                free(p[i]);
+            }
+            _exit(wrong ? 1 : 0);
+        }
+        int status = -1;
+        waitpid(child, &status, 0);
+        EXPECT_EQ(status, 0);
+    }
+    for (unsigned i = 0; i < SMALL; i++) {
+        EXPECT_EQ(p[i][0], (char)i);
+        EXPECT_EQ(p[i][SMALL_SIZE - 1], (char)i);
+        EXPECT_EQ(cu.cuMemHostUnregister(p[i]), CUDA_SUCCESS);
+        free(p[i]);
+    }
+}
+
+/* What a program made executable stays so. */
+static void test_code_stays_code(void)
+{
+    CUdeviceptr d;
+    char *p =
+        mmap(NULL, 8192, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
+        printf("needs memory that may be written and executed\n");
+        return;
+    }
+    REQUIRE(begin());
+#ifdef __x86_64__
+    p[10] = (char)0xc3; /* ret */
+#endif
+    EXPECT_EQ(cu.cuMemHostRegister_v2(p, 8192, 0), CUDA_SUCCESS);
+    EXPECT_EQ(cu.cuMemHostGetDevicePointer_v2(&d, p, 0), CUDA_ERROR_NOT_SUPPORTED);
+#ifdef __x86_64__
+    ((void (*)(void))(uintptr_t)(p + 10))();
+#endif
+    EXPECT_EQ(cu.cuMemHostUnregister(p), CUDA_SUCCESS);
+}
+
 /* Registered memory leaves a half to cuMemHostAlloc. */
 static void test_registered_memory_leaves_a_half(void)
 {
@@ -305,6 +363,8 @@ static void apart(void (*test)(void))
 APART(test_no_write_is_lost)
 APART(test_shared_memory_stays_shared)
 APART(test_a_stack_stays_where_it_is)
+APART(test_a_child_has_its_own)
+APART(test_code_stays_code)
 APART(test_registered_memory_leaves_a_half)
 APART(test_threads_that_cannot_be_held_up)
 APART(test_unmapped_memory)
@@ -321,6 +381,8 @@ int main(int argc, char **argv)
     MT_RUN(apart_test_no_write_is_lost);
     MT_RUN(apart_test_shared_memory_stays_shared);
     MT_RUN(apart_test_a_stack_stays_where_it_is);
+    MT_RUN(apart_test_a_child_has_its_own);
+    MT_RUN(apart_test_code_stays_code);
     MT_RUN(apart_test_registered_memory_leaves_a_half);
     MT_RUN(apart_test_threads_that_cannot_be_held_up);
     MT_RUN(apart_test_unmapped_memory);
