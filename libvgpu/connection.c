@@ -70,6 +70,32 @@ static uint64_t wanted_arena(void)
     return n & ~4095ull;
 }
 
+/* What a list has in front of something that no list has. False: it asks for none, as programs do
+ * that want no GPU; no worker needs to start for that. */
+static bool wanted_devices(struct handover_devices *ret)
+{
+    const char *list = getenv("CUDA_VISIBLE_DEVICES");
+    const char *order = getenv("CUDA_DEVICE_ORDER");
+    memset(ret, 0, sizeof(*ret));
+    if (order && strcmp(order, "PCI_BUS_ID") == 0)
+        ret->flags |= HANDOVER_PCI_ORDER;
+    if (!list)
+        return true;
+    ret->flags |= HANDOVER_HAS_LIST;
+    strncpy(ret->list, list, sizeof(ret->list) - 1);
+    size_t kept = strlen(ret->list);
+    bool whole = strlen(list) == kept;
+    while (kept && !(whole && handover_good_devices(ret))) {
+        /* An entry that can't be is where the driver stops, too. */
+        while (kept && ret->list[kept - 1] != ',')
+            kept--;
+        kept -= kept > 0;
+        memset(ret->list + kept, 0, sizeof(ret->list) - kept);
+        whole = true;
+    }
+    return *ret->list && *ret->list != '-';
+}
+
 static void *map(int fd, uint64_t bytes)
 {
     void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -197,16 +223,22 @@ static CUresult greet(void)
 static CUresult open_channel(void)
 {
     struct gi_error err = GI_ERROR_INIT;
+    struct handover_devices devices;
+    if (!wanted_devices(&devices))
+        return CUDA_ERROR_NO_DEVICE;
     vg.sock = connect_socket();
     if (vg.sock < 0) {
         debug("no GPU socket");
         return CUDA_ERROR_NO_DEVICE;
     }
-    if (handover_request(vg.sock, 0, wanted_arena(), OPEN_TIMEOUT_MS, &vg.channel, &err) < 0) {
+    if (handover_request(vg.sock, 0, wanted_arena(), &devices, OPEN_TIMEOUT_MS, &vg.channel, &err) <
+        0) {
         debug(err.message);
         return err.code == GI_RESOURCE_EXHAUSTED ? CUDA_ERROR_DEVICE_UNAVAILABLE
                                                  : CUDA_ERROR_NO_DEVICE;
     }
+    const char *blocking = getenv("CUDA_LAUNCH_BLOCKING");
+    vg.blocking = blocking && strcmp(blocking, "1") == 0;
     VG_TRY(map_channel());
     host_open(vg.channel.arena_bytes);
     atomic_store(&vg.state, VG_OPEN); /* for vg_ask; others still wait for `opening` */

@@ -81,6 +81,7 @@ struct vg_connection {
     pthread_mutex_t lock; /* everything below */
     pthread_cond_t changed;
     unsigned waiting;     /* threads in `changed` */
+    bool blocking;        /* launches return when they are done (CUDA_LAUNCH_BLOCKING) */
     _Atomic bool reading; /* somebody reads the completion ring, without the lock */
     struct idm_producer out;
     struct idm_consumer in;

@@ -277,7 +277,7 @@ static CUresult launch(struct launch *l, CUfunction fn, CUstream stream, void **
     CUresult rc = launch_with(l, f, params, extra);
     if (doubted && rc == CUDA_SUCCESS)
         function_has(f, l->block, l->shared);
-    return rc;
+    return rc == CUDA_SUCCESS && vg.blocking ? cuStreamSynchronize(stream) : rc;
 }
 
 VG_EXPORT CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int gy, unsigned int gz,

@@ -18,7 +18,7 @@ static const struct {
 #undef ROW
 };
 
-_Static_assert(GI_ARRAY_SIZE(numbers) + 3 <= WORKER_MAX_ARGS, "argv");
+_Static_assert(GI_ARRAY_SIZE(numbers) + 4 <= WORKER_MAX_ARGS, "argv");
 
 int worker_args_make(const struct worker_boot *boot, struct worker_args *ret_args,
                      struct gi_error *err)
@@ -38,7 +38,11 @@ int worker_args_make(const struct worker_boot *boot, struct worker_args *ret_arg
     int len = snprintf(a->driver, sizeof(a->driver), "driver=%s", boot->driver);
     if (len < 0 || (size_t)len >= sizeof(a->driver))
         return gi_fail(err, GI_INVALID_ARGUMENT, "the driver's path is too long");
-    a->argv[n] = a->driver;
+    a->argv[n++] = a->driver;
+    len = snprintf(a->devices, sizeof(a->devices), "devices=%s", boot->devices);
+    if (len < 0 || (size_t)len >= sizeof(a->devices))
+        return gi_fail(err, GI_INVALID_ARGUMENT, "the list of devices is too long");
+    a->argv[n] = a->devices;
     return 0;
 }
 
@@ -54,8 +58,9 @@ static const char *value_of(int argc, char **argv, const char *name)
 
 int worker_args_parse(int argc, char **argv, struct worker_boot *ret_boot, struct gi_error *err)
 {
-    struct worker_boot boot = {.driver = value_of(argc, argv, "driver")};
-    if (!boot.driver)
+    struct worker_boot boot = {.driver = value_of(argc, argv, "driver"),
+                               .devices = value_of(argc, argv, "devices")};
+    if (!boot.driver || !boot.devices)
         return gi_fail(err, GI_INVALID_ARGUMENT, "--worker is for the broker only");
     for (size_t i = 0; i < GI_ARRAY_SIZE(numbers); i++) {
         const char *text = value_of(argc, argv, numbers[i].name);

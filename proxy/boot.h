@@ -28,10 +28,12 @@
     X(host_memory)                                                                                 \
     X(context_memory)                                                                              \
     X(max_handles)                                                                                 \
-    X(compute_weight)
+    X(compute_weight)                                                                              \
+    X(device_flags)
 
 struct worker_boot {
     const char *driver;
+    const char *devices; /* the client's list, as in struct handover_devices */
 #define WORKER_BOOT_NUMBER(name) uint64_t name;
     WORKER_BOOT_NUMBERS(WORKER_BOOT_NUMBER)
 #undef WORKER_BOOT_NUMBER
@@ -53,6 +55,7 @@ enum worker_exit {
 struct worker_args {
     char text[WORKER_MAX_ARGS][64];
     char driver[4096];
+    char devices[256];
     char *argv[WORKER_MAX_ARGS + 1];
 };
 

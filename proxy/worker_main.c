@@ -13,6 +13,7 @@
 #include "boot.h"
 #include "jail.h"
 #include "page.h"
+#include "visible.h"
 #include "worker/worker.h"
 
 /* A driver opens its device nodes again for each mapping. */
@@ -74,6 +75,8 @@ static int serve(const struct worker_boot *b, struct gi_error *err)
         return rc;
     cleanup_close int file = strchr(b->driver, '/') ? open(b->driver, O_RDONLY | O_CLOEXEC) : -1;
     rc = enter(b, err);
+    if (rc == 0)
+        rc = visible_apply((uint32_t)b->device_flags, b->devices, err);
     if (rc < 0)
         return rc;
     struct worker_config config = {.ring_fd = WORKER_FD_RING,

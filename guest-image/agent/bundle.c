@@ -7,6 +7,7 @@
 #include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -189,4 +190,63 @@ const char *bundle_library_folder(const char *image_rootfs)
             return folders[i];
     }
     return "/usr/lib";
+}
+
+/* A regular file's bytes, heap. Whatever else it is: INVALID_ARGUMENT. */
+static int read_regular(int fd, void **ret, size_t *ret_len, struct gi_error *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > (off_t)LDCACHE_MAX_BYTES)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "ld.so.cache: no file, or too large");
+    size_t len = 0, room = (size_t)st.st_size;
+    cleanup_free char *data = malloc(room + 1);
+    ssize_t n = 1;
+    while (data && len < room && (n = read(fd, data + len, room - len)) > 0)
+        len += (size_t)n;
+    if (!data || n < 0)
+        return gi_fail_errno(err, data ? errno : ENOMEM, "ld.so.cache");
+    *ret = TAKE_PTR(data);
+    *ret_len = len;
+    return 0;
+}
+
+static int write_beside(int etc, const void *data, size_t len, struct gi_error *err)
+{
+    static const char name[] = ".ld.so.cache.gpu-isolated";
+    cleanup_close int fd =
+        openat(etc, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return gi_fail_errno(err, errno, "ld.so.cache");
+    if (gi_write_full(fd, data, len) == 0 && fchmod(fd, 0644) == 0 &&
+        renameat(etc, name, etc, "ld.so.cache") == 0)
+        return 0;
+    int saved = errno;
+    unlinkat(etc, name, 0);
+    return gi_fail_errno(err, saved, "ld.so.cache");
+}
+
+int bundle_cache_libraries(const char *dir, const struct ldcache_library *libraries, size_t n,
+                           struct gi_error *err)
+{
+    char root[PATH_MAX];
+    struct open_how folder = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                              .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    if (snprintf(root, sizeof(root), "%s/rootfs", dir) >= PATH_MAX)
+        return gi_fail(err, GI_INVALID_ARGUMENT, "path too long");
+    cleanup_close int top = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (top < 0)
+        return gi_fail_errno(err, errno, "open %s", root);
+    cleanup_close int etc = (int)syscall(SYS_openat2, top, "/etc", &folder, sizeof(folder));
+    /* Not to be held up by a pipe. */
+    cleanup_close int fd =
+        etc < 0 ? -1 : openat(etc, "ld.so.cache", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) /* an image whose loader has none */
+        return errno == ENOENT ? 0 : gi_fail_errno(err, errno, "ld.so.cache");
+    cleanup_free void *old = NULL;
+    cleanup_free void *grown = NULL;
+    size_t old_len = 0, len = 0;
+    int rc = read_regular(fd, &old, &old_len, err);
+    if (rc == 0)
+        rc = ldcache_add(old, old_len, libraries, n, &grown, &len, err);
+    return rc < 0 ? rc : write_beside(etc, grown, len, err);
 }

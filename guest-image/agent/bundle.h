@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "ldcache.h"
 
 /* Makes the folders and mounts IMAGE_ROOTFS + upper at <dir>/rootfs. */
 int bundle_make(const char *dir, const char *image_rootfs, struct gi_error *err);
@@ -26,5 +27,10 @@ void bundle_usage(const char *dir, uint64_t *ret_bytes, uint64_t *ret_inodes);
 /* Where this image's loader looks for libraries first: a folder's path inside
  * the image, resolved without ever leaving it. */
 const char *bundle_library_folder(const char *image_rootfs);
+
+/* Puts LIBRARIES into the loader's cache of the container in DIR, if it has one. What is wrong with
+ * that is an error, and the cache as it was. */
+int bundle_cache_libraries(const char *dir, const struct ldcache_library *libraries, size_t n,
+                           struct gi_error *err);
 
 #endif

@@ -12,6 +12,7 @@
 #include "attach.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "bundle.h"
 #include "container.h"
 #include "create.h"
@@ -110,7 +111,7 @@ static int open_streams(struct container *c, int theirs[3], char *console, struc
 /* ---- the spec ---- */
 
 struct gpu_mounts {
-    struct spec_mount mounts[5];
+    struct spec_mount mounts[6];
     char folder[PATH_MAX];
     char lib1[128];
     char lib[128];
@@ -121,14 +122,27 @@ struct gpu_mounts {
 };
 
 /* What lies beside libvgpu, if it does: the program works without. */
-static void gpu_add_sibling(struct gpu_mounts *m, const char *libvgpu, const char *name,
+static bool gpu_add_sibling(struct gpu_mounts *m, const char *libvgpu, const char *name,
                             char source[PATH_MAX], const char *at)
 {
     const char *slash = strrchr(libvgpu, '/');
     int n =
         snprintf(source, PATH_MAX, "%.*s%s", slash ? (int)(slash + 1 - libvgpu) : 0, libvgpu, name);
-    if (n > 0 && n < PATH_MAX && access(source, R_OK) == 0)
+    bool there = n > 0 && n < PATH_MAX && access(source, R_OK) == 0;
+    if (there)
         m->mounts[m->n++] = (struct spec_mount){source, at, true};
+    return there;
+}
+
+/* For programs that ask ldconfig where the driver is; others work without. */
+static void gpu_list(const struct container *c, const struct gpu_mounts *m, bool has_nvml)
+{
+    struct gi_error err = GI_ERROR_INIT;
+    const struct ldcache_library all[] = {
+        {"libcuda.so.1", m->lib1}, {"libcuda.so", m->lib}, {"libnvidia-ml.so.1", m->nvml}};
+    if (bundle_cache_libraries(c->dir, all, GI_ARRAY_SIZE(all) - !has_nvml, &err) < 0)
+        gi_log(GI_LOG_INFO, "the image's list of libraries stays as it is", "why", err.message,
+               NULL);
 }
 
 static int gpu_prepare(struct container *c, const char *image_rootfs, struct gpu_mounts *m,
@@ -149,8 +163,11 @@ static int gpu_prepare(struct container *c, const char *image_rootfs, struct gpu
     m->mounts[2] = (struct spec_mount){o->libvgpu, m->lib, true};
     m->n = 3;
     snprintf(m->nvml, sizeof(m->nvml), "%s/libnvidia-ml.so.1", at);
-    gpu_add_sibling(m, o->libvgpu, "libnvidia-ml.so.1", m->nvml_source, m->nvml);
-    gpu_add_sibling(m, o->libvgpu, "vgpu-smi", m->smi_source, "/usr/bin/vgpu-smi");
+    bool has_nvml = gpu_add_sibling(m, o->libvgpu, "libnvidia-ml.so.1", m->nvml_source, m->nvml);
+    /* By the name that scripts call, too. */
+    if (gpu_add_sibling(m, o->libvgpu, "vgpu-smi", m->smi_source, "/usr/bin/vgpu-smi"))
+        m->mounts[m->n++] = (struct spec_mount){m->smi_source, "/usr/bin/nvidia-smi", true};
+    gpu_list(c, m, has_nvml);
     return 0;
 }
 

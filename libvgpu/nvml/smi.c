@@ -8,14 +8,18 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "channel.h"
+#include "smi.h"
 
 #define WIDTH 79 /* between the outer bars, and them */
 
-static const char usage[] = "usage: vgpu-smi [-L | --list-gpus] [--json] [--help] [--version]\n"
-                            "Shows this pod's GPU: quota, use, and the pod's processes on it.\n";
+static const char usage[] =
+    "usage: vgpu-smi [-L | --list-gpus] [--json] [--help] [--version]\n"
+    "       vgpu-smi --query-gpu=FIELD,... --format=csv[,noheader][,nounits] [-i GPU]\n"
+    "       vgpu-smi --query-compute-apps=FIELD,... --format=csv[,noheader][,nounits]\n"
+    "Shows this pod's GPU: quota, use, and the pod's processes on it.\n";
 
 static struct nv_report report;
+static struct smi_query query = {.header = true, .units = true};
 
 /* One line between bars, cut and padded. */
 __attribute__((format(printf, 1, 2))) static void row(const char *format, ...)
@@ -46,24 +50,12 @@ static unsigned long long mib(unsigned long long bytes)
     return bytes >> 20;
 }
 
-static const char *mode_name(unsigned mode)
+const char *smi_mode_name(unsigned mode)
 {
     return mode == 0 ? "Default" : mode == 2 ? "Prohibited" : "E. Process";
 }
 
-struct gpu {
-    nvmlDevice_t device;
-    char name[128];
-    char uuid[48];
-    nvmlPciInfo_t pci;
-    nvmlMemory_t memory;
-    nvmlUtilization_t use;
-    int major, minor;
-    unsigned mode;
-};
-
-/* What the driver doesn't tell stays zero. */
-static nvmlReturn_t look(unsigned index, struct gpu *g)
+nvmlReturn_t smi_look(unsigned index, struct gpu *g)
 {
     memset(g, 0, sizeof(*g));
     nvmlReturn_t rc = nvmlDeviceGetHandleByIndex_v2(index, &g->device);
@@ -86,7 +78,7 @@ static void table_gpu(unsigned index, const struct gpu *g)
              mib(g->memory.total));
     snprintf(util, sizeof(util), "%u%%", g->use.gpu);
     row(" %3u  %-27.27s | %-20.20s | %20s ", index, g->name, g->pci.busId, util);
-    row("      %-27.27s | %20s | %20s ", cc, memory, mode_name(g->mode));
+    row("      %-27.27s | %20s | %20s ", cc, memory, smi_mode_name(g->mode));
     line('-');
 }
 
@@ -123,7 +115,7 @@ static nvmlReturn_t table(void)
     row("      %-27s | %20s | %20s ", "Compute capability", "Memory-Usage", "Compute M.");
     line('=');
     for (unsigned i = 0; i < nv_devices() && rc == NVML_SUCCESS; i++) {
-        rc = look(i, &g);
+        rc = smi_look(i, &g);
         if (rc == NVML_SUCCESS)
             table_gpu(i, &g);
     }
@@ -139,7 +131,7 @@ static nvmlReturn_t list(void)
     struct gpu g;
     nvmlReturn_t rc = NVML_SUCCESS;
     for (unsigned i = 0; i < nv_devices() && rc == NVML_SUCCESS; i++) {
-        rc = look(i, &g);
+        rc = smi_look(i, &g);
         if (rc == NVML_SUCCESS)
             printf("GPU %u: %s (UUID: %s)\n", i, g.name, g.uuid);
     }
@@ -163,7 +155,7 @@ static nvmlReturn_t json_gpus(void)
 {
     struct gpu g;
     for (unsigned i = 0; i < nv_devices(); i++) {
-        nvmlReturn_t rc = look(i, &g);
+        nvmlReturn_t rc = smi_look(i, &g);
         if (rc != NVML_SUCCESS)
             return rc;
         printf("%s{\"index\": %u, ", i ? ", " : "", i);
@@ -203,22 +195,72 @@ static nvmlReturn_t json(void)
     return rc;
 }
 
+static nvmlReturn_t csv(void)
+{
+    return smi_query(&query, &report);
+}
+
+/* The value of option NAME: behind "=", or the next argument. NULL: it is another one, or has none.
+ */
+static const char *value_of(const char *name, int argc, char **argv, int *i)
+{
+    size_t len = strlen(name);
+    if (strncmp(argv[*i], name, len) != 0)
+        return NULL;
+    if (argv[*i][len] == '=')
+        return argv[*i] + len + 1;
+    return argv[*i][len] == '\0' && *i + 1 < argc ? argv[++*i] : NULL;
+}
+
+/* 0: go on; else the exit status, plus one. */
+static int take_option(int argc, char **argv, int *i, nvmlReturn_t (**show)(void))
+{
+    const char *arg = argv[*i], *value;
+    if ((value = value_of("--query-gpu", argc, argv, i))) {
+        query.gpu_fields = value;
+        *show = csv;
+    } else if ((value = value_of("--query-compute-apps", argc, argv, i))) {
+        query.app_fields = value;
+        *show = csv;
+    } else if ((value = value_of("-i", argc, argv, i)) ||
+               (value = value_of("--id", argc, argv, i))) {
+        query.only = value;
+    } else if ((value = value_of("--format", argc, argv, i))) {
+        if (smi_query_format(&query, value))
+            return 0;
+        fprintf(stderr, "vgpu-smi: --format is csv, with noheader and nounits if you like\n");
+        return 3;
+    } else if (strcmp(arg, "--json") == 0) {
+        *show = json;
+    } else if (strcmp(arg, "-L") == 0 || strcmp(arg, "--list-gpus") == 0) {
+        *show = list;
+    } else if (strcmp(arg, "--version") == 0) {
+        puts("vgpu-smi " GI_VERSION);
+        return 1;
+    } else {
+        bool asked = strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0;
+        fputs(usage, asked ? stdout : stderr);
+        return asked ? 1 : 3;
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    char wrong[80];
     nvmlReturn_t (*show)(void) = table;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0) {
-            show = json;
-        } else if (strcmp(argv[i], "-L") == 0 || strcmp(argv[i], "--list-gpus") == 0) {
-            show = list;
-        } else if (strcmp(argv[i], "--version") == 0) {
-            puts("vgpu-smi " GI_VERSION);
-            return 0;
-        } else {
-            bool asked = strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0;
-            fputs(usage, asked ? stdout : stderr);
-            return asked ? 0 : 2;
-        }
+        int status = take_option(argc, argv, &i, &show);
+        if (status)
+            return status - 1;
+    }
+    if (query.gpu_fields && query.app_fields) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    if (smi_query_wrong(&query, wrong, sizeof(wrong))) {
+        printf("Field \"%s\" is not a valid field to query.\n", wrong);
+        return 2;
     }
     nvmlReturn_t rc = nvmlInit_v2();
     if (rc == NVML_SUCCESS)

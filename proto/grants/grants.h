@@ -40,6 +40,7 @@ struct grants_offer {
     uint32_t version;
     uint64_t ring_bytes;
     uint64_t arena_bytes;
+    struct handover_devices devices;
     /* uint32_t references[(ring_bytes + arena_bytes) / GRANTS_PAGE] */
 };
 

@@ -11,7 +11,7 @@
 #include "idm/handover_wire.h"
 
 #define MAGIC   0x47494752u /* "GIGR" */
-#define VERSION 1u
+#define VERSION 2u
 
 /* ---- whole messages ---- */
 
@@ -68,7 +68,7 @@ int grants_send_offer(struct libxenvchan *chan, const struct handover_channel *c
                       const uint32_t *refs, int timeout_ms, const struct grants_news *news,
                       struct gi_error *err)
 {
-    const struct grants_offer o = {MAGIC, VERSION, ch->ring_bytes, ch->arena_bytes};
+    const struct grants_offer o = {MAGIC, VERSION, ch->ring_bytes, ch->arena_bytes, ch->devices};
     int rc = transfer(chan, (const char *)&o, NULL, sizeof(o), timeout_ms, news, err);
     return rc < 0 ? rc
                   : transfer(chan, (const char *)refs, NULL, pages(ch) * sizeof(*refs), timeout_ms,
@@ -88,11 +88,14 @@ int grants_receive_offer(struct libxenvchan *chan, struct handover_channel *ret,
     if (rc == 0 && o.arena_bytes > GRANTS_MAX_ARENA)
         rc = gi_fail(err, GI_INVALID_ARGUMENT, "channel: arena of %llu bytes",
                      (unsigned long long)o.arena_bytes);
+    if (rc == 0 && !handover_good_devices(&o.devices))
+        rc = gi_fail(err, GI_INVALID_ARGUMENT, "channel: a list of devices that is none");
     if (rc < 0)
         return rc;
     struct handover_channel ch = HANDOVER_CHANNEL_INIT;
     ch.ring_bytes = o.ring_bytes;
     ch.arena_bytes = o.arena_bytes;
+    ch.devices = o.devices;
     cleanup_free uint32_t *refs = calloc(pages(&ch), sizeof(*refs));
     if (!refs)
         return gi_fail_errno(err, ENOMEM, "grant references");

@@ -19,14 +19,26 @@
 #ifndef GI_IDM_HANDOVER_H
 #define GI_IDM_HANDOVER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
 
 #define HANDOVER_MAGIC   0x49444d48u /* "IDMH" */
-#define HANDOVER_VERSION 1
+#define HANDOVER_VERSION 2
 #define HANDOVER_FDS     4
 #define HANDOVER_TEXT    160
+
+/* Which of the zone's devices the client wants to see, as its environment says: the driver's own
+ * words, for the worker's driver. Letters, digits, '-', '/', ',' and spaces alone. */
+#define HANDOVER_HAS_LIST  1u /* CUDA_VISIBLE_DEVICES is set, maybe empty */
+#define HANDOVER_PCI_ORDER 2u /* CUDA_DEVICE_ORDER is PCI_BUS_ID */
+struct handover_devices {
+    uint32_t flags;
+    char list[244]; /* NUL-terminated */
+};
+_Static_assert(sizeof(struct handover_devices) == 248, "wire");
+bool handover_good_devices(const struct handover_devices *d);
 
 enum handover_kind { HANDOVER_REQUEST = 1, HANDOVER_OFFER = 2, HANDOVER_ANSWER = 3 };
 
@@ -40,7 +52,8 @@ struct handover_message {
     uint32_t reserved;
     uint64_t ring_bytes; /* request: wish (0: default); offer and answer: fact */
     uint64_t arena_bytes;
-    char text[HANDOVER_TEXT]; /* answer: why not; not necessarily NUL-terminated */
+    char text[HANDOVER_TEXT];        /* answer: why not; not necessarily NUL-terminated */
+    struct handover_devices devices; /* request, offer */
 };
 
 /* In the order in which they travel. -1: none. */
@@ -53,11 +66,15 @@ struct handover_channel {
     uint64_t arena_bytes;
     uint32_t zone;
     uint32_t tag;
+    struct handover_devices devices;
 };
 
 #define HANDOVER_CHANNEL_INIT                                                                      \
     {                                                                                              \
-        -1, -1, -1, -1, 0, 0, 0, 0                                                                 \
+        -1, -1, -1, -1, 0, 0, 0, 0,                                                                \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
     }
 void handover_channel_close(struct handover_channel *ch);
 
@@ -69,9 +86,10 @@ void handover_channel_close(struct handover_channel *ch);
 #define HANDOVER_MAX_ARENA     (16ull << 30)
 #define HANDOVER_DEFAULT_ARENA (64ull << 20)
 
-/* Client. SOCK is connected to the agent. Waits at most TIMEOUT_MS. Needs no
- * symbol newer than GLIBC_2.17, no base library. */
-int handover_request(int sock, uint64_t ring_bytes, uint64_t arena_bytes, int timeout_ms,
+/* Client. SOCK is connected to the agent. DEVICES NULL: all of them. Waits at most TIMEOUT_MS.
+ * Needs no symbol newer than GLIBC_2.17, no base library. */
+int handover_request(int sock, uint64_t ring_bytes, uint64_t arena_bytes,
+                     const struct handover_devices *devices, int timeout_ms,
                      struct handover_channel *ret_channel, struct gi_error *err);
 
 /* Agent: memory and doorbells of the `local` transport (memfd, eventfd). */

@@ -35,6 +35,21 @@ int handover_check_sizes(uint64_t ring_bytes, uint64_t arena_bytes, struct gi_er
     return 0;
 }
 
+bool handover_good_devices(const struct handover_devices *d)
+{
+    size_t len = strnlen(d->list, sizeof(d->list));
+    if ((d->flags & ~(HANDOVER_HAS_LIST | HANDOVER_PCI_ORDER)) || len == sizeof(d->list) ||
+        (len && !(d->flags & HANDOVER_HAS_LIST)))
+        return false;
+    for (const char *c = d->list; *c; c++) {
+        bool good = (*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') ||
+                    (*c >= 'A' && *c <= 'Z') || *c == '-' || *c == '/' || *c == ',' || *c == ' ';
+        if (!good)
+            return false;
+    }
+    return true;
+}
+
 int handover_wait_readable(int sock, int timeout_ms, struct gi_error *err)
 {
     struct pollfd p = {.fd = sock, .events = POLLIN};
@@ -135,6 +150,8 @@ int handover_recv(int sock, enum handover_kind kind, struct handover_message *re
         return reject(fds, nfds, err, "message of a wrong size");
     if (m.magic != HANDOVER_MAGIC || m.version != HANDOVER_VERSION || m.kind != kind)
         return reject(fds, nfds, err, "not the expected message");
+    if (!handover_good_devices(&m.devices))
+        return reject(fds, nfds, err, "a list of devices that is none");
     bool wants_fds = ret_channel && m.code == 0;
     if (nfds != (wants_fds ? HANDOVER_FDS : 0))
         return reject(fds, nfds, err, "wrong number of descriptors");
@@ -148,7 +165,8 @@ int handover_recv(int sock, enum handover_kind kind, struct handover_message *re
                                                  .ring_bytes = m.ring_bytes,
                                                  .arena_bytes = m.arena_bytes,
                                                  .zone = m.zone,
-                                                 .tag = m.tag};
+                                                 .tag = m.tag,
+                                                 .devices = m.devices};
     }
     *ret_message = m;
     return 0;
@@ -163,7 +181,8 @@ int handover_answer_to_error(const struct handover_message *m, struct gi_error *
     return gi_fail(err, code, "%.*s", HANDOVER_TEXT, m->text);
 }
 
-int handover_request(int sock, uint64_t ring_bytes, uint64_t arena_bytes, int timeout_ms,
+int handover_request(int sock, uint64_t ring_bytes, uint64_t arena_bytes,
+                     const struct handover_devices *devices, int timeout_ms,
                      struct handover_channel *ret_channel, struct gi_error *err)
 {
     struct handover_message m = {.magic = HANDOVER_MAGIC,
@@ -171,6 +190,8 @@ int handover_request(int sock, uint64_t ring_bytes, uint64_t arena_bytes, int ti
                                  .kind = HANDOVER_REQUEST,
                                  .ring_bytes = ring_bytes,
                                  .arena_bytes = arena_bytes};
+    if (devices)
+        m.devices = *devices;
     int rc = handover_send(sock, &m, NULL, err);
     if (rc == 0)
         rc = handover_wait_readable(sock, timeout_ms, err);

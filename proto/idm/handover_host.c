@@ -63,7 +63,8 @@ int handover_offer(int sock, struct handover_channel *ch, int timeout_ms, struct
                                  .version = HANDOVER_VERSION,
                                  .kind = HANDOVER_OFFER,
                                  .ring_bytes = ch->ring_bytes,
-                                 .arena_bytes = ch->arena_bytes};
+                                 .arena_bytes = ch->arena_bytes,
+                                 .devices = ch->devices};
     int rc = handover_send(sock, &m, ch, err);
     if (rc == 0)
         rc = handover_wait_readable(sock, timeout_ms, err);
@@ -134,6 +135,7 @@ int handover_serve_with(int client_sock, uint64_t max_arena, int timeout_ms,
     struct handover_channel ch = HANDOVER_CHANNEL_INIT;
     ch.ring_bytes = wish(m.ring_bytes, HANDOVER_DEFAULT_RING, HANDOVER_MIN_RING, HANDOVER_MAX_RING);
     ch.arena_bytes = wish(m.arena_bytes, HANDOVER_DEFAULT_ARENA, HANDOVER_MIN_ARENA, max_arena);
+    ch.devices = m.devices;
     rc = make(data, &ch, &why);
     int sent = answer_client(client_sock, rc < 0 ? &why : NULL, &ch, err);
     if (rc < 0 || sent < 0)
@@ -155,7 +157,9 @@ struct local_proxy {
 static int make_and_offer(void *data, struct handover_channel *ch, struct gi_error *err)
 {
     struct local_proxy *p = data;
+    const struct handover_devices devices = ch->devices;
     int rc = handover_make_channel(ch->ring_bytes, ch->arena_bytes, ch, err);
+    ch->devices = devices;
     if (rc == 0)
         rc = handover_connect(p->socket, &p->sock, err);
     return rc < 0 ? rc : handover_offer(p->sock, ch, p->timeout_ms, err);

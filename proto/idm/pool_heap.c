@@ -148,7 +148,7 @@ static CUresult let(CUdeviceptr base, size_t bytes, CUdevice dev, CUmemAccess_fl
 static CUresult let_all(CUmemoryPool pool, CUdeviceptr base, size_t bytes)
 {
     CUresult rc = let(base, bytes, pool->device, CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
-    for (CUdevice dev = 0; dev < 16 && rc == CUDA_SUCCESS; dev++) {
+    for (CUdevice dev = 0; dev < POOL_MAX_DEVICES && rc == CUDA_SUCCESS; dev++) {
         unsigned flags = pool->access >> 2 * dev & 3u;
         if (flags)
             rc = let(base, bytes, dev, (CUmemAccess_flags)flags);
@@ -209,12 +209,17 @@ static void discard(struct pool_chunk *c)
 
 CUresult heap_open(CUmemoryPool pool, CUdevice dev, CUmemAccess_flags flags)
 {
+    const CUmemAccess_flags before = (CUmemAccess_flags)(pool->access >> 2 * dev & 3);
     for (const struct pool_chunk *c = pool->chunks; c; c = c->next) {
         if (!c->mapped && flags != CU_MEM_ACCESS_FLAGS_PROT_NONE)
-            return CUDA_ERROR_PEER_ACCESS_UNSUPPORTED;
+            return CUDA_ERROR_PEER_ACCESS_UNSUPPORTED; /* none of them is, then */
         CUresult rc = c->mapped ? let(c->base, c->bytes, dev, flags) : CUDA_SUCCESS;
-        if (rc != CUDA_SUCCESS)
-            return rc;
+        if (rc == CUDA_SUCCESS)
+            continue;
+        /* All of the pool or none of it. */
+        for (const struct pool_chunk *b = pool->chunks; b != c; b = b->next)
+            (void)(b->mapped ? let(b->base, b->bytes, dev, before) : CUDA_SUCCESS);
+        return rc;
     }
     pool->access = (pool->access & ~(3u << 2 * dev)) | (uint32_t)flags << 2 * dev;
     return CUDA_SUCCESS;

@@ -8,6 +8,8 @@
 
 #include "idm/pools.h"
 
+#define POOL_MAX_DEVICES 8 /* others have no pools */
+
 /* A piece of a chunk, allocated or free. A free one may still be in use by what was
  * given to a stream before its event. */
 struct pool_block {

@@ -8,13 +8,12 @@
 #include "idm/graph/capture.h"
 #include "idm/pool_heap.h"
 
-#define MAX_POOLS   1024u /* that programs make */
-#define MAX_DEVICES 8
+#define MAX_POOLS 1024u /* that programs make */
 
 /* Under the heap's lock. */
 static struct {
-    struct CUmemPoolHandle_st first[MAX_DEVICES]; /* the default ones, once asked for */
-    CUmemoryPool current[MAX_DEVICES];
+    struct CUmemPoolHandle_st first[POOL_MAX_DEVICES]; /* the default ones, once asked for */
+    CUmemoryPool current[POOL_MAX_DEVICES];
     CUmemoryPool all;
     unsigned made;
 } pools;
@@ -35,7 +34,7 @@ static CUresult check_device(CUdevice dev)
     CUresult rc = cuDeviceGetCount(&n);
     if (rc != CUDA_SUCCESS)
         return rc;
-    return dev >= 0 && dev < n && dev < MAX_DEVICES ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+    return dev >= 0 && dev < n && dev < POOL_MAX_DEVICES ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 
 /* With the lock. */
@@ -313,7 +312,7 @@ CUresult cuMemPoolGetAccess(CUmemAccess_flags *flags, CUmemoryPool pool, CUmemLo
     else if (where->type == CU_MEM_LOCATION_TYPE_DEVICE && where->id == pool->device)
         *flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
     else if (where->type == CU_MEM_LOCATION_TYPE_DEVICE && where->id >= 0 &&
-             where->id < MAX_DEVICES)
+             where->id < POOL_MAX_DEVICES)
         *flags = (CUmemAccess_flags)(pool->access >> 2 * where->id & 3u);
     else
         *flags = CU_MEM_ACCESS_FLAGS_PROT_NONE;
@@ -349,7 +348,7 @@ static CUresult allocate(CUdeviceptr *ptr, size_t bytes, CUmemoryPool pool, CUst
         rc = cuCtxGetDevice(&dev);
     if (rc != CUDA_SUCCESS)
         return rc;
-    if (!ptr || !bytes || dev >= MAX_DEVICES)
+    if (!ptr || !bytes || dev >= POOL_MAX_DEVICES)
         return CUDA_ERROR_INVALID_VALUE;
     heap_lock();
     default_of(dev);

@@ -101,14 +101,11 @@ CUresult cuDeviceGetName(char *name, int len, CUdevice dev)
 
 CUresult cuDeviceGetUuid(CUuuid *uuid, CUdevice dev)
 {
-    static const CUuuid base = {{(char)0x67, (char)0x69, (char)0x2d, (char)0x73, (char)0x69,
-                                 (char)0x6d, (char)0x40, (char)0x00, (char)0x80}};
     TRY(sim_enter());
     if (!uuid)
         return CUDA_ERROR_INVALID_VALUE;
     TRY(check_device(dev));
-    *uuid = base;
-    uuid->bytes[15] = (char)dev;
+    device_uuid(sim.physical[dev], uuid);
     return CUDA_SUCCESS;
 }
 
@@ -135,7 +132,7 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attrib, CUdevice de
     TRY(check_device(dev));
     switch (attrib) {
     case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
-        *value = FIRST_BUS + dev;
+        *value = FIRST_BUS + sim.physical[dev];
         break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
         *value = (int)(sim.capability / 10);
@@ -159,7 +156,8 @@ CUresult cuDeviceGetPCIBusId(char *id, int len, CUdevice dev)
     if (!id || len <= 0)
         return CUDA_ERROR_INVALID_VALUE;
     TRY(check_device(dev));
-    int n = snprintf(text, sizeof(text), "0000:%02X:00.0", (unsigned)(FIRST_BUS + dev));
+    int n =
+        snprintf(text, sizeof(text), "0000:%02X:00.0", (unsigned)(FIRST_BUS + sim.physical[dev]));
     if (n >= len)
         return CUDA_ERROR_INVALID_VALUE;
     memcpy(id, text, (size_t)n + 1);
@@ -182,9 +180,11 @@ CUresult cuDeviceGetByPCIBusId(CUdevice *dev, const char *id)
                                  id[used] == '\0');
     if (!good)
         return CUDA_ERROR_INVALID_VALUE;
-    if (domain || slot || function || bus < FIRST_BUS || bus >= FIRST_BUS + sim.devices)
+    int found =
+        domain || slot || function || bus < FIRST_BUS ? -1 : device_local((int)bus - FIRST_BUS);
+    if (found < 0)
         return CUDA_ERROR_INVALID_DEVICE;
-    *dev = (CUdevice)(bus - FIRST_BUS);
+    *dev = found;
     return CUDA_SUCCESS;
 }
 

@@ -55,6 +55,8 @@ static bool read_environment(void)
     sim.devices = (unsigned)devices;
     sim.capability = (unsigned)capability;
     sim.cores = (unsigned)cores;
+    const char *blocking = getenv("CUDA_LAUNCH_BLOCKING");
+    sim.blocking = blocking && strcmp(blocking, "1") == 0;
     const char *name = getenv("GI_SIM_NAME");
     if (!name || !*name)
         return true;
@@ -71,6 +73,9 @@ static CUresult start(void)
 {
     if (!read_environment())
         return CUDA_ERROR_INVALID_VALUE;
+    visible_read(getenv("CUDA_VISIBLE_DEVICES"));
+    if (!sim.devices)
+        return CUDA_ERROR_NO_DEVICE;
     TRY(thread_init());
     TRY((CUresult)mem_init(sim.devices, sim.memory));
     /* Threads of ours take no signals: they are the program's. */

@@ -189,7 +189,7 @@ static CUresult launch(CUfunction fn, const struct launch_shape *shape, CUstream
         op_free(op);
         return rc;
     }
-    return stream_submit(s, op, SUBMIT_LATER);
+    return stream_submit(s, op, sim.blocking ? SUBMIT_WAIT : SUBMIT_LATER);
 }
 
 CUresult cuLaunchKernel(CUfunction fn, unsigned int gx, unsigned int gy, unsigned int gz,

@@ -47,7 +47,7 @@ CUresult cuIpcGetMemHandle(CUipcMemHandle *handle, CUdeviceptr ptr)
         sched_go_on();
     }
     TRY((CUresult)rc);
-    share_handle_init(&h, MEMFILE_REGION, s.device, s.fd);
+    share_handle_init(&h, MEMFILE_REGION, sim.physical[s.device], s.fd);
     h.offset = s.offset;
     h.bytes = s.bytes;
     h.id = s.id;
@@ -83,7 +83,9 @@ static CUresult map(const struct CUctx_st *c, const struct share_handle *h, uint
     if (!p)
         return errno == ENOMEM ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_MAP_FAILED;
     uint64_t base = (uintptr_t)p + within;
-    CUresult rc = (CUresult)mem_opened((void *)(uintptr_t)c, h->device, base, h->bytes);
+    const int local = device_local(h->device);
+    CUresult rc =
+        (CUresult)mem_opened((void *)(uintptr_t)c, local < 0 ? c->device : local, base, h->bytes);
     if (rc != CUDA_SUCCESS)
         munmap(p, bytes);
     else
@@ -210,7 +212,7 @@ static int descriptor(const void *handle)
     if (!share_handle_is_own(&h))
         return -1;
     if (share_handle_is(&h, MEMFILE_REGION))
-        return mem_shared_fd(h.device, h.offset, h.id);
+        return mem_shared_fd(device_local(h.device), h.offset, h.id);
     return share_handle_is(&h, MEMFILE_EVENTS) ? board_fd(&h) : -1;
 }
 

@@ -41,8 +41,18 @@ struct sim_driver {
     char name[128];
     unsigned cores;
     uint64_t max_steps;
+    bool blocking;                 /* launches return when they are done */
+    int physical[SIM_MAX_DEVICES]; /* of the devices that are seen: which ones of all they are */
 };
 extern struct sim_driver sim;
+
+/* --- which devices are seen (visible.c) --- */
+
+/* Leaves of sim.devices those that LIST, of CUDA_VISIBLE_DEVICES' form, names; NULL: all. */
+void visible_read(const char *list);
+/* The device that is PHYSICAL of all; -1: it isn't seen. */
+int device_local(int physical);
+void device_uuid(int physical, CUuuid *ret);
 
 /* --- objects (api_object.c): what a handle points to -------------------------- */
 

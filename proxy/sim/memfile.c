@@ -76,7 +76,7 @@ bool memfile_check(int fd, enum memfile_kind kind, struct memfile *ret_file)
         return false;
     if (f.magic != MAGIC || f.version != VERSION || f.kind != (uint32_t)kind ||
         f.bytes != size - MEMFILE_PAGE || f.zero || !f.process || f.device < 0 ||
-        f.device >= (int)sim.devices)
+        f.device >= SIM_MAX_DEVICES)
         return false;
     *ret_file = f;
     return true;

@@ -23,7 +23,7 @@ struct memfile {
     uint64_t magic;
     uint32_t version;
     uint32_t kind;
-    int32_t device;
+    int32_t device; /* as all processes count them: sim.physical */
     uint32_t zero;
     uint64_t bytes;   /* of the memory: all but the last page */
     uint64_t process; /* memfile_process() of who made it */
@@ -34,7 +34,8 @@ uint64_t memfile_process(void);
 /* BYTES (whole pages) of memory that reads zero and takes none until it is used; close-on-exec.
  * -1: no memory or no descriptors. */
 int memfile_new(enum memfile_kind kind, int device, uint64_t bytes);
-/* Is FD one of KIND, which nobody can shrink? What it says of itself; DEVICE is a device here. */
+/* Is FD one of KIND, which nobody can shrink? What it says of itself; DEVICE may be one that this
+ * process doesn't see. */
 bool memfile_check(int fd, enum memfile_kind kind, struct memfile *ret_file);
 /* BYTES (whole pages) of FD from OFFSET on; NULL: no. */
 void *memfile_map(int fd, uint64_t offset, uint64_t bytes);

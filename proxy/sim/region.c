@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "driver.h"
 #include "idm/cuda_abi.h"
 #include "memfile.h"
 
@@ -203,7 +204,7 @@ static int share_chunk(struct region *r, uint64_t base)
 int region_share(struct region *r, uint64_t base, uint64_t end)
 {
     if (r->fd < 0)
-        r->fd = memfile_new(MEMFILE_REGION, r->device, r->end - r->base);
+        r->fd = memfile_new(MEMFILE_REGION, sim.physical[r->device], r->end - r->base);
     if (r->fd < 0)
         return CUDA_ERROR_OUT_OF_MEMORY;
     int rc = 0;

@@ -141,7 +141,7 @@ CUresult vmm_create(const CUmemAllocationProp *prop, uint64_t bytes, struct vmm_
         return CUDA_ERROR_OUT_OF_MEMORY;
     m->charged = mem_charge(prop->location.id, bytes);
     if (m->charged && prop->requestedHandleTypes == CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR) {
-        m->fd = memfile_new(MEMFILE_MEMORY, prop->location.id, bytes);
+        m->fd = memfile_new(MEMFILE_MEMORY, sim.physical[prop->location.id], bytes);
         m->pages = m->fd >= 0 ? memfile_map(m->fd, 0, bytes) : NULL;
     } else if (m->charged) {
         m->pages = anonymous(bytes);
@@ -163,10 +163,12 @@ CUresult vmm_import(int fd, struct vmm_memory **ret)
         return CUDA_ERROR_OUT_OF_MEMORY;
     if (own < 0 || !memfile_check(own, MEMFILE_MEMORY, &file) || file.bytes % VMM_GRANULE)
         return CUDA_ERROR_INVALID_VALUE;
-    const CUmemAllocationProp prop = {.type = CU_MEM_ALLOCATION_TYPE_PINNED,
-                                      .requestedHandleTypes =
-                                          CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
-                                      .location = {CU_MEM_LOCATION_TYPE_DEVICE, file.device}};
+    /* What is on a device that isn't seen here counts as the first one's. */
+    const int local = device_local(file.device);
+    const CUmemAllocationProp prop = {
+        .type = CU_MEM_ALLOCATION_TYPE_PINNED,
+        .requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR,
+        .location = {CU_MEM_LOCATION_TYPE_DEVICE, local < 0 ? 0 : local}};
     void *pages = memfile_map(own, 0, file.bytes);
     if (!pages) /* sealed against writing, or open for reading only */
         return errno == ENOMEM ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_VALUE;

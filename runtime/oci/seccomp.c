@@ -13,6 +13,7 @@
 #define MAX_PROFILE     (1u << 20)
 #define EPERM_NUMBER    1
 #define ENOSYS_NUMBER   38
+#define USER_MODE_ONLY  1 /* userfaultfd(2): UFFD_USER_MODE_ONLY */
 #define AF_VSOCK_NUMBER 40
 /* CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET */
 #define CLONE_NAMESPACES 0x7e020000u
@@ -475,6 +476,9 @@ static void put_conditions(struct gen *g, const struct oci_context *c)
         put_condition(g, "personality", "SCMP_CMP_EQ", personalities[i], 0);
     /* vsock would reach the host's side of a machine. */
     put_condition(g, "socket", "SCMP_CMP_NE", AF_VSOCK_NUMBER, 0);
+    /* For faults of the program's own alone, which can't hold up the kernel: libvgpu needs it to
+     * register memory beside other threads (docs/decisions, 28). */
+    put_condition(g, "userfaultfd", "SCMP_CMP_MASKED_EQ", USER_MODE_ONLY, USER_MODE_ONLY);
     if (oci_has_cap(c, "SYS_ADMIN"))
         return;
     put_condition(g, "clone", "SCMP_CMP_MASKED_EQ", CLONE_NAMESPACES, 0);

@@ -40,6 +40,17 @@ done
 gpuictl run -q --gpu --gpu-memory 256Mi "$demo_image" -- /usr/bin/vgpu-smi >"$NODE/smi.out" 2>&1 ||
     fail "vgpu-smi: $(tail -n 1 "$NODE/smi.out")"
 grep -q " 0MiB / 256MiB" "$NODE/smi.out" || fail "vgpu-smi doesn't show the quota"
+expect_equal 256 "$(gpuictl run -q --gpu --gpu-memory 256Mi "$demo_image" -- /usr/bin/nvidia-smi \
+    --query-gpu=memory.total --format=csv,noheader,nounits)" "nvidia-smi's memory.total"
+# Who asks ldconfig finds what the pod has been given (Triton does).
+cached() { gpuictl run -q "$@" "$demo_image" -- /bin/ldconfig -p >"$NODE/ldconfig.out" || fail "ldconfig"; }
+cached --gpu
+for library in libcuda.so libcuda.so.1 libnvidia-ml.so.1; do
+    grep -q "$library (libc6,x86-64) => /lib/x86_64-linux-gnu/$library\$" "$NODE/ldconfig.out" ||
+        fail "$library is not in the loader's cache"
+done
+cached
+grep -q libcuda "$NODE/ldconfig.out" && fail "libcuda in the cache of a pod without the GPU"
 # What NCCL can't do there it is told, unless somebody told it otherwise.
 shm() { gpuictl run -q "$@" | sed -n 's/^NCCL_SHM_DISABLE=//p'; }
 expect_equal 1 "$(shm --gpu "$demo_image" -- /bin/env)" "NCCL_SHM_DISABLE with a GPU"

@@ -122,7 +122,7 @@ EOF
 
 # --- images -----------------------------------------------------------------
 
-# make_rootfs DIR: busybox and the demo with the glibc it needs.
+# make_rootfs DIR: busybox and the demo with the glibc it needs, and with ldconfig, as images have it.
 make_rootfs() {
     local root=$1 lib applet
     mkdir -p "$root/bin" "$root/etc" "$root/tmp" "$root/root" "$root/lib64" \
@@ -143,6 +143,8 @@ make_rootfs() {
         *) cp -L "$lib" "$root/lib/x86_64-linux-gnu/" ;;
         esac
     done
+    cp /sbin/ldconfig "$root/bin/"
+    /sbin/ldconfig -r "$root"
 }
 
 # add_program ROOT FILE...: a program with the libraries it needs.

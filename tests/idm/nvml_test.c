@@ -411,8 +411,22 @@ static void test_smi(void)
     EXPECT(strstr(text, pid));
     run_smi("-L", text, sizeof(text));
     EXPECT(strncmp(text, "GPU 0: ", 7) == 0 && strstr(text, "UUID: GPU-"));
-    EXPECT(setenv("GI_GPU_SOCKET", "/nonexistent", 1) == 0);
+    run_smi("--query-gpu=index,memory.total,memory.used,power.draw --format=csv", text,
+            sizeof(text));
+    static const char table[] = "index, memory.total [MiB], memory.used [MiB], power.draw\n"
+                                "0, 256 MiB, 64 MiB, [N/A]\n";
+    EXPECT(strncmp(text, table, strlen(table)) == 0);
+    run_smi("-i 0 --query-gpu=name,memory.free --format=csv,noheader,nounits", text, sizeof(text));
+    EXPECT(strncmp(text, name, strlen(name)) == 0 && strstr(text, ", 192\n"));
+    run_smi("--query-compute-apps=pid,used_memory --format=csv,noheader", text, sizeof(text));
+    snprintf(pid, sizeof(pid), "%d, 64 MiB\n", (int)getpid());
+    EXPECT(strcmp(text, pid) == 0);
     char command[512];
+    snprintf(command, sizeof(command), "%s --query-gpu=name,nonsense --format=csv", smi);
+    EXPECT(WEXITSTATUS(system(command)) == 2);
+    snprintf(command, sizeof(command), "%s -i 7 --query-gpu=name --format=csv 2>/dev/null", smi);
+    EXPECT(WEXITSTATUS(system(command)) == NVML_ERROR_NOT_FOUND);
+    EXPECT(setenv("GI_GPU_SOCKET", "/nonexistent", 1) == 0);
     snprintf(command, sizeof(command), "%s 2>/dev/null", smi);
     int status = system(command);
     EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == NVML_ERROR_DRIVER_NOT_LOADED);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -134,6 +135,14 @@ static void neighbours(void)
     SHOW(cuMemHostUnregister, NULL);
 }
 
+static bool has_userfaultfd(void)
+{
+    int fd = (int)syscall(SYS_userfaultfd, 1 /* UFFD_USER_MODE_ONLY */);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
 static void *sleeper(void *barrier)
 {
     pthread_barrier_wait(barrier);
@@ -154,6 +163,12 @@ void registered(CUmodule module)
         x[i] = (float)i;
     life(x, y);
     neighbours();
+    if (!has_userfaultfd()) {
+        puts("needs userfaultfd(2) for what is beside another thread");
+        free(one);
+        free(two);
+        return;
+    }
     puts("and with another thread");
     pthread_barrier_init(&barrier, NULL, 2);
     if (pthread_create(&thread, NULL, sleeper, &barrier) != 0)

@@ -144,10 +144,10 @@ static void lie(int number, const char *what, const struct grants_offer *o, size
 
 static void lie_about_channels(void)
 {
-    const struct grants_offer wild = {MAGIC, 1, 1 << 20, 1 << 20};
-    const struct grants_offer huge = {MAGIC, 1, 1 << 20, 1ull << 62};
-    const struct grants_offer odd = {MAGIC, 1, 65537, 65536};
-    const struct grants_offer other = {0x41414141, 7, 1, 1};
+    const struct grants_offer wild = {MAGIC, 2, 1 << 20, 1 << 20, {0}};
+    const struct grants_offer huge = {MAGIC, 2, 1 << 20, 1ull << 62, {0}};
+    const struct grants_offer odd = {MAGIC, 2, 65537, 65536, {0}};
+    const struct grants_offer other = {0x41414141, 7, 1, 1, {0}};
     lie(200001, "references that we never granted", &wild, 512);
     lie(200002, "an arena of 4 EiB", &huge, 0);
     lie(200003, "a ring of 65537 bytes", &odd, 0);
