@@ -240,7 +240,7 @@ int ldcache_add(const void *cache, size_t len, const struct ldcache_library *lib
                 void **ret_cache, size_t *ret_len, struct gi_error *err)
 {
     struct parsed c;
-    struct ldcache_library ours[LDCACHE_MAX_LIBRARIES];
+    struct ldcache_library ours[LDCACHE_MAX_LIBRARIES] = {{NULL, NULL}};
     if (len > LDCACHE_MAX_BYTES || n > LDCACHE_MAX_LIBRARIES)
         return bad(err, "too large");
     if (n)

@@ -148,7 +148,8 @@ static nvmlReturn_t open_channel(void)
     nv.sock = connect_socket();
     if (nv.sock < 0)
         return NVML_ERROR_DRIVER_NOT_LOADED;
-    if (handover_request(nv.sock, RING_BYTES, HANDOVER_MIN_ARENA, NULL, OPEN_TIMEOUT_MS, ch, &err) < 0)
+    if (handover_request(nv.sock, RING_BYTES, HANDOVER_MIN_ARENA, NULL, OPEN_TIMEOUT_MS, ch, &err) <
+        0)
         return err.code == GI_RESOURCE_EXHAUSTED ? NVML_ERROR_INSUFFICIENT_RESOURCES
                                                  : NVML_ERROR_DRIVER_NOT_LOADED;
     void *p = mmap(NULL, ch->ring_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ch->ring, 0);

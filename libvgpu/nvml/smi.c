@@ -200,32 +200,39 @@ static nvmlReturn_t csv(void)
     return smi_query(&query, &report);
 }
 
-/* The value of option NAME: behind "=", or the next argument. NULL: it is another one, or has none.
- */
-static const char *value_of(const char *name, int argc, char **argv, int *i)
+struct arguments {
+    int n, at;
+    char **all;
+};
+
+/* Is the argument option NAME with a value? That is behind "=", or the next argument. */
+static bool has_value(struct arguments *a, const char *name, const char **ret_value)
 {
+    const char *text = a->all[a->at];
     size_t len = strlen(name);
-    if (strncmp(argv[*i], name, len) != 0)
-        return NULL;
-    if (argv[*i][len] == '=')
-        return argv[*i] + len + 1;
-    return argv[*i][len] == '\0' && *i + 1 < argc ? argv[++*i] : NULL;
+    if (strncmp(text, name, len) != 0)
+        return false;
+    if (text[len] == '=') {
+        *ret_value = text + len + 1;
+        return true;
+    }
+    if (text[len] != '\0' || a->at + 1 == a->n)
+        return false;
+    *ret_value = a->all[++a->at];
+    return true;
 }
 
 /* 0: go on; else the exit status, plus one. */
-static int take_option(int argc, char **argv, int *i, nvmlReturn_t (**show)(void))
+static int take_option(struct arguments *a, nvmlReturn_t (**show)(void))
 {
-    const char *arg = argv[*i], *value;
-    if ((value = value_of("--query-gpu", argc, argv, i))) {
-        query.gpu_fields = value;
+    const char *arg = a->all[a->at], *value;
+    if (has_value(a, "--query-gpu", &query.gpu_fields)) {
         *show = csv;
-    } else if ((value = value_of("--query-compute-apps", argc, argv, i))) {
-        query.app_fields = value;
+    } else if (has_value(a, "--query-compute-apps", &query.app_fields)) {
         *show = csv;
-    } else if ((value = value_of("-i", argc, argv, i)) ||
-               (value = value_of("--id", argc, argv, i))) {
-        query.only = value;
-    } else if ((value = value_of("--format", argc, argv, i))) {
+    } else if (has_value(a, "-i", &query.only) || has_value(a, "--id", &query.only)) {
+        return 0;
+    } else if (has_value(a, "--format", &value)) {
         if (smi_query_format(&query, value))
             return 0;
         fprintf(stderr, "vgpu-smi: --format is csv, with noheader and nounits if you like\n");
@@ -249,8 +256,8 @@ int main(int argc, char **argv)
 {
     char wrong[80];
     nvmlReturn_t (*show)(void) = table;
-    for (int i = 1; i < argc; i++) {
-        int status = take_option(argc, argv, &i, &show);
+    for (struct arguments a = {argc, 1, argv}; a.at < a.n; a.at++) {
+        int status = take_option(&a, &show);
         if (status)
             return status - 1;
     }

@@ -213,10 +213,10 @@ static void test_messages(void)
     refused("a list without an end", &m, sizeof(m), fds, 4, GI_INVALID_ARGUMENT);
     m = offer();
     m.devices.flags = HANDOVER_HAS_LIST;
-    strcpy(m.devices.list, "0\n1");
+    memcpy(m.devices.list, "0\n1", 4);
     refused("a list of two lines", &m, sizeof(m), fds, 4, GI_INVALID_ARGUMENT);
     m = offer();
-    strcpy(m.devices.list, "0");
+    memcpy(m.devices.list, "0", 2);
     refused("a list that isn't there", &m, sizeof(m), fds, 4, GI_INVALID_ARGUMENT);
     m = offer();
     refused("cut", &m, sizeof(m) - 1, fds, 4, GI_INVALID_ARGUMENT);

@@ -210,7 +210,7 @@ static void play(CUdeviceptr word, CUevent mine, CUevent theirs, bool first)
 
 static void table_tennis_other(void)
 {
-    CUipcMemHandle h;
+    CUipcMemHandle h = {{0}};
     CUdeviceptr word = 0;
     CUevent theirs = take(), ours = give();
     (void)hear(&h, sizeof(h));
@@ -220,7 +220,7 @@ static void table_tennis_other(void)
 
 static void ping_pong(void)
 {
-    CUipcMemHandle h;
+    CUipcMemHandle h = {{0}};
     CUdeviceptr word = word_new();
     pair_start(&table_tennis);
     CUevent ours = give(), theirs = take();
@@ -304,8 +304,8 @@ static struct pair garbage;
 
 static void garbage_other(void)
 {
-    CUipcEventHandle h, wrong;
-    CUipcMemHandle memory;
+    CUipcEventHandle h = {{0}}, wrong;
+    CUipcMemHandle memory = {{0}};
     CUevent e = NULL;
     CUdeviceptr p = 0;
     unsigned opened = 0;
