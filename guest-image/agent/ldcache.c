@@ -239,7 +239,7 @@ static int by_falling_name(const void *a, const void *b)
 int ldcache_add(const void *cache, size_t len, const struct ldcache_library *libraries, size_t n,
                 void **ret_cache, size_t *ret_len, struct gi_error *err)
 {
-    struct parsed c;
+    struct parsed c = {.at = NULL};
     struct ldcache_library ours[LDCACHE_MAX_LIBRARIES] = {{NULL, NULL}};
     if (len > LDCACHE_MAX_BYTES || n > LDCACHE_MAX_LIBRARIES)
         return bad(err, "too large");

@@ -149,31 +149,10 @@ static void test_context_ends(void)
     EXPECT(gpu_ns() - before < 5 * 1000 * 1000);
 }
 
-/* Each in a process of its own. */
-static void apart(void (*test)(void))
-{
-    pid_t pid = fork();
-    int status = -1;
-    if (pid == 0) {
-        alarm(60);
-        mt_failed = 0;
-        test();
-        _exit(mt_failed != 0);
-    }
-    waitpid(pid, &status, 0);
-    EXPECT_EQ(status, 0);
-    EXPECT(WAIT_FOR(5000, proxy_stats(&node.proxy, NODE_ZONE).clients == 0));
-}
-
-#define APART(name)                                                                                \
-    static void apart_##name(void)                                                                 \
-    {                                                                                              \
-        apart(name);                                                                               \
-    }
-APART(test_waits_for_later_work)
-APART(test_many_streams)
-APART(test_time_is_counted)
-APART(test_context_ends)
+NODE_APART(&node, test_waits_for_later_work)
+NODE_APART(&node, test_many_streams)
+NODE_APART(&node, test_time_is_counted)
+NODE_APART(&node, test_context_ends)
 
 int main(int argc, char **argv)
 {

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 bool node_has_driver(const char *path)
@@ -32,4 +33,22 @@ int node_stop(struct node *n)
 {
     agent_stop(&n->agent);
     return proxy_stop(&n->proxy);
+}
+
+bool node_apart(struct node *n, void (*test)(void), unsigned *failed)
+{
+    int status = -1;
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        alarm(60);
+        *failed = 0;
+        test();
+        fflush(stdout);
+        _exit(*failed != 0);
+    }
+    waitpid(pid, &status, 0);
+    if (status != 0)
+        fprintf(stderr, "the test's process ended with status %x\n", (unsigned)status);
+    return WAIT_FOR(5000, proxy_stats(&n->proxy, NODE_ZONE).clients == 0) && status == 0;
 }

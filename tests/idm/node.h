@@ -20,6 +20,16 @@ bool node_start(struct node *n, const char *proxy, const char *driver, uint64_t 
 /* gpu-proxy's exit code. */
 int node_stop(struct node *n);
 
+/* Runs TEST in a child, which has no channel and leaves none behind, and ends within a minute.
+ * FAILED is minitest.h's count, of the child's own. */
+bool node_apart(struct node *n, void (*test)(void), unsigned *failed);
+/* apart_NAME: test NAME so. */
+#define NODE_APART(node, name)                                                                     \
+    static void apart_##name(void)                                                                 \
+    {                                                                                              \
+        EXPECT(node_apart(node, name, &mt_failed));                                                \
+    }
+
 /* Whoever needs the simulated GPU at PATH and doesn't find it skips its test. */
 bool node_has_driver(const char *path);
 

@@ -432,37 +432,18 @@ static void test_smi(void)
     EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == NVML_ERROR_DRIVER_NOT_LOADED);
 }
 
-/* Each in a process of its own. */
-static void apart(void (*test)(void))
-{
-    pid_t pid = fork();
-    if (pid == 0) {
-        mt_failed = 0;
-        test();
-        _exit(mt_failed != 0);
-    }
-    EXPECT_EQ(wait_for(pid), 0);
-    EXPECT(WAIT_FOR(5000, proxy_stats(&node.proxy, NODE_ZONE).clients == 0));
-}
-
-#define APART(name)                                                                                \
-    static void apart_##name(void)                                                                 \
-    {                                                                                              \
-        apart(name);                                                                               \
-    }
-
-APART(test_order)
-APART(test_facts)
-APART(test_peers)
-APART(test_not_supported)
-APART(test_memory)
-APART(test_utilisation)
-APART(test_processes)
-APART(test_other_zone)
-APART(test_hostile_name)
-APART(test_fork)
-APART(test_worker_dies)
-APART(test_smi)
+NODE_APART(&node, test_order)
+NODE_APART(&node, test_facts)
+NODE_APART(&node, test_peers)
+NODE_APART(&node, test_not_supported)
+NODE_APART(&node, test_memory)
+NODE_APART(&node, test_utilisation)
+NODE_APART(&node, test_processes)
+NODE_APART(&node, test_other_zone)
+NODE_APART(&node, test_hostile_name)
+NODE_APART(&node, test_fork)
+NODE_APART(&node, test_worker_dies)
+NODE_APART(&node, test_smi)
 
 int main(int argc, char **argv)
 {

@@ -337,37 +337,14 @@ static void test_unmapped_memory(void)
     EXPECT_EQ(cu.cuMemHostAlloc(&pinned, 24 * MIB, 0), CUDA_SUCCESS);
 }
 
-/* Runs TEST in a child, which has no channel and leaves none behind. */
-static void apart(void (*test)(void))
-{
-    int status = -1;
-    fflush(stdout);
-    pid_t pid = fork();
-    if (pid == 0) {
-        mt_failed = 0;
-        test();
-        fflush(stdout);
-        _exit(mt_failed != 0);
-    }
-    waitpid(pid, &status, 0);
-    EXPECT_EQ(status, 0);
-    EXPECT(WAIT_FOR(5000, proxy_stats(&node.proxy, NODE_ZONE).clients == 0));
-}
-
-#define APART(name)                                                                                \
-    static void apart_##name(void)                                                                 \
-    {                                                                                              \
-        apart(name);                                                                               \
-    }
-
-APART(test_no_write_is_lost)
-APART(test_shared_memory_stays_shared)
-APART(test_a_stack_stays_where_it_is)
-APART(test_a_child_has_its_own)
-APART(test_code_stays_code)
-APART(test_registered_memory_leaves_a_half)
-APART(test_threads_that_cannot_be_held_up)
-APART(test_unmapped_memory)
+NODE_APART(&node, test_no_write_is_lost)
+NODE_APART(&node, test_shared_memory_stays_shared)
+NODE_APART(&node, test_a_stack_stays_where_it_is)
+NODE_APART(&node, test_a_child_has_its_own)
+NODE_APART(&node, test_code_stays_code)
+NODE_APART(&node, test_registered_memory_leaves_a_half)
+NODE_APART(&node, test_threads_that_cannot_be_held_up)
+NODE_APART(&node, test_unmapped_memory)
 
 int main(int argc, char **argv)
 {

@@ -473,43 +473,23 @@ static void test_own_streams_end(void)
     EXPECT(proxy_client(&node.proxy, NODE_ZONE).handles < 10);
 }
 
-/* Runs TEST in a child, which has no channel and leaves none behind. */
-static void apart(void (*test)(void))
-{
-    fflush(stdout);
-    pid_t pid = fork();
-    if (pid == 0) {
-        mt_failed = 0;
-        test();
-        _exit(mt_failed != 0);
-    }
-    EXPECT_EQ(wait_for(pid), 0);
-    EXPECT(WAIT_FOR(5000, proxy_stats(&node.proxy, NODE_ZONE).clients == 0));
-}
-
-#define APART(name)                                                                                \
-    static void apart_##name(void)                                                                 \
-    {                                                                                              \
-        apart(name);                                                                               \
-    }
-
-APART(test_no_gpu)
-APART(test_quota_is_the_memory)
-APART(test_fork)
-APART(test_child_outlives)
-APART(test_threads)
-APART(test_threads_init)
-APART(test_late_error)
-APART(test_sticky_error)
-APART(test_failed_creation)
-APART(test_worker_dies)
-APART(test_worker_dies_unasked)
-APART(test_destroyed_stream)
-APART(test_full_ring)
-APART(test_full_arena)
-APART(test_pinned_in_kernels)
-APART(test_handles_come_back)
-APART(test_own_streams_end)
+NODE_APART(&node, test_no_gpu)
+NODE_APART(&node, test_quota_is_the_memory)
+NODE_APART(&node, test_fork)
+NODE_APART(&node, test_child_outlives)
+NODE_APART(&node, test_threads)
+NODE_APART(&node, test_threads_init)
+NODE_APART(&node, test_late_error)
+NODE_APART(&node, test_sticky_error)
+NODE_APART(&node, test_failed_creation)
+NODE_APART(&node, test_worker_dies)
+NODE_APART(&node, test_worker_dies_unasked)
+NODE_APART(&node, test_destroyed_stream)
+NODE_APART(&node, test_full_ring)
+NODE_APART(&node, test_full_arena)
+NODE_APART(&node, test_pinned_in_kernels)
+NODE_APART(&node, test_handles_come_back)
+NODE_APART(&node, test_own_streams_end)
 
 int main(int argc, char **argv)
 {
