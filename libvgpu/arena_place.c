@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "arena_place.h"
 
+#include <stdbool.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -9,7 +10,10 @@
  * from the top (0x7f...). A hint only: what is taken there becomes another place. */
 #define LOWEST 0x200000000000ull
 #define ROOM   0x300000000000ull
-#define STEP   (2ull << 20)
+/* Below where the kernel begins: all that some sanitizers leave to programs. */
+#define HIGH      0x7e8000000000ull
+#define HIGH_ROOM 0x7000000000ull
+#define STEP      (2ull << 20)
 
 static uint64_t next(uint64_t *state)
 {
@@ -35,7 +39,9 @@ void arena_places_find(struct arena_places *ret, void *arena, uint64_t bytes)
     ret->bytes = bytes;
     ret->n = 0;
     for (int i = 0; i < IDM_ARENA_PLACES - 1; i++) {
-        uint64_t hint = (LOWEST + next(&state) % ROOM) & ~(STEP - 1);
+        bool high = i % 2;
+        uint64_t within = next(&state) % (high ? HIGH_ROOM : ROOM);
+        uint64_t hint = ((high ? HIGH : LOWEST) + within) & ~(STEP - 1);
         void *p = mmap(address(hint), bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                        -1, 0);
         if (p != MAP_FAILED)
