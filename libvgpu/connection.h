@@ -45,8 +45,8 @@ struct vg_ticket {
     uint64_t seq;
     struct vg_answer *answer; /* NULL: only the result is wanted */
     CUresult result;
-    _Atomic bool done; /* written with vg.lock held */
-    bool unwatched;    /* a failure is told by the next call that synchronizes */
+    bool done;
+    bool unwatched; /* a failure is told by the next call that synchronizes */
     /* For an answer nobody waits for; NULL: somebody does. With vg.lock held. */
     void (*arrived)(struct vg_ticket *ticket, const void *payload, uint32_t len);
 };
@@ -80,9 +80,9 @@ struct vg_connection {
 
     pthread_mutex_t lock; /* everything below */
     pthread_cond_t changed;
-    unsigned waiting;     /* threads in `changed` */
-    bool blocking;        /* launches return when they are done (CUDA_LAUNCH_BLOCKING) */
-    _Atomic bool reading; /* somebody reads the completion ring, without the lock */
+    unsigned waiting; /* threads in `changed` */
+    bool reading;     /* somebody reads the completion ring, without the lock */
+    bool blocking;    /* launches return when they are done (CUDA_LAUNCH_BLOCKING) */
     struct idm_producer out;
     struct idm_consumer in;
     struct vg_answer incoming; /* the reader's */

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "base/cleanup.h"
 #include "client_calls.h"
 #include "host.h"
 #include "idm/graph/capture.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests into the submission ring, answers out of the completion ring. */
 #include <poll.h>
-#include <sched.h>
 #include <stddef.h>
 #include <string.h>
 #include <time.h>
@@ -196,39 +195,8 @@ struct vg_ticket *vg_withdraw(void (*arrived)(struct vg_ticket *, const void *, 
     return NULL;
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/*
- * Somebody else reads the answers. With the lock, given up meanwhile: looks for a moment
- * whether ours has come, or nobody reads any more, before it sleeps; being woken costs both
- * more than the answer. The processor is offered to others at once: there are several of us.
- */
-static void look_for(const struct vg_ticket *ticket)
-{
-    int64_t until = now_ns() + SPIN_NS;
-    pthread_mutex_unlock(&vg.lock);
-    do {
-        for (int i = 0; i < 64; i++) {
-            if (atomic_load_explicit(&ticket->done, memory_order_relaxed) ||
-                !atomic_load_explicit(&vg.reading, memory_order_relaxed))
-                goto out;
-            idm_relax();
-        }
-        sched_yield();
-    } while (now_ns() < until);
-out:
-    pthread_mutex_lock(&vg.lock);
-}
-
 static CUresult await(struct vg_ticket *ticket)
 {
-    if (!ticket->done && vg.reading)
-        look_for(ticket);
     while (!ticket->done && !is_dead())
         vg_pump();
     if (ticket->done)

@@ -21,6 +21,14 @@ static const char usage[] =
 static struct nv_report report;
 static struct smi_query query = {.header = true, .units = true};
 
+void smi_make_printable(char *text)
+{
+    for (char *c = text; *c; c++) {
+        if ((unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7f)
+            *c = '?';
+    }
+}
+
 /* One line between bars, cut and padded. */
 __attribute__((format(printf, 1, 2))) static void row(const char *format, ...)
 {
@@ -29,10 +37,7 @@ __attribute__((format(printf, 1, 2))) static void row(const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    for (char *c = text; *c; c++) {
-        if ((unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7f)
-            *c = '?';
-    }
+    smi_make_printable(text);
     printf("|%-*.*s|\n", WIDTH - 2, WIDTH - 2, text);
 }
 

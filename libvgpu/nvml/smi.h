@@ -19,6 +19,8 @@ struct gpu {
 /* What the driver doesn't tell stays zero. */
 nvmlReturn_t smi_look(unsigned index, struct gpu *g);
 const char *smi_mode_name(unsigned mode);
+/* The worker's texts go to a terminal: other characters become question marks. */
+void smi_make_printable(char *text);
 
 /* smi_query.c: nvidia-smi's --query-gpu and --query-compute-apps, as CSV. */
 struct smi_query {

@@ -256,7 +256,6 @@ bool smi_query_wrong(const struct smi_query *q, char *ret, size_t size)
 
 /* --- Tables ---------------------------------------------------------------------------------- */
 
-/* What others said of themselves is made printable where it came in (channel.c). */
 static void put_header(const struct smi_query *q, bool of_gpu, const char *list)
 {
     const char *name;
@@ -280,6 +279,7 @@ static void put_row(const struct smi_query *q, bool of_gpu, const char *list,
         size_t len = next_name(&list, &name);
         if (find(of_gpu, name, len, &f) && f.put)
             f.put(s, text, sizeof(text));
+        smi_make_printable(text);
         bool unit = q->units && *f.unit && strcmp(text, NOT_AVAILABLE) != 0;
         printf("%s%s%s%s", comma, text, unit ? " " : "", unit ? f.unit : "");
     }

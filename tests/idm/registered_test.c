@@ -125,10 +125,8 @@ static void test_no_write_is_lost(void)
     pthread_t threads[WRITERS];
     char *p = pages(64 * 4096, MAP_PRIVATE);
     REQUIRE(p && begin());
-    if (!has_userfaultfd()) {
-        printf("needs userfaultfd(2)\n");
-        return;
-    }
+    /* Where nobody can be held up nothing moves, and nothing is lost either. */
+    const CUresult reached = has_userfaultfd() ? CUDA_SUCCESS : CUDA_ERROR_NOT_SUPPORTED;
     counter[0] = (uint64_t *)p; /* not in what is registered */
     counter[1] = (uint64_t *)(p + 4096);
     counter[2] = (uint64_t *)(p + 4096 * 31);
@@ -138,7 +136,7 @@ static void test_no_write_is_lost(void)
     for (unsigned i = 0; i < 100; i++) {
         CUdeviceptr d;
         EXPECT_EQ(cu.cuMemHostRegister_v2(p + 100, 4096 * 63 + 200, 0), CUDA_SUCCESS);
-        EXPECT_EQ(cu.cuMemHostGetDevicePointer_v2(&d, p + 100, 0), CUDA_SUCCESS);
+        EXPECT_EQ(cu.cuMemHostGetDevicePointer_v2(&d, p + 100, 0), reached);
         EXPECT_EQ(cu.cuMemHostUnregister(p + 100), CUDA_SUCCESS);
         EXPECT_EQ(cu.cuMemHostGetDevicePointer_v2(&d, p + 100, 0), CUDA_ERROR_INVALID_VALUE);
     }

@@ -63,7 +63,7 @@ static void offer(struct libxenvchan *chan)
         return;
     }
     size_t n = (size_t)((ch.ring_bytes + ch.arena_bytes) / GRANTS_PAGE);
-    if (ch.arena_bytes > GRANTS_MAX_ARENA || n == 0)
+    if (ch.arena_bytes > GRANTS_MAX_ARENA || n == 0 || !handover_good_devices(&ch.devices))
         abort();
     volatile uint32_t all = 0;
     for (size_t i = 0; i < n; i++)
